@@ -1,0 +1,61 @@
+# How our own code is compiled: one INTERFACE target for flags, one function for tests.
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+add_library(rrn_compile INTERFACE)
+target_compile_features(rrn_compile INTERFACE cxx_std_17)
+# -ffp-contract=off: a multiply followed by an add rounds twice on every machine, so results do not depend on whether
+# the compiler found a fused instruction.
+target_compile_options(
+  rrn_compile
+  INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall
+            -Wextra
+            -Wpedantic
+            -Wshadow
+            -Wconversion
+            -Wold-style-cast
+            -Wnon-virtual-dtor
+            -ffp-contract=off
+            -fvisibility=hidden
+            -fvisibility-inlines-hidden>)
+if(RRN_WITH_WERROR)
+  target_compile_options(rrn_compile INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+endif()
+
+if(RRN_WITH_SANITIZER STREQUAL "address")
+  set(sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+elseif(RRN_WITH_SANITIZER STREQUAL "thread")
+  set(sanitizer_flags -fsanitize=thread -fno-omit-frame-pointer)
+elseif(RRN_WITH_SANITIZER)
+  message(FATAL_ERROR "RRN_WITH_SANITIZER is '${RRN_WITH_SANITIZER}'; expected empty, address or thread.")
+endif()
+target_compile_options(rrn_compile INTERFACE ${sanitizer_flags})
+target_link_options(rrn_compile INTERFACE ${sanitizer_flags})
+
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+# rrn_static_library(NAME sources...): librrn_NAME.a, also known as rrn::NAME, with include/ public.
+function(rrn_static_library name)
+  add_library(rrn_${name} STATIC ${ARGN})
+  add_library(rrn::${name} ALIAS rrn_${name})
+  set_target_properties(rrn_${name} PROPERTIES EXPORT_NAME ${name} ARCHIVE_OUTPUT_DIRECTORY "${RRN_LIB_DIR}")
+  target_include_directories(
+    rrn_${name}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/inference/src)
+  target_link_libraries(rrn_${name} PRIVATE $<BUILD_INTERFACE:rrn_compile>)
+  set_property(GLOBAL APPEND PROPERTY RRN_INSTALL_TARGETS rrn_${name})
+endfunction()
+
+# rrn_test(NAME SOURCE libraries...): a GoogleTest executable, every case a ctest.
+function(rrn_test name source)
+  if(NOT RRN_BUILD_TESTS)
+    return()
+  endif()
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/inference/src)
+  target_link_libraries(${name} PRIVATE rrn_compile ${ARGN} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,74 @@
+// Reading images: decode, apply the EXIF orientation, resize, and turn pixels into a network's input.
+//
+// Every decoder ends in the same form, 8-bit RGB: grey is repeated, palettes are looked up, alpha is laid over white,
+// CMYK is converted, 16 bits are rounded to 8. A file that is damaged or cut short is an error and never half a
+// picture.
+//
+// Thread-safety: all functions are pure; call them from as many threads as you like.
+#ifndef RRN_IMAGE_H_
+#define RRN_IMAGE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "rrn/status.h"
+
+namespace rrn {
+
+// An 8-bit RGB picture, rows from top to bottom, pixels interleaved, no padding: width * height * 3 bytes.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> rgb;
+};
+
+// The same layout over memory that somebody else owns and keeps alive.
+struct ImageView {
+  const std::uint8_t* rgb = nullptr;
+  int width = 0;
+  int height = 0;
+};
+
+struct DecodeOptions {
+  // Files that declare more pixels than this are refused before any pixel memory is taken: a few bytes can declare
+  // a picture of terabytes ("decompression bomb").
+  std::uint64_t max_pixels = 200'000'000;
+};
+
+// Decodes JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF (first page) from memory. The format is told by the
+// content, never by a file name. The EXIF (TIFF: own) orientation is applied, so the picture stands upright.
+//
+// Errors: kUnsupported (not an image, or a format that is not read), kCorrupt (damaged or truncated), kTooLarge (over
+// options.max_pixels).
+Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const DecodeOptions& options = {});
+
+// Reads the regular file at `path` (any bytes the file system allows) and decodes it.
+//
+// Errors: those of DecodeImage, kNotFound, kUnreadable. Messages do not repeat the path.
+Result<Image> ReadImage(const std::string& path, const DecodeOptions& options = {});
+
+// Resizes to width x height (both >= 1) with an antialiased triangle filter: every source pixel counts, also when the
+// picture shrinks a hundredfold. The aspect ratio is not kept. The result equals Pillow's
+// `Image.resize((width, height), Image.Resampling.BILINEAR)` bit for bit, so Python pipelines can reproduce it.
+//
+// Errors: kInvalidArgument (an empty picture or a size below 1).
+Result<Image> ResizeImage(const ImageView& image, int width, int height);
+
+// How pixels become a network's input: resize to the input size, then (pixel / 255 - mean) / stddev for each channel.
+struct Preprocessing {
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};    // ImageNet, in RGB order
+  std::array<float, 3> stddev = {0.229F, 0.224F, 0.225F};
+};
+
+// Resizes `image` to size x size and writes float32 [3, size, size] (channels first, RGB) to `output`, which the
+// caller owns.
+//
+// Errors: kInvalidArgument (an empty picture or a size below 1).
+Status PreprocessImage(const ImageView& image, int size, const Preprocessing& preprocessing, float* output);
+
+}  // namespace rrn
+
+#endif  // RRN_IMAGE_H_

@@ -1,0 +1,223 @@
+// The one table of cases that every form of the operator must pass: scalar reference, CPU kernel, CUDA kernel, ONNX
+// Runtime op and PyTorch op. For tests only.
+//
+// The tolerance is derived, not guessed. Sums of non-negative or mixed values in float32 lose at most
+// (additions) * epsilon * (mean magnitude); storing the result loses half a unit in the last place of the storage type.
+#ifndef RRN_REDUCTION_REDUCTION_CASES_H_
+#define RRN_REDUCTION_REDUCTION_CASES_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "reduction/half.h"
+#include "rrn/reduction.h"
+
+namespace rrn::testing {
+
+using Dims = std::vector<std::int64_t>;
+
+struct ReductionCase {
+  std::string name;
+  std::vector<Dims> shapes;
+  std::int64_t channels = kDefaultReductionChannels;
+  ReductionType type = ReductionType::kFloat32;
+};
+
+inline void PrintTo(const ReductionCase& c, std::ostream* out) { *out << c.name; }
+
+// One input or output: its dimensions and its bytes.
+struct Array {
+  Dims dims;
+  std::vector<std::uint8_t> bytes;
+};
+
+inline std::int64_t ElementCount(const Dims& dims) {
+  std::int64_t count = 1;
+  for (const std::int64_t d : dims) count *= d;
+  return count;
+}
+
+inline ReductionShape ToShape(const Dims& dims) {
+  ReductionShape shape;
+  shape.rank = static_cast<int>(dims.size());
+  std::copy_n(dims.begin(), std::min(dims.size(), shape.dims.size()), shape.dims.begin());
+  return shape;
+}
+
+inline double Decode(const Array& array, ReductionType type, std::int64_t index) {
+  const auto i = static_cast<std::size_t>(index);
+  if (type == ReductionType::kFloat32) {
+    float value;
+    std::memcpy(&value, array.bytes.data() + 4 * i, 4);
+    return static_cast<double>(value);
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, array.bytes.data() + 2 * i, 2);
+  return static_cast<double>(type == ReductionType::kFloat16 ? internal::ToFloat(internal::Half{bits})
+                                                             : internal::ToFloat(internal::BFloat16{bits}));
+}
+
+// Repeatable inputs: magnitudes from 0.001 to 30, both signs, a zero now and then.
+inline std::vector<Array> MakeInputs(const ReductionCase& c) {
+  std::vector<Array> inputs;
+  std::uint32_t state = 12345;
+  for (const Dims& dims : c.shapes) {
+    Array array;
+    array.dims = dims;
+    const auto count = static_cast<std::size_t>(ElementCount(dims));
+    array.bytes.resize(count * ReductionTypeSize(c.type));
+    for (std::size_t i = 0; i < count; ++i) {
+      state = state * 1664525U + 1013904223U;
+      const float unit = static_cast<float>(state >> 8) * 0x1p-24F;
+      const float magnitude = std::exp(std::log(0.001F) + unit * (std::log(30.0F) - std::log(0.001F)));
+      const float value = (state & 0x60U) == 0 ? 0.0F : ((state & 0x10U) != 0 ? -magnitude : magnitude);
+      if (c.type == ReductionType::kFloat32) {
+        std::memcpy(array.bytes.data() + 4 * i, &value, 4);
+      } else if (c.type == ReductionType::kFloat16) {
+        internal::Half half;
+        internal::FromFloat(value, &half);
+        std::memcpy(array.bytes.data() + 2 * i, &half, 2);
+      } else {
+        internal::BFloat16 half;
+        internal::FromFloat(value, &half);
+        std::memcpy(array.bytes.data() + 2 * i, &half, 2);
+      }
+    }
+    inputs.push_back(std::move(array));
+  }
+  return inputs;
+}
+
+// What the operator should give, in double, straight from the definition, with the bound for each element.
+struct Expected {
+  Dims dims;
+  std::vector<double> values;
+  std::vector<double> tolerances;
+};
+
+inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>& inputs) {
+  Expected expected;
+  const std::size_t rank = c.shapes[0].size();
+  const std::int64_t batch = rank == 1 ? 1 : c.shapes[0][0];
+  expected.dims = rank == 1 ? Dims{c.channels} : Dims{batch, c.channels};
+  const double storage_epsilon = c.type == ReductionType::kFloat32   ? 0x1p-24
+                                 : c.type == ReductionType::kFloat16 ? 0x1p-11
+                                                                     : 0x1p-8;
+  const double float_epsilon = 0x1p-24;
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t o = 0; o < c.channels; ++o) {
+      double sum = 0;
+      double magnitude = 0;
+      double additions = static_cast<double>(inputs.size()) + 1;
+      for (const Array& input : inputs) {
+        const std::int64_t input_channels = rank == 1 ? input.dims[0] : input.dims[1];
+        const std::int64_t pixels = rank == 4 ? input.dims[2] * input.dims[3] : 1;
+        const std::int64_t channel = o / (c.channels / input_channels);
+        double mean = 0;
+        double mean_magnitude = 0;
+        for (std::int64_t p = 0; p < pixels; ++p) {
+          const double value = Decode(input, c.type, (b * input_channels + channel) * pixels + p);
+          mean += value / static_cast<double>(pixels);
+          mean_magnitude += std::abs(value) / static_cast<double>(pixels);
+        }
+        sum += mean;
+        magnitude += mean_magnitude;
+        additions = std::max(additions, static_cast<double>(inputs.size() + 1) + static_cast<double>(pixels));
+      }
+      const auto k = static_cast<double>(inputs.size());
+      expected.values.push_back(sum / k);
+      // The smallest normal float16 is 2^-14: below it the spacing is 2^-24 whatever the value.
+      const double tiny = c.type == ReductionType::kFloat16 ? 0x1p-25 : 0.0;
+      expected.tolerances.push_back(additions * float_epsilon * magnitude / k +
+                                    storage_epsilon * std::abs(sum / k) + tiny);
+    }
+  }
+  return expected;
+}
+
+// Empty when `got` is right, otherwise one line about the first wrong element.
+inline std::string Compare(const ReductionCase& c, const Expected& expected, const Array& got) {
+  if (got.dims != expected.dims) return c.name + ": wrong output shape";
+  for (std::size_t i = 0; i < expected.values.size(); ++i) {
+    const double value = Decode(got, c.type, static_cast<std::int64_t>(i));
+    if (!(std::abs(value - expected.values[i]) <= expected.tolerances[i])) {
+      return c.name + ": output[" + std::to_string(i) + "] is " + std::to_string(value) + ", expected " +
+             std::to_string(expected.values[i]) + " +- " + std::to_string(expected.tolerances[i]);
+    }
+  }
+  return "";
+}
+
+// Every layout in float32, float16 and bfloat16.
+inline std::vector<ReductionCase> AllReductionCases() {
+  const std::vector<ReductionCase> layouts = {
+      {"Resnet18Vector", {{64}, {128}, {256}, {512}}},
+      {"Resnet18Batch1", {{1, 64}, {1, 128}, {1, 256}, {1, 512}}},
+      {"Resnet18Batch7", {{7, 64}, {7, 128}, {7, 256}, {7, 512}}},
+      {"EmptyBatch", {{0, 64}, {0, 128}, {0, 256}, {0, 512}}},
+      {"OneInput", {{3, 512}}},
+      {"OneInputRepeated", {{3, 64}}},
+      {"OneChannelEach", {{2, 1}, {2, 1}}, 7},
+      {"OneByOne", {{1}}, 1},
+      {"Coprime", {{2, 2}, {2, 3}, {2, 5}}, 30},
+      {"WiderThanATile", {{2, 96}, {2, 384}, {2, 3}}, 1536},
+      {"TileEndsInsideAChannel", {{2, 5}, {2, 1}}, 640},
+      {"ManyInputs", std::vector<Dims>(32, Dims{2, 16}), 64},
+      {"Maps416", {{1, 64, 104, 104}, {1, 128, 52, 52}, {1, 256, 26, 26}, {1, 512, 13, 13}}},
+      {"Maps224Batch3", {{3, 64, 56, 56}, {3, 128, 28, 28}, {3, 256, 14, 14}, {3, 512, 7, 7}}},
+      {"MapsOddSizes", {{2, 64, 25, 33}, {2, 128, 13, 17}, {2, 256, 7, 9}, {2, 512, 4, 5}}},
+      {"MapsOnePixel", {{2, 64, 1, 1}, {2, 512, 1, 1}}},
+      {"MapsMixedPixels", {{2, 8, 1, 1}, {2, 16, 3, 2}, {2, 1, 50, 50}}, 32},
+      {"MapsEmptyBatch", {{0, 64, 5, 5}, {0, 512, 2, 2}}},
+      {"MapsWide", {{1, 3, 2, 3}, {1, 5, 7, 1}}, 15000},
+  };
+  std::vector<ReductionCase> cases;
+  for (const auto& [suffix, type] : {std::pair{"Float32", ReductionType::kFloat32},
+                                     {"Float16", ReductionType::kFloat16},
+                                     {"BFloat16", ReductionType::kBFloat16}}) {
+    for (ReductionCase c : layouts) {
+      c.name += suffix;
+      c.type = type;
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
+// Inputs that must be refused, each with the words that the message must contain.
+struct BadReductionCase {
+  std::string name;
+  std::vector<Dims> shapes;
+  std::int64_t channels;
+  ReductionStatus status;
+  std::string words;
+};
+
+inline void PrintTo(const BadReductionCase& c, std::ostream* out) { *out << c.name; }
+
+inline std::vector<BadReductionCase> BadReductionCases() {
+  return {
+      {"NoInput", {}, 512, ReductionStatus::kNoInputs, "at least one input"},
+      {"TooMany", std::vector<Dims>(33, Dims{2, 16}), 64, ReductionStatus::kTooManyInputs, "at most 32"},
+      {"NoChannels", {{2, 64}}, 0, ReductionStatus::kBadChannels, "at least 1"},
+      {"NotDividing", {{2, 64}, {2, 96}}, 512, ReductionStatus::kNotDividing, "[2, 64], [2, 96] for 512"},
+      {"MoreThanChannels", {{2, 1024}}, 512, ReductionStatus::kNotDividing, "[2, 1024] for 512"},
+      {"ZeroChannels", {{2, 0}}, 512, ReductionStatus::kNotDividing, "[2, 0]"},
+      {"MixedRanks", {{64}, {1, 128}}, 512, ReductionStatus::kMixedRanks, "[64], [1, 128]"},
+      {"MixedBatch", {{2, 64}, {3, 128}}, 512, ReductionStatus::kMixedBatch, "[2, 64], [3, 128]"},
+      {"Scalar", {{}}, 512, ReductionStatus::kBadRank, "[]"},
+      {"Rank3", {{2, 64, 7}}, 512, ReductionStatus::kBadRank, "[2, 64, 7]"},
+      {"EmptyMap", {{2, 64, 0, 7}}, 512, ReductionStatus::kEmptyMap, "[2, 64, 0, 7]"},
+  };
+}
+
+}  // namespace rrn::testing
+
+#endif  // RRN_REDUCTION_REDUCTION_CASES_H_
