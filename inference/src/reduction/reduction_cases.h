@@ -6,6 +6,8 @@
 #ifndef RRN_REDUCTION_REDUCTION_CASES_H_
 #define RRN_REDUCTION_REDUCTION_CASES_H_
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -216,6 +218,12 @@ inline std::vector<BadReductionCase> BadReductionCases() {
       {"Rank3", {{2, 64, 7}}, 512, ReductionStatus::kBadRank, "[2, 64, 7]"},
       {"EmptyMap", {{2, 64, 0, 7}}, 512, ReductionStatus::kEmptyMap, "[2, 64, 0, 7]"},
   };
+}
+
+// Names a parameterised test after its case.
+template <typename Case>
+std::string CaseName(const ::testing::TestParamInfo<Case>& param) {
+  return param.param.name;
 }
 
 }  // namespace rrn::testing

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "reduction/half.h"
@@ -40,11 +41,6 @@ std::vector<const void*> Pointers(const std::vector<Array>& arrays) {
   std::vector<const void*> pointers;
   for (const Array& array : arrays) pointers.push_back(array.bytes.data());
   return pointers;
-}
-
-template <typename Case>
-std::string Name(const ::testing::TestParamInfo<Case>& info) {
-  return info.param.name;
 }
 
 class ReductionTable : public TestWithParam<ReductionCase> {};
@@ -143,7 +139,7 @@ TEST_P(ReductionTable, CudaEqualsScalarReference) {
 }
 #endif
 
-INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), Name<ReductionCase>);
+INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), CaseName<ReductionCase>);
 
 class BadReduction : public TestWithParam<BadReductionCase> {};
 
@@ -157,7 +153,7 @@ TEST_P(BadReduction, IsRefusedWithAllShapes) {
   EXPECT_THAT(DescribeReductionError(status, shapes.data(), count, c.channels), HasSubstr(c.words));
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, BadReduction, ValuesIn(BadReductionCases()), Name<BadReductionCase>);
+INSTANTIATE_TEST_SUITE_P(Table, BadReduction, ValuesIn(BadReductionCases()), CaseName<BadReductionCase>);
 
 TEST(ReductionTest, NullPointersAreRefused) {
   const ReductionPlan plan = PlanOf({"", {{1, 64}, {1, 512}}});

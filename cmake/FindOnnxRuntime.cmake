@@ -1,0 +1,63 @@
+# Finds ONNX Runtime (API 1.20 or newer) and defines
+#   OnnxRuntime::headers       the headers only
+#   OnnxRuntime::OnnxRuntime   headers and library
+#   OnnxRuntime_LIBRARY        the shared library that programs will load
+#
+# Looked for, in this order:
+#   headers   ONNXRUNTIME_ROOT (an unpacked official release), the system, .deps/onnxruntime (scripts/build.sh puts the
+#             headers of a distribution's package there)
+#   library   ONNXRUNTIME_ROOT, the system, the onnxruntime wheel of Python_EXECUTABLE (the wheel has no headers)
+#
+# Programs are linked to a stub with the library's SONAME instead of the library: the wheel's only symbol carries a
+# version (OrtGetApiBase@@VERS_x), and a binary linked to it would refuse every other release.
+
+set(ONNXRUNTIME_ROOT "$ENV{ONNXRUNTIME_ROOT}" CACHE PATH "An unpacked official ONNX Runtime release")
+
+find_path(
+  OnnxRuntime_INCLUDE_DIR onnxruntime_cxx_api.h
+  HINTS "${ONNXRUNTIME_ROOT}/include" "${CMAKE_CURRENT_LIST_DIR}/../.deps/onnxruntime/include"
+  PATH_SUFFIXES onnxruntime onnxruntime/core/session)
+
+find_library(OnnxRuntime_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS "${ONNXRUNTIME_ROOT}/lib")
+if(NOT OnnxRuntime_LIBRARY)
+  if(NOT Python_EXECUTABLE)
+    find_program(Python_EXECUTABLE python3)
+  endif()
+  execute_process(
+    COMMAND "${Python_EXECUTABLE}" -c
+            "import importlib.util as u; s = u.find_spec('onnxruntime'); print(s.submodule_search_locations[0])"
+    OUTPUT_VARIABLE wheel
+    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
+    RESULT_VARIABLE wheel_failed)
+  if(NOT wheel_failed)
+    file(GLOB wheel_libraries "${wheel}/capi/libonnxruntime.so*")
+    if(wheel_libraries)
+      list(GET wheel_libraries 0 wheel_library)
+      set(OnnxRuntime_LIBRARY "${wheel_library}" CACHE FILEPATH "ONNX Runtime's shared library" FORCE)
+    endif()
+  endif()
+endif()
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(
+  OnnxRuntime
+  REQUIRED_VARS OnnxRuntime_LIBRARY OnnxRuntime_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE
+    "Run scripts/build.sh, which sets everything up, or set ONNXRUNTIME_ROOT to an unpacked official release.")
+mark_as_advanced(OnnxRuntime_LIBRARY OnnxRuntime_INCLUDE_DIR)
+
+if(OnnxRuntime_FOUND AND NOT TARGET OnnxRuntime::OnnxRuntime)
+  set(rrn_stub_dir "${CMAKE_BINARY_DIR}/onnxruntime_stub")
+  if(NOT EXISTS "${rrn_stub_dir}/libonnxruntime.so")
+    file(WRITE "${rrn_stub_dir}/stub.cc" "extern \"C\" void OrtGetApiBase() {}\n")
+    execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -shared -fPIC -nostdlib -Wl,-soname,libonnxruntime.so.1 -o
+                            "${rrn_stub_dir}/libonnxruntime.so" "${rrn_stub_dir}/stub.cc" COMMAND_ERROR_IS_FATAL ANY)
+  endif()
+  add_library(OnnxRuntime::headers INTERFACE IMPORTED)
+  set_target_properties(OnnxRuntime::headers PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${OnnxRuntime_INCLUDE_DIR}"
+                                                        INTERFACE_COMPILE_DEFINITIONS ORT_API_MANUAL_INIT)
+  add_library(OnnxRuntime::OnnxRuntime INTERFACE IMPORTED)
+  # As flags, not as a file: CMake would add the stub's folder to the RUNPATH, and programs would load the stub.
+  set_target_properties(OnnxRuntime::OnnxRuntime PROPERTIES INTERFACE_LINK_LIBRARIES
+                                                            "OnnxRuntime::headers;-L${rrn_stub_dir};-lonnxruntime")
+endif()

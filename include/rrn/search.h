@@ -1,0 +1,87 @@
+// Exact search for similar pairs among embeddings, and grouping. Depends on nothing else of rrn but Status.
+//
+// The similarity of two embeddings is their cosine: the dot product of the rows after NormalizeRows. It is summed in
+// float32 in one fixed order on every machine, with every instruction set, in every block and thread, so the same two
+// embeddings always have the same similarity, bit for bit.
+//
+// "Similar" means similarity > threshold, strictly. Memory grows with the number of embeddings, never with its square.
+//
+// Thread-safety: all functions may run at the same time on different data. Callbacks of one call are never concurrent.
+#ifndef RRN_SEARCH_H_
+#define RRN_SEARCH_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "rrn/status.h"
+
+namespace rrn {
+
+// Row-major float32 [count, dim], owned by the caller.
+struct EmbeddingsView {
+  const float* data = nullptr;
+  std::size_t count = 0;
+  std::size_t dim = 0;
+};
+
+// Two similar rows, first < second, similarity in [-1, 1].
+struct SimilarPair {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;
+  float similarity = 0;
+};
+
+// Receives `done` of `total` steps; returns false to cancel.
+using Progress = std::function<bool(std::size_t done, std::size_t total)>;
+
+// Receives pairs in ascending order of (first, second), in portions; returns false to cancel.
+using PairSink = std::function<bool(const SimilarPair* pairs, std::size_t count)>;
+
+// Scales every row of [count, dim] to length 1 in place. A row of zeros stays zero: its similarity to all others is 0.
+void NormalizeRows(float* rows, std::size_t count, std::size_t dim);
+
+// The similarity of two normalized rows of `dim` floats.
+float CosineSimilarity(const float* first, const float* second, std::size_t dim);
+
+// Calls `sink` with every pair of rows whose similarity is above `threshold`.
+//   embeddings: normalized rows, at most 2^32 - 1.
+//   threads: 0 means one for each core.
+// Errors: kInvalidArgument (too many rows, a threshold that is not a number), kCancelled.
+Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int threads, const PairSink& sink,
+                          const Progress& progress = {});
+
+struct GroupMember {
+  std::uint32_t index = 0;
+  float similarity = 0;  // to the group's representative
+};
+
+// A representative and the rows that are similar to it, sorted by falling similarity, then by index. Never empty.
+struct Group {
+  std::uint32_t representative = 0;
+  std::vector<GroupMember> members;
+};
+
+struct Grouping {
+  std::vector<Group> groups;            // sorted by representative
+  std::vector<std::uint32_t> similar;   // for each row: how many other rows are similar to it
+  std::size_t unique = 0;               // groups + rows in no group
+};
+
+// Groups rows so that every member is similar to its representative; nothing is chained through third rows.
+//
+// The rule: take the rows in the order of falling `similar` count, equal counts in the order of their index. A row that
+// is similar to no earlier representative becomes a representative. Every other row joins the representative it is most
+// similar to, the earlier one in index order at equal similarity. So no two representatives are similar to each other,
+// and `unique` is their number plus the rows without any similar row.
+//
+//   embeddings, threads: as above.
+//   sink: if not empty, also receives every similar pair.
+// Errors: as above.
+Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
+                                       const PairSink& sink = {}, const Progress& progress = {});
+
+}  // namespace rrn
+
+#endif  // RRN_SEARCH_H_

@@ -1,0 +1,195 @@
+// Runs the operator inside real ONNX Runtime sessions, over the same table of cases as the plain kernels.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <onnxruntime_cxx_api.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "reduction/reduction_cases.h"
+#include "rrn/reduction.h"
+
+namespace rrn::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ValuesIn;
+
+// Just enough of the protobuf wire format to write a model of one node (onnx.proto has the field numbers).
+class Message {
+ public:
+  Message& Int(int field, std::uint64_t value) {
+    Varint(static_cast<std::uint64_t>(field) << 3);
+    Varint(value);
+    return *this;
+  }
+  Message& Bytes(int field, const std::string& value) {
+    Varint(static_cast<std::uint64_t>(field) << 3 | 2);
+    Varint(value.size());
+    data_ += value;
+    return *this;
+  }
+  Message& Sub(int field, const Message& value) { return Bytes(field, value.data_); }
+  const std::string& data() const { return data_; }
+
+ private:
+  void Varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) data_ += static_cast<char>((value & 0x7f) | 0x80);
+    data_ += static_cast<char>(value);
+  }
+  std::string data_;
+};
+
+// `dims`: numbers, or names of symbolic dimensions; empty for an unknown shape.
+Message ValueInfo(const std::string& name, ONNXTensorElementDataType type, const std::vector<std::string>& dims) {
+  Message tensor;
+  tensor.Int(1, static_cast<std::uint64_t>(type));
+  if (!dims.empty()) {
+    Message shape;
+    for (const std::string& dim : dims) {
+      const bool number = dim.find_first_not_of("0123456789") == std::string::npos;
+      shape.Sub(1, number ? Message().Int(1, std::stoull(dim)) : Message().Bytes(2, dim));
+    }
+    tensor.Sub(2, shape);
+  }
+  return Message().Bytes(1, name).Sub(2, Message().Sub(1, tensor));
+}
+
+// A model whose only node is rrn.Reduction. channels 0 leaves the attribute out.
+std::string OneNodeModel(ONNXTensorElementDataType type, const std::vector<std::vector<std::string>>& inputs,
+                         std::int64_t channels) {
+  Message node;
+  for (std::size_t k = 0; k < inputs.size(); ++k) node.Bytes(1, "x" + std::to_string(k));
+  node.Bytes(2, "y").Bytes(3, "reduction").Bytes(4, "Reduction");
+  if (channels > 0) {
+    node.Sub(5, Message().Bytes(1, "channels").Int(3, static_cast<std::uint64_t>(channels)).Int(20, 2));
+  }
+  node.Bytes(7, "rrn");
+  Message graph;
+  graph.Sub(1, node).Bytes(2, "g");
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    graph.Sub(11, ValueInfo("x" + std::to_string(k), type, inputs[k]));
+  }
+  graph.Sub(12, ValueInfo("y", type, {}));
+  return Message()
+      .Int(1, 8)
+      .Sub(8, Message().Bytes(1, "").Int(2, 17))
+      .Sub(8, Message().Bytes(1, "rrn").Int(2, 1))
+      .Sub(7, graph)
+      .data();
+}
+
+ONNXTensorElementDataType OnnxType(ReductionType type) {
+  return type == ReductionType::kFloat32   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
+         : type == ReductionType::kFloat16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+}
+
+class OnnxOpTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { Ort::InitApi(OrtGetApiBase()->GetApi(20)); }
+
+  Ort::Session Open(const std::string& model) {
+    Ort::SessionOptions options;
+    options.SetLogSeverityLevel(4);
+    options.SetIntraOpNumThreads(1);
+    options.RegisterCustomOpsLibrary(RRN_OP_LIBRARY);
+    return {env_, model.data(), model.size(), options};
+  }
+
+  Ort::Env env_{ORT_LOGGING_LEVEL_FATAL, "test"};
+};
+
+// Runs one case; the output, or what ONNX Runtime said.
+Array RunCase(Ort::Session& session, ReductionType type, std::vector<Array> inputs) {
+  const Ort::MemoryInfo cpu = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
+  std::vector<std::string> names;
+  std::vector<Ort::Value> values;
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    names.push_back("x" + std::to_string(k));
+    inputs[k].bytes.reserve(1);  // an empty tensor needs a pointer too
+    values.push_back(Ort::Value::CreateTensor(cpu, inputs[k].bytes.data(), inputs[k].bytes.size(),
+                                              inputs[k].dims.data(), inputs[k].dims.size(), OnnxType(type)));
+  }
+  std::vector<const char*> name_pointers;
+  for (const std::string& name : names) name_pointers.push_back(name.c_str());
+  const char* output_name = "y";
+  const auto outputs = session.Run(Ort::RunOptions{}, name_pointers.data(), values.data(), values.size(),
+                                   &output_name, 1);
+  Array output;
+  output.dims = outputs[0].GetTensorTypeAndShapeInfo().GetShape();
+  const auto* data = static_cast<const std::uint8_t*>(outputs[0].GetTensorRawData());
+  output.bytes.assign(data, data + static_cast<std::size_t>(ElementCount(output.dims)) * ReductionTypeSize(type));
+  return output;
+}
+
+class OnnxOpTable : public OnnxOpTest, public ::testing::WithParamInterface<ReductionCase> {};
+
+TEST_P(OnnxOpTable, EqualsScalarReference) {
+  const ReductionCase& c = GetParam();
+  const std::vector<Array> inputs = MakeInputs(c);
+  Ort::Session session = Open(OneNodeModel(OnnxType(c.type), std::vector<std::vector<std::string>>(inputs.size()),
+                                           c.channels == kDefaultReductionChannels ? 0 : c.channels));
+  EXPECT_EQ(Compare(c, ScalarReference(c, inputs), RunCase(session, c.type, inputs)), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, OnnxOpTable, ValuesIn(AllReductionCases()), CaseName<ReductionCase>);
+
+class BadOnnxOp : public OnnxOpTest, public ::testing::WithParamInterface<BadReductionCase> {};
+
+TEST_P(BadOnnxOp, IsRefusedWithAllShapes) {
+  const BadReductionCase& c = GetParam();
+  if (c.shapes.empty() || c.channels == 0) GTEST_SKIP() << "cannot be written as a node";
+  ReductionCase good{c.name, c.shapes};
+  Ort::Session session = Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                           std::vector<std::vector<std::string>>(c.shapes.size()), c.channels));
+  try {
+    RunCase(session, ReductionType::kFloat32, MakeInputs(good));
+    FAIL() << "accepted";
+  } catch (const Ort::Exception& error) {
+    EXPECT_THAT(error.what(), HasSubstr(c.words));
+    EXPECT_EQ(error.GetOrtErrorCode(), ORT_INVALID_ARGUMENT);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, BadOnnxOp, ValuesIn(BadReductionCases()), CaseName<BadReductionCase>);
+
+TEST_F(OnnxOpTest, InfersSymbolicShapes) {
+  Ort::Session session =
+      Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"batch", "64"}, {"batch", "512"}}, 0));
+  const Ort::TypeInfo type = session.GetOutputTypeInfo(0);
+  const auto info = type.GetTensorTypeAndShapeInfo();
+  EXPECT_THAT(info.GetShape(), ::testing::ElementsAre(-1, 512));
+  std::vector<const char*> symbols(2);
+  info.GetSymbolicDimensions(symbols.data(), symbols.size());
+  EXPECT_STREQ(symbols[0], "batch");
+}
+
+TEST_F(OnnxOpTest, InfersFixedShapesOfMapsAndVectors) {
+  Ort::Session maps = Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"3", "64", "h", "w"}}, 128));
+  EXPECT_THAT(maps.GetOutputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape(), ::testing::ElementsAre(3, 128));
+  Ort::Session vectors = Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"64"}}, 0));
+  EXPECT_THAT(vectors.GetOutputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape(), ::testing::ElementsAre(512));
+}
+
+TEST_F(OnnxOpTest, MixedTypesAreRefusedWhenTheModelIsOpened) {
+  Message node;
+  node.Bytes(1, "a").Bytes(1, "b").Bytes(2, "y").Bytes(4, "Reduction").Bytes(7, "rrn");
+  Message graph;
+  graph.Sub(1, node).Bytes(2, "g");
+  graph.Sub(11, ValueInfo("a", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {"64"}));
+  graph.Sub(11, ValueInfo("b", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, {"64"}));
+  graph.Sub(12, ValueInfo("y", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {}));
+  Message model;
+  model.Int(1, 8).Sub(8, Message().Bytes(1, "").Int(2, 17)).Sub(8, Message().Bytes(1, "rrn").Int(2, 1)).Sub(7, graph);
+  EXPECT_THROW(Open(model.data()), Ort::Exception);
+}
+
+TEST_F(OnnxOpTest, CanBeRegisteredAgainAndAgain) {
+  const std::string model = OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"64"}}, 64);
+  for (int i = 0; i < 3; ++i) EXPECT_NO_THROW(Open(model));
+}
+
+}  // namespace
+}  // namespace rrn::testing

@@ -1,0 +1,302 @@
+#include "rrn/search.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "search/dot_kernel.h"
+#include "search/group.h"
+
+namespace rrn {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// Rows around a few centres, so that some pairs are similar.
+std::vector<float> MakeRows(std::size_t count, std::size_t dim, std::uint32_t seed, float noise = 0.4F) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  const std::size_t centres = count / 5 + 1;
+  std::vector<float> centre(centres * dim);
+  for (float& v : centre) v = normal(random);
+  std::vector<float> rows(count * dim);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t c = random() % centres;
+    for (std::size_t d = 0; d < dim; ++d) rows[i * dim + d] = centre[c * dim + d] + noise * normal(random);
+  }
+  NormalizeRows(rows.data(), count, dim);
+  return rows;
+}
+
+std::vector<SimilarPair> AllPairs(const std::vector<float>& rows, std::size_t dim, float threshold, int threads) {
+  std::vector<SimilarPair> pairs;
+  const Status status = ForEachSimilarPair({rows.data(), rows.size() / dim, dim}, threshold, threads,
+                                           [&](const SimilarPair* found, std::size_t count) {
+                                             pairs.insert(pairs.end(), found, found + count);
+                                             return true;
+                                           });
+  EXPECT_TRUE(status.ok()) << status.message();
+  return pairs;
+}
+
+bool Same(const std::vector<SimilarPair>& a, const std::vector<SimilarPair>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const SimilarPair& x, const SimilarPair& y) {
+    return x.first == y.first && x.second == y.second && std::memcmp(&x.similarity, &y.similarity, 4) == 0;
+  });
+}
+
+TEST(NormalizeRowsTest, GivesUnitLengthAndKeepsZeros) {
+  std::vector<float> rows = {3, 4, 0, 0, 1e-30F, 0, 1e30F, 1e30F};
+  NormalizeRows(rows.data(), 4, 2);
+  EXPECT_FLOAT_EQ(rows[0], 0.6F);
+  EXPECT_FLOAT_EQ(rows[1], 0.8F);
+  EXPECT_EQ(rows[2], 0.0F);
+  EXPECT_EQ(rows[3], 0.0F);
+  EXPECT_FLOAT_EQ(rows[4], 1.0F);
+  EXPECT_FLOAT_EQ(rows[6], std::sqrt(0.5F));
+}
+
+TEST(DotTest, EveryInstructionSetGivesTheSameBits) {
+  std::vector<std::pair<std::string, internal::DotTileFunction>> kernels;
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2") != 0) kernels.emplace_back("avx2", internal::DotTileAvx2);
+  if (__builtin_cpu_supports("avx512f") != 0) kernels.emplace_back("avx512", internal::DotTileAvx512);
+#endif
+  for (const std::size_t dim : {1U, 5U, 16U, 17U, 100U, 512U, 513U}) {
+    const std::vector<float> rows = MakeRows(8, dim, static_cast<std::uint32_t>(dim));
+    for (std::size_t a = 1; a <= internal::kTileRows; ++a) {
+      for (std::size_t b = 1; b <= internal::kTileRows; ++b) {
+        std::array<float, 16> expected = {};
+        internal::DotTilePortable(rows.data(), a, rows.data() + 4 * dim, b, dim, expected.data());
+        for (const auto& [name, kernel] : kernels) {
+          std::array<float, 16> got = {};
+          kernel(rows.data(), a, rows.data() + 4 * dim, b, dim, got.data());
+          EXPECT_EQ(std::memcmp(expected.data(), got.data(), sizeof expected), 0) << name << " dim " << dim;
+        }
+      }
+    }
+  }
+}
+
+TEST(DotTest, IsCloseToDoublePrecision) {
+  const std::size_t dim = 512;
+  const std::vector<float> rows = MakeRows(20, dim, 3);
+  for (std::size_t i = 0; i < 20; ++i) {
+    for (std::size_t j = 0; j < 20; ++j) {
+      double exact = 0;
+      for (std::size_t d = 0; d < dim; ++d) {
+        exact += static_cast<double>(rows[i * dim + d]) * static_cast<double>(rows[j * dim + d]);
+      }
+      // 512 / 16 additions in a lane and 4 across lanes of terms whose magnitudes sum to at most 1.
+      EXPECT_NEAR(CosineSimilarity(&rows[i * dim], &rows[j * dim], dim), exact, 37 * 0x1p-24);
+    }
+  }
+}
+
+TEST(PairsTest, EqualsTheDoubleLoop) {
+  for (const std::size_t count : {0U, 1U, 2U, 3U, 31U, 32U, 33U, 100U, 257U}) {
+    const std::size_t dim = 40;
+    const std::vector<float> rows = MakeRows(count, dim, static_cast<std::uint32_t>(count));
+    std::vector<SimilarPair> expected;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      for (std::uint32_t j = i + 1; j < count; ++j) {
+        const float similarity = CosineSimilarity(&rows[i * dim], &rows[j * dim], dim);
+        if (similarity > 0.75F) expected.push_back({i, j, similarity});
+      }
+    }
+    for (const int threads : {0, 1, 2, 5}) {
+      EXPECT_TRUE(Same(AllPairs(rows, dim, 0.75F, threads), expected)) << count << " rows, " << threads << " threads";
+    }
+  }
+}
+
+TEST(PairsTest, ThresholdIsStrictAndDuplicatesAreFound) {
+  const std::vector<float> rows = {1, 0, 1, 0, 0, 1};
+  EXPECT_THAT(AllPairs(rows, 2, 1.0F, 1), IsEmpty());
+  EXPECT_EQ(AllPairs(rows, 2, 0.999999F, 1).size(), 1U);
+  EXPECT_EQ(AllPairs(rows, 2, 0.0F, 1).size(), 1U);
+  EXPECT_EQ(AllPairs(rows, 2, -0.001F, 1).size(), 3U);
+}
+
+TEST(PairsTest, EqualRowsHaveSimilarityOneWithinRounding) {
+  std::vector<float> rows = MakeRows(1, 512, 9);
+  rows.insert(rows.end(), rows.begin(), rows.begin() + 512);
+  const auto pairs = AllPairs(rows, 512, 0.99999F, 1);
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_LE(pairs[0].similarity, 1.0F);
+}
+
+TEST(PairsTest, NotANumberIsSimilarToNothing) {
+  std::vector<float> rows = {1, 0, std::numeric_limits<float>::quiet_NaN(), 0, 1, 0};
+  const auto pairs = AllPairs(rows, 2, -1.0F, 1);
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].second, 2U);
+  const Status status =
+      ForEachSimilarPair({rows.data(), 3, 2}, std::nanf(""), 1, [](const SimilarPair*, std::size_t) { return true; });
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+}
+
+TEST(PairsTest, SinkAndProgressCanCancel) {
+  const std::vector<float> rows = MakeRows(300, 16, 1);
+  const EmbeddingsView view{rows.data(), 300, 16};
+  int calls = 0;
+  Status status = ForEachSimilarPair(view, 0.5F, 2, [&](const SimilarPair*, std::size_t) {
+    ++calls;
+    return false;
+  });
+  EXPECT_EQ(status.code(), StatusCode::kCancelled);
+  EXPECT_EQ(calls, 1);
+  status = ForEachSimilarPair(
+      view, 0.5F, 2, [](const SimilarPair*, std::size_t) { return true; },
+      [](std::size_t done, std::size_t total) { return done < total / 2; });
+  EXPECT_EQ(status.code(), StatusCode::kCancelled);
+}
+
+TEST(PairsTest, ProgressReachesTheTotal) {
+  const std::vector<float> rows = MakeRows(100, 16, 1);
+  std::size_t last = 0;
+  std::size_t of = 0;
+  const Status status = ForEachSimilarPair({rows.data(), 100, 16}, 0.5F, 2,
+                                           [](const SimilarPair*, std::size_t) { return true; },
+                                           [&](std::size_t done, std::size_t total) {
+                                             EXPECT_GT(done, last);
+                                             last = done;
+                                             of = total;
+                                             return true;
+                                           });
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(last, of);
+  EXPECT_GT(of, 0U);
+}
+
+Grouping GroupRows(const std::vector<float>& rows, std::size_t dim, float threshold, int threads) {
+  Result<Grouping> result = GroupByRepresentative({rows.data(), rows.size() / dim, dim}, threshold, threads);
+  EXPECT_TRUE(result.ok()) << result.status().message();
+  return *std::move(result);
+}
+
+std::vector<float> OnCircle(const std::vector<float>& degrees) {
+  std::vector<float> rows;
+  for (const float d : degrees) {
+    rows.push_back(std::cos(d * 3.14159265F / 180));
+    rows.push_back(std::sin(d * 3.14159265F / 180));
+  }
+  return rows;
+}
+
+TEST(GroupTest, DoesNotChain) {
+  // Neighbours are 35 degrees apart (cosine 0.82), the ends 70 (0.34): one group around the middle, not a chain of 5.
+  const Grouping grouping = GroupRows(OnCircle({0, 35, 70, 105, 140}), 2, 0.75F, 1);
+  EXPECT_THAT(grouping.similar, ElementsAre(1, 2, 2, 2, 1));
+  ASSERT_EQ(grouping.groups.size(), 2U);
+  EXPECT_EQ(grouping.groups[0].representative, 1U);
+  EXPECT_EQ(grouping.groups[0].members.size(), 2U);
+  EXPECT_EQ(grouping.groups[1].representative, 3U);
+  EXPECT_EQ(grouping.groups[1].members.size(), 1U);
+  EXPECT_EQ(grouping.unique, 2U);
+}
+
+TEST(GroupTest, JoinsTheMostSimilarRepresentative) {
+  // 0, 20 and 40 degrees hang together, so do 60 to 90; 45 is similar to both representatives and nearer to the second.
+  const Grouping grouping = GroupRows(OnCircle({0, 3, 6, 60, 63, 66, 36}), 2, 0.75F, 1);
+  for (const Group& group : grouping.groups) {
+    for (const GroupMember& member : group.members) {
+      if (member.index == 6) {
+        EXPECT_GE(group.representative, 3U);
+      }
+    }
+  }
+}
+
+TEST(GroupTest, NothingSimilar) {
+  const Grouping grouping = GroupRows(OnCircle({0, 90, 180}), 2, 0.75F, 2);
+  EXPECT_THAT(grouping.groups, IsEmpty());
+  EXPECT_EQ(grouping.unique, 3U);
+  EXPECT_EQ(GroupRows({}, 2, 0.75F, 2).unique, 0U);
+}
+
+// The laws that every grouping keeps, whatever the data.
+TEST(GroupTest, LawsHoldOnRandomData) {
+  for (std::uint32_t seed = 0; seed < 30; ++seed) {
+    const std::size_t dim = 8;
+    const std::size_t count = 1 + seed * 7;
+    const float threshold = -0.2F + 0.04F * static_cast<float>(seed);
+    const std::vector<float> rows = MakeRows(count, dim, seed, 0.8F);
+    const Grouping grouping = GroupRows(rows, dim, threshold, 1 + static_cast<int>(seed % 3));
+    std::set<std::uint32_t> seen;
+    std::vector<std::uint32_t> representatives;
+    for (const Group& group : grouping.groups) {
+      EXPECT_TRUE(seen.insert(group.representative).second);
+      representatives.push_back(group.representative);
+      EXPECT_FALSE(group.members.empty());
+      for (const GroupMember& member : group.members) {
+        EXPECT_TRUE(seen.insert(member.index).second) << "a row in two groups";
+        EXPECT_GT(member.similarity, threshold);
+        EXPECT_EQ(member.similarity,
+                  CosineSimilarity(&rows[group.representative * dim], &rows[member.index * dim], dim));
+      }
+    }
+    EXPECT_EQ(grouping.unique, grouping.groups.size() + count - seen.size());
+    for (const std::uint32_t a : representatives) {
+      for (const std::uint32_t b : representatives) {
+        if (a != b) {
+          EXPECT_LE(CosineSimilarity(&rows[a * dim], &rows[b * dim], dim), threshold);
+        }
+      }
+    }
+    const auto pairs = AllPairs(rows, dim, threshold, 1);
+    std::vector<std::uint32_t> similar(count, 0);
+    for (const SimilarPair& pair : pairs) {
+      ++similar[pair.first];
+      ++similar[pair.second];
+    }
+    EXPECT_EQ(grouping.similar, similar);
+  }
+}
+
+TEST(GroupTest, ForgottenPairsGiveTheSameGroups) {
+  const std::size_t dim = 8;
+  const std::vector<float> rows = MakeRows(200, dim, 5, 0.8F);
+  const EmbeddingsView view{rows.data(), 200, dim};
+  const auto pairs = AllPairs(rows, dim, 0.5F, 1);
+  ASSERT_GT(pairs.size(), 20U);
+  std::vector<Grouping> groupings;
+  for (const std::size_t limit : {pairs.size(), pairs.size() - 1}) {
+    internal::PairStore store(200, limit);
+    store.Add(pairs.data(), pairs.size());
+    int found_anew = 0;
+    groupings.push_back(store.Group([&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
+      ++found_anew;
+      internal::NeighboursOfRow(view, 0.5F, row, neighbours);
+    }));
+    EXPECT_EQ(found_anew > 0, limit < pairs.size());
+  }
+  ASSERT_EQ(groupings[0].groups.size(), groupings[1].groups.size());
+  EXPECT_EQ(groupings[0].unique, groupings[1].unique);
+  for (std::size_t g = 0; g < groupings[0].groups.size(); ++g) {
+    const Group& a = groupings[0].groups[g];
+    const Group& b = groupings[1].groups[g];
+    EXPECT_EQ(a.representative, b.representative);
+    ASSERT_EQ(a.members.size(), b.members.size());
+    for (std::size_t m = 0; m < a.members.size(); ++m) {
+      EXPECT_EQ(a.members[m].index, b.members[m].index);
+      EXPECT_EQ(a.members[m].similarity, b.members[m].similarity);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rrn
