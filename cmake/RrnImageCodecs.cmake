@@ -6,7 +6,7 @@ if(TARGET rrn::image_codecs)
 endif()
 
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(RRN_CODECS libjpeg libpng libwebp libwebpdemux libtiff-4)
+pkg_check_modules(RRN_CODECS QUIET libjpeg libpng libwebp libwebpdemux libtiff-4)
 find_path(RRN_GIF_INCLUDE_DIR gif_lib.h)
 if(NOT RRN_CODECS_FOUND OR NOT RRN_GIF_INCLUDE_DIR)
   message(
@@ -15,29 +15,33 @@ if(NOT RRN_CODECS_FOUND OR NOT RRN_GIF_INCLUDE_DIR)
       "apt-get install pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev libgif-dev")
 endif()
 
-# pkg-config's --static list (RRN_CODECS_STATIC_LIBRARIES) names everything a static link needs, in link order.
-add_library(rrn::image_codecs INTERFACE IMPORTED)
-set(rrn_codec_libraries)
+# pkg-config's --static list names everything a static link needs, in link order.
+set(rrn_codecs_static)
 set(rrn_codecs_dynamic)
 foreach(name IN LISTS RRN_CODECS_STATIC_LIBRARIES ITEMS gif)
   if(name MATCHES "^(m|pthread)$")
-    list(APPEND rrn_codec_libraries ${name})
+    list(APPEND rrn_codecs_static ${name})
     continue()
   endif()
-  find_library(RRN_CODEC_${name} NAMES lib${name}.a ${name} HINTS ${RRN_CODECS_LIBRARY_DIRS})
+  find_library(RRN_CODEC_${name} NAMES lib${name}.a HINTS ${RRN_CODECS_LIBRARY_DIRS})
+  mark_as_advanced(RRN_CODEC_${name})
   if(RRN_CODEC_${name})
-    list(APPEND rrn_codec_libraries ${RRN_CODEC_${name}})
-    if(NOT RRN_CODEC_${name} MATCHES "\\.a$")
-      list(APPEND rrn_codecs_dynamic ${name})
-    endif()
-  elseif(NOT name MATCHES "^(sharpyuv|Lerc|jbig|deflate)$")
-    list(APPEND rrn_codec_libraries ${name})
+    list(APPEND rrn_codecs_static ${RRN_CODEC_${name}})
+  else()
     list(APPEND rrn_codecs_dynamic ${name})
   endif()
 endforeach()
 if(rrn_codecs_dynamic)
-  message(STATUS "rrn: no static library for ${rrn_codecs_dynamic}; these stay dynamic")
+  message(STATUS "rrn: no static library for ${rrn_codecs_dynamic}; the image libraries stay dynamic")
+  set(rrn_codecs_static ${RRN_CODECS_LIBRARIES} gif)
 endif()
+
+# Distributions compile their static libraries for programs, not as position-independent code, so a shared object (the
+# Python module) must take the dynamic ones.
+add_library(rrn::image_codecs INTERFACE IMPORTED)
 set_target_properties(
-  rrn::image_codecs PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${RRN_CODECS_INCLUDE_DIRS};${RRN_GIF_INCLUDE_DIR}"
-                               INTERFACE_LINK_LIBRARIES "${rrn_codec_libraries}")
+  rrn::image_codecs
+  PROPERTIES
+    INTERFACE_INCLUDE_DIRECTORIES "${RRN_CODECS_INCLUDE_DIRS};${RRN_GIF_INCLUDE_DIR}"
+    INTERFACE_LINK_LIBRARIES
+    "$<IF:$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>,${rrn_codecs_static},${RRN_CODECS_LIBRARIES};gif>")

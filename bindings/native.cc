@@ -1,0 +1,288 @@
+// The pybind11 module rrn_native._native. It only converts: arrays to views, Status to exceptions. The documentation is
+// in python/rrn_native/__init__.py, whose functions are what people call.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "rrn/embedder.h"
+#include "rrn/image.h"
+#include "rrn/reduction.h"
+#include "rrn/search.h"
+#include "rrn/similarity.h"
+#include "rrn/version.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using Rows = py::array_t<float, py::array::c_style>;
+using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
+using Callback = std::function<bool(std::size_t, std::size_t)>;
+using PhaseCallback = std::function<bool(const std::string&, std::size_t, std::size_t)>;
+
+// The failures that Python's own exceptions do not name become rrn_native.RrnError.
+[[noreturn]] void Throw(const rrn::Status& status) {
+  switch (status.code()) {
+    case rrn::StatusCode::kInvalidArgument:
+      throw py::value_error(status.message());
+    case rrn::StatusCode::kNotFound:
+      PyErr_SetString(PyExc_FileNotFoundError, status.message().c_str());
+      throw py::error_already_set();
+    case rrn::StatusCode::kCancelled:
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      throw py::error_already_set();
+    default: {
+      const py::object error = py::module_::import("rrn_native.errors").attr("RrnError");
+      PyErr_SetString(error.ptr(), status.message().c_str());
+      throw py::error_already_set();
+    }
+  }
+}
+
+template <typename T>
+T Unwrap(rrn::Result<T> result) {
+  if (!result.ok()) Throw(result.status());
+  return *std::move(result);
+}
+
+// A progress callback may raise. The exception must not travel through the engine's threads, so it is kept here, the
+// work is cancelled, and Rethrow raises it again on the calling thread.
+class Guard {
+ public:
+  template <typename... Args>
+  bool Call(const std::function<bool(Args...)>& callback, Args... args) {
+    const py::gil_scoped_acquire gil;
+    try {
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      return !callback || callback(args...);
+    } catch (py::error_already_set& error) {
+      error_ = std::make_unique<py::error_already_set>(std::move(error));
+      return false;
+    }
+  }
+  void Rethrow() {
+    if (error_ == nullptr) return;
+    const std::unique_ptr<py::error_already_set> error = std::move(error_);
+    throw py::error_already_set(std::move(*error));
+  }
+
+ private:
+  std::unique_ptr<py::error_already_set> error_;
+};
+
+rrn::ImageView View(const Pixels& pixels) {
+  if (pixels.ndim() != 3 || pixels.shape(2) != 3) throw py::value_error("expected a uint8 array [height, width, 3]");
+  return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
+}
+
+Rows ToArray(std::vector<float> rows, std::size_t dim) {
+  auto owner = std::make_unique<std::vector<float>>(std::move(rows));
+  const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(owner->size() / dim),
+                                          static_cast<py::ssize_t>(dim)};
+  float* data = owner->data();
+  const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::vector<float>*>(p); });
+  (void)owner.release();  // the capsule frees it
+  return Rows(shape, data, capsule);
+}
+
+rrn::EmbeddingsView View(const Rows& rows) {
+  if (rows.ndim() != 2) throw py::value_error("expected a float32 array [n, dim]");
+  return {rows.data(), static_cast<std::size_t>(rows.shape(0)), static_cast<std::size_t>(rows.shape(1))};
+}
+
+py::tuple EmbedFiles(const rrn::Embedder& embedder, const std::vector<std::string>& paths, const Callback& progress) {
+  Guard guard;
+  rrn::Result<rrn::FileEmbeddings> result = [&] {
+    const py::gil_scoped_release nogil;
+    return embedder.EmbedFiles(
+        paths, [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+  }();
+  guard.Rethrow();
+  rrn::FileEmbeddings embedded = Unwrap(std::move(result));
+  std::vector<std::pair<py::bytes, std::string>> skipped;
+  for (const auto& [path, reason] : embedded.skipped) skipped.emplace_back(py::bytes(path), reason);
+  return py::make_tuple(ToArray(std::move(embedded.rows), static_cast<std::size_t>(embedder.info().dim)),
+                        embedded.read, skipped);
+}
+
+Rows EmbedImages(const rrn::Embedder& embedder, const std::vector<Pixels>& images, const Callback& progress) {
+  std::vector<rrn::ImageView> views;
+  views.reserve(images.size());
+  for (const Pixels& image : images) views.push_back(View(image));
+  Guard guard;
+  rrn::Result<std::vector<float>> result = [&] {
+    const py::gil_scoped_release nogil;
+    return embedder.EmbedImages(
+        views, [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+  }();
+  guard.Rethrow();
+  return ToArray(Unwrap(std::move(result)), static_cast<std::size_t>(embedder.info().dim));
+}
+
+Rows Preprocess(const rrn::Embedder& embedder, const Pixels& pixels) {
+  const rrn::ImageView view = View(pixels);
+  const py::ssize_t side = embedder.info().size;
+  Rows output(std::vector<py::ssize_t>{3, side, side});
+  float* data = output.mutable_data();
+  rrn::Status status;
+  {
+    const py::gil_scoped_release nogil;
+    status = embedder.Preprocess(view, data);
+  }
+  if (!status.ok()) Throw(status);
+  return output;
+}
+
+Pixels Decode(const py::bytes& data, std::uint64_t max_pixels) {
+  const std::string_view bytes = data;
+  rrn::Result<rrn::Image> result = [&] {
+    const py::gil_scoped_release nogil;
+    return rrn::DecodeImage(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), {max_pixels});
+  }();
+  const rrn::Image image = Unwrap(std::move(result));
+  Pixels pixels(std::vector<py::ssize_t>{image.height, image.width, 3});
+  std::memcpy(pixels.mutable_data(), image.rgb.data(), image.rgb.size());
+  return pixels;
+}
+
+// The result as its JSON text: the Python side builds its typed objects from it, so the two can never disagree.
+std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std::string& folder, float threshold,
+                                       bool recursive, int threads, const PhaseCallback& progress) {
+  rrn::SimilarityOptions options;
+  options.threshold = threshold;
+  options.recursive = recursive;
+  options.threads = threads;
+  Guard guard;
+  std::string json;
+  rrn::Result<rrn::SimilarityReport> result = [&] {
+    const py::gil_scoped_release nogil;
+    rrn::Result<rrn::SimilarityReport> report = rrn::FindSimilar(
+        embedder, folder, options, [&](const char* phase, std::size_t done, std::size_t total) {
+          return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
+        });
+    if (report.ok()) {
+      std::ostringstream text;
+      rrn::WriteJson(*report, text);
+      json = text.str();
+    }
+    return report;
+  }();
+  guard.Rethrow();
+  rrn::SimilarityReport report = Unwrap(std::move(result));
+  return {py::bytes(json), ToArray(std::move(report.embeddings), static_cast<std::size_t>(report.model.dim))};
+}
+
+py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, const Callback& progress) {
+  const rrn::EmbeddingsView view = View(embeddings);
+  std::vector<rrn::SimilarPair> pairs;
+  Guard guard;
+  rrn::Status status;
+  {
+    const py::gil_scoped_release nogil;
+    std::vector<float> unit(view.data, view.data + view.count * view.dim);
+    rrn::NormalizeRows(unit.data(), view.count, view.dim);
+    status = rrn::ForEachSimilarPair(
+        {unit.data(), view.count, view.dim}, threshold, threads,
+        [&](const rrn::SimilarPair* found, std::size_t count) {
+          pairs.insert(pairs.end(), found, found + count);
+          return true;
+        },
+        [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+  }
+  guard.Rethrow();
+  if (!status.ok()) Throw(status);
+  const auto count = static_cast<py::ssize_t>(pairs.size());
+  py::array_t<std::int64_t> first(count);
+  py::array_t<std::int64_t> second(count);
+  py::array_t<float> similarity(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const rrn::SimilarPair& pair = pairs[static_cast<std::size_t>(i)];
+    first.mutable_at(i) = pair.first;
+    second.mutable_at(i) = pair.second;
+    similarity.mutable_at(i) = pair.similarity;
+  }
+  return py::make_tuple(first, second, similarity);
+}
+
+// `type`: 0 float32, 1 float16, 2 bfloat16; the arrays hold that many bytes an element and are contiguous.
+py::array Reduction(const std::vector<py::array>& layers, int type, std::int64_t channels, const py::dtype& dtype) {
+  std::vector<rrn::ReductionShape> shapes;
+  std::vector<const void*> inputs;
+  for (const py::array& layer : layers) {
+    rrn::ReductionShape shape;
+    shape.rank = static_cast<int>(layer.ndim());
+    for (py::ssize_t d = 0; d < layer.ndim() && d < 8; ++d) shape.dims[static_cast<std::size_t>(d)] = layer.shape(d);
+    shapes.push_back(shape);
+    inputs.push_back(layer.data());
+  }
+  rrn::ReductionPlan plan;
+  const int count = static_cast<int>(layers.size());
+  rrn::ReductionStatus status = rrn::PlanReduction(shapes.data(), count, channels, &plan);
+  if (status != rrn::ReductionStatus::kOk) {
+    throw py::value_error(rrn::DescribeReductionError(status, shapes.data(), count, channels));
+  }
+  std::vector<py::ssize_t> dims = {static_cast<py::ssize_t>(plan.batch), static_cast<py::ssize_t>(plan.channels)};
+  if (plan.output_rank == 1) dims.erase(dims.begin());
+  py::array output(dtype, dims);
+  void* data = output.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    status = rrn::ReduceCpu(plan, static_cast<rrn::ReductionType>(type), inputs.data(), data);
+  }
+  if (status != rrn::ReductionStatus::kOk) {
+    throw py::value_error(rrn::DescribeReductionError(status, shapes.data(), count, channels));
+  }
+  return output;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.attr("__version__") = rrn::Version();
+  m.def("onnxruntime_version", &rrn::OnnxRuntimeVersion);
+
+  py::class_<rrn::ModelInfo>(m, "ModelInfo")
+      .def_readonly("file", &rrn::ModelInfo::file)
+      .def_readonly("weights_origin", &rrn::ModelInfo::weights_origin)
+      .def_readonly("weights_sha256", &rrn::ModelInfo::weights_sha256)
+      .def_readonly("size", &rrn::ModelInfo::size)
+      .def_readonly("dim", &rrn::ModelInfo::dim)
+      .def_readonly("provider", &rrn::ModelInfo::provider)
+      .def_readonly("custom_op", &rrn::ModelInfo::custom_op);
+
+  py::class_<rrn::Embedder>(m, "Embedder")
+      .def(py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
+                       const std::string& provider, std::uint64_t max_pixels) {
+             const py::gil_scoped_release nogil;
+             rrn::EmbedderOptions options{model, op_library, size, batch, threads, provider, {max_pixels}};
+             rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(options);
+             const py::gil_scoped_acquire gil;
+             return std::make_unique<rrn::Embedder>(Unwrap(std::move(embedder)));
+           }),
+           py::kw_only(), py::arg("model"), py::arg("op_library"), py::arg("size"), py::arg("batch"),
+           py::arg("threads"), py::arg("provider"), py::arg("max_pixels"))
+      .def_property_readonly("info", &rrn::Embedder::info)
+      .def("embed_files", &EmbedFiles)
+      .def("embed_images", &EmbedImages)
+      .def("preprocess", &Preprocess)
+      .def("find_similar", &FindSimilar);
+
+  m.def("decode", &Decode);
+  m.def("similar_pairs", &SimilarPairs);
+  m.def("reduction", &Reduction);
+  m.def("list_folder", [](const std::string& folder, bool recursive) {
+    const rrn::FolderListing listing = Unwrap(rrn::ListFolder(folder, recursive));
+    std::vector<py::bytes> paths(listing.paths.begin(), listing.paths.end());
+    return paths;
+  });
+}

@@ -1,0 +1,99 @@
+// From images to embeddings: decode, preprocess and run the model, on all cores.
+#ifndef RRN_EMBEDDER_H_
+#define RRN_EMBEDDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rrn/image.h"
+#include "rrn/search.h"
+#include "rrn/status.h"
+
+namespace rrn {
+
+struct EmbedderOptions {
+  // The ONNX file: one input [N, 3, H, W] float32, first output [N, D] float32. Empty: the default model, see
+  // DefaultModelPath.
+  std::string model;
+  // libreduction_op.so. Empty: found by DefaultOpLibraryPath; if there is none, the model must do without, as models
+  // exported by rrn can (the operator's definition travels inside them).
+  std::string op_library;
+  // Side of the square that images are resized to, in pixels; 32 ... 4096. 0: the model's own (224 if it names none).
+  int size = 0;
+  // Images per inference call; 1 ... 1024. The embeddings do not depend on it.
+  int batch = 8;
+  // Worker threads; 0: one for each core. The embeddings do not depend on it.
+  int threads = 0;
+  // ONNX Runtime execution provider: "cpu" or "cuda".
+  std::string provider = "cpu";
+  DecodeOptions decode;
+};
+
+// What a model says about itself.
+struct ModelInfo {
+  std::string file;            // the file's name without its folders
+  std::string weights_origin;  // where the weights come from; empty if the file does not say
+  std::string weights_sha256;  // of the weights file; empty if the file does not say
+  int size = 0;                // side of the input square actually used, in pixels
+  int dim = 0;                 // D, length of an embedding
+  std::string provider;        // as in EmbedderOptions
+  bool custom_op = false;      // libreduction_op.so is registered
+};
+
+// A file that gave no embedding, and why (one line).
+struct SkippedFile {
+  std::string path;
+  std::string reason;
+};
+
+// The embeddings of a list of files.
+struct FileEmbeddings {
+  std::vector<float> rows;           // [read.size(), dim], raw (not normalized)
+  std::vector<std::size_t> read;     // positions in the list that was asked for, ascending
+  std::vector<SkippedFile> skipped;  // all others, in the order of the list
+};
+
+// A model, loaded and ready. Movable. Its const functions may be called from several threads at the same time.
+class Embedder {
+ public:
+  // Errors: kInvalidArgument (an option out of range), kNotFound (no such file), kUnsupported (provider), kRuntime (ONNX
+  // Runtime refuses the file, or its input and outputs are not as described above).
+  static Result<Embedder> Create(const EmbedderOptions& options);
+
+  Embedder(Embedder&& other) noexcept;
+  Embedder& operator=(Embedder&& other) noexcept;
+  ~Embedder();
+
+  const ModelInfo& info() const;
+
+  // Embeds files; unreadable ones are skipped with a reason. Memory: rows, plus `batch` inputs and one decoded picture
+  // for each thread, whatever the number of files.
+  //   progress: called after every chunk of files, never concurrently.
+  // Errors: kCancelled, kRuntime.
+  Result<FileEmbeddings> EmbedFiles(const std::vector<std::string>& paths, const Progress& progress = {}) const;
+
+  // Embeds pictures in memory: [images.size(), dim].
+  // Errors: kInvalidArgument (an empty picture), kCancelled, kRuntime.
+  Result<std::vector<float>> EmbedImages(const std::vector<ImageView>& images, const Progress& progress = {}) const;
+
+  // The network's input for one picture: float32 [3, size, size] to `output`.
+  Status Preprocess(const ImageView& image, float* output) const;
+
+ private:
+  struct State;
+  explicit Embedder(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Where the program's own files are: beside the executable (../models, ../lib), as in a build tree or an install tree.
+// Empty if the file is not there.
+std::string DefaultModelPath();
+std::string DefaultOpLibraryPath();
+
+}  // namespace rrn
+
+#endif  // RRN_EMBEDDER_H_

@@ -1,0 +1,239 @@
+#include "rrn/embedder.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/session.h"
+
+namespace rrn {
+
+struct Embedder::State {
+  std::unique_ptr<internal::Session> session;
+  std::size_t batch = 1;
+  std::size_t threads = 1;
+  DecodeOptions decode;
+};
+
+namespace {
+
+using internal::Session;
+
+// Writes the network input of item `index`, or says why there is none.
+using LoadInput = std::function<Status(std::size_t index, float* input)>;
+
+// Fills `rows` [count, dim]: workers claim chunks of items, decode each item into its place in the batch, then run the
+// network on the batch themselves. So decoding and inference overlap at every ratio of their costs, and memory is one
+// batch for each worker.
+class Pipeline {
+ public:
+  Pipeline(const Session& session, std::size_t batch, std::size_t threads, std::size_t count, LoadInput load,
+           const Progress& progress)
+      : session_(session),
+        threads_(std::min(threads, std::max<std::size_t>(count, 1))),
+        // Few items are spread over the threads rather than gathered in one full batch.
+        chunk_(std::min(batch, std::max<std::size_t>((count + threads_ - 1) / threads_, 1))),
+        count_(count),
+        load_(std::move(load)),
+        progress_(progress),
+        failures_(count) {}
+
+  // rows: [count, dim], owned by the caller. An item that failed has no defined row; its failure is in failures().
+  Status Run(float* rows) {
+    std::vector<std::thread> pool;
+    for (std::size_t t = 1; t < threads_; ++t) pool.emplace_back([this, rows] { Work(rows); });
+    Work(rows);
+    for (std::thread& thread : pool) thread.join();
+    return error_;
+  }
+
+  const std::vector<Status>& failures() const { return failures_; }
+
+ private:
+  void Work(float* rows) {
+    try {
+      const auto side = static_cast<std::size_t>(session_.info().size);
+      std::vector<float> input(chunk_ * 3 * side * side);
+      std::vector<float> output(chunk_ * static_cast<std::size_t>(session_.info().dim));
+      while (!stop_) {
+        const std::size_t begin = next_.fetch_add(chunk_);
+        if (begin >= count_) return;
+        const std::size_t end = std::min(begin + chunk_, count_);
+        Status status = RunChunk(begin, end, &input, &output, rows);
+        if (!status.ok()) return Stop(std::move(status));
+        Report(end - begin);
+      }
+    } catch (const std::exception& error) {
+      Stop({StatusCode::kRuntime, error.what()});
+    }
+  }
+
+  Status RunChunk(std::size_t begin, std::size_t end, std::vector<float>* input, std::vector<float>* output,
+                  float* rows) {
+    const std::size_t input_size = input->size() / chunk_;
+    const auto dim = static_cast<std::size_t>(session_.info().dim);
+    std::vector<std::size_t> loaded;
+    for (std::size_t i = begin; i < end && !stop_; ++i) {
+      failures_[i] = Load(i, input->data() + loaded.size() * input_size);
+      if (failures_[i].ok()) loaded.push_back(i);
+    }
+    if (loaded.empty() || stop_) return {};
+    Status status = session_.Run(input->data(), loaded.size(), output->data());
+    if (!status.ok()) return status;
+    for (std::size_t slot = 0; slot < loaded.size(); ++slot) {
+      const float* row = output->data() + slot * dim;
+      if (std::all_of(row, row + dim, [](float v) { return std::isfinite(v); })) {
+        std::copy_n(row, dim, rows + loaded[slot] * dim);
+      } else {
+        failures_[loaded[slot]] = {StatusCode::kRuntime, "the model's embedding is not finite"};
+      }
+    }
+    return {};
+  }
+
+  // One picture too big for the memory must not end the job.
+  Status Load(std::size_t index, float* input) const {
+    try {
+      return load_(index, input);
+    } catch (const std::bad_alloc&) {
+      return {StatusCode::kTooLarge, "not enough memory to decode it"};
+    }
+  }
+
+  void Report(std::size_t items) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ += items;
+    if (stop_ || !progress_ || progress_(done_, count_)) return;
+    error_ = {StatusCode::kCancelled, "cancelled"};
+    stop_ = true;
+  }
+
+  void Stop(Status status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!stop_) error_ = std::move(status);
+    stop_ = true;
+  }
+
+  const Session& session_;
+  const std::size_t threads_;
+  const std::size_t chunk_;
+  const std::size_t count_;
+  const LoadInput load_;
+  const Progress& progress_;
+  std::atomic<std::size_t> next_ = 0;
+  std::atomic<bool> stop_ = false;
+  std::mutex mutex_;
+  std::size_t done_ = 0;
+  Status error_;
+  std::vector<Status> failures_;
+};
+
+Status CheckOptions(const EmbedderOptions& options) {
+  const auto range = [](const char* name, int value, int low, int high) {
+    return Status(StatusCode::kInvalidArgument, std::string(name) + " is " + std::to_string(value) + ", expected " +
+                                                    std::to_string(low) + " ... " + std::to_string(high));
+  };
+  if (options.size != 0 && (options.size < 32 || options.size > 4096)) return range("size", options.size, 32, 4096);
+  if (options.batch < 1 || options.batch > 1024) return range("batch", options.batch, 1, 1024);
+  if (options.threads < 0 || options.threads > 1024) return range("threads", options.threads, 0, 1024);
+  if (options.provider != "cpu" && options.provider != "cuda") {
+    return {StatusCode::kInvalidArgument, "provider is '" + options.provider + "', expected cpu or cuda"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Embedder::Embedder(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Embedder::Embedder(Embedder&& other) noexcept = default;
+Embedder& Embedder::operator=(Embedder&& other) noexcept = default;
+Embedder::~Embedder() = default;
+
+Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
+  Status status = CheckOptions(options);
+  if (!status.ok()) return status;
+  EmbedderOptions resolved = options;
+  if (resolved.model.empty()) {
+    resolved.model = DefaultModelPath();
+    if (resolved.model.empty()) {
+      return Status(StatusCode::kNotFound,
+                    "no default model beside this program (looked for models/reduction_resnet18.onnx); name one");
+    }
+  }
+  for (const std::string& file : {resolved.model, resolved.op_library}) {
+    std::error_code error;
+    if (!file.empty() && !std::filesystem::is_regular_file(file, error)) {
+      return Status(StatusCode::kNotFound, file + ": no such file");
+    }
+  }
+  Result<std::unique_ptr<Session>> session = Session::Open(resolved);
+  if (!session.ok()) return session.status();
+  auto state = std::make_unique<State>();
+  state->session = *std::move(session);
+  state->batch = static_cast<std::size_t>(options.batch);
+  state->threads = options.threads > 0 ? static_cast<std::size_t>(options.threads)
+                                       : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+  state->decode = options.decode;
+  return Embedder(std::move(state));
+}
+
+const ModelInfo& Embedder::info() const { return state_->session->info(); }
+
+Status Embedder::Preprocess(const ImageView& image, float* output) const {
+  return PreprocessImage(image, info().size, state_->session->preprocessing(), output);
+}
+
+Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& paths, const Progress& progress) const {
+  const auto dim = static_cast<std::size_t>(info().dim);
+  FileEmbeddings result;
+  result.rows.resize(paths.size() * dim);
+  const auto load = [&](std::size_t i, float* input) -> Status {
+    const Result<Image> image = ReadImage(paths[i], state_->decode);
+    if (!image.ok()) return image.status();
+    return Preprocess({image->rgb.data(), image->width, image->height}, input);
+  };
+  Pipeline pipeline(*state_->session, state_->batch, state_->threads, paths.size(), load, progress);
+  Status status = pipeline.Run(result.rows.data());
+  if (!status.ok()) return status;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const Status& failure = pipeline.failures()[i];
+    if (!failure.ok()) {
+      result.skipped.push_back({paths[i], failure.message()});
+      continue;
+    }
+    // Close the gaps that skipped files left.
+    const std::size_t to = result.read.size();
+    if (to != i) std::copy_n(result.rows.data() + i * dim, dim, result.rows.data() + to * dim);
+    result.read.push_back(i);
+  }
+  result.rows.resize(result.read.size() * dim);
+  return result;
+}
+
+Result<std::vector<float>> Embedder::EmbedImages(const std::vector<ImageView>& images, const Progress& progress) const {
+  std::vector<float> rows(images.size() * static_cast<std::size_t>(info().dim));
+  const auto load = [&](std::size_t i, float* input) { return Preprocess(images[i], input); };
+  Pipeline pipeline(*state_->session, state_->batch, state_->threads, images.size(), load, progress);
+  Status status = pipeline.Run(rows.data());
+  if (!status.ok()) return status;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const Status& failure = pipeline.failures()[i];
+    if (!failure.ok()) return Status(failure.code(), "image " + std::to_string(i) + ": " + failure.message());
+  }
+  return rows;
+}
+
+}  // namespace rrn

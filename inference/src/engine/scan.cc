@@ -1,0 +1,69 @@
+// Listing folders.
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "rrn/similarity.h"
+
+namespace rrn {
+namespace {
+
+namespace fs = std::filesystem;
+
+// `folder` + "/" + `name`, without doubling the slash; byte for byte what the user and the system call them.
+std::string Join(const std::string& folder, const std::string& name) {
+  return !folder.empty() && folder.back() == '/' ? folder + name : folder + "/" + name;
+}
+
+void ListInto(const std::string& folder, bool recursive, FolderListing* listing) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) {
+    listing->skipped.push_back({folder, "cannot list this folder: " + error.message()});
+    return;
+  }
+  for (; entries != fs::directory_iterator(); entries.increment(error)) {
+    const std::string path = Join(folder, entries->path().filename().string());
+    const fs::file_status link = entries->symlink_status(error);
+    const fs::file_status target = entries->status(error);
+    if (fs::is_regular_file(target)) {
+      listing->paths.push_back(path);
+    } else if (fs::is_directory(target)) {
+      if (fs::is_symlink(link)) {
+        listing->skipped.push_back({path, "a symbolic link to a folder; links to folders are not followed"});
+      } else if (recursive) {
+        ListInto(path, recursive, listing);
+      }
+    } else if (fs::is_symlink(link)) {
+      listing->skipped.push_back({path, "a broken symbolic link"});
+    } else {
+      listing->skipped.push_back({path, "not a regular file"});
+    }
+    error.clear();
+  }
+  if (error) listing->skipped.push_back({folder, "listing this folder broke off: " + error.message()});
+}
+
+}  // namespace
+
+Result<FolderListing> ListFolder(const std::string& folder, bool recursive) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (status.type() == fs::file_type::not_found) return Status(StatusCode::kNotFound, folder + ": no such folder");
+  if (status.type() == fs::file_type::none) return Status(StatusCode::kUnreadable, folder + ": " + error.message());
+  if (!fs::is_directory(status)) return Status(StatusCode::kInvalidArgument, folder + ": not a folder");
+  const fs::directory_iterator readable(folder, error);
+  if (error) return Status(StatusCode::kUnreadable, folder + ": cannot list this folder: " + error.message());
+
+  FolderListing listing;
+  ListInto(folder, recursive, &listing);
+  std::sort(listing.paths.begin(), listing.paths.end());
+  std::sort(listing.skipped.begin(), listing.skipped.end(),
+            [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  return listing;
+}
+
+}  // namespace rrn

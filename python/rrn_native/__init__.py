@@ -1,0 +1,319 @@
+"""Image similarity with a custom reduction operator.
+
+A ResNet-18's four stage outputs are average-pooled, repeat-interleaved to 512 channels and averaged; two images are
+similar when the cosine of these embeddings is above 0.75. All the work is done by the C++ engine; this module converts
+arguments and results.
+
+    >>> import rrn_native
+    >>> result = rrn_native.find_similar("photos")
+    >>> result.unique, [group.representative for group in result.groups]
+
+Heavier tools are modules of their own: ``python -m rrn_native.export`` and ``python -m rrn_native.validate``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rrn_native._load import load as _load
+from rrn_native.errors import RrnError
+from rrn_native.locate import custom_op_library, default_model
+from rrn_native.result import Group, Image, Member, Model, SimilarityResult, Skipped
+
+_native: Any = _load()
+
+__version__: str = _native.__version__
+
+__all__ = [
+    "Embedder",
+    "Group",
+    "Image",
+    "Member",
+    "Model",
+    "RrnError",
+    "SimilarityResult",
+    "Skipped",
+    "cosine_similarity",
+    "custom_op_library",
+    "decode",
+    "default_model",
+    "find_images",
+    "find_similar",
+    "preprocess",
+    "reduction",
+    "similar_pairs",
+]
+
+FloatArray = npt.NDArray[np.float32]
+PixelArray = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], bool | None]
+PhaseProgress = Callable[[str, int, int], bool | None]
+if TYPE_CHECKING:
+    PathLike = str | os.PathLike[str]
+
+DEFAULT_THRESHOLD = 0.75
+DEFAULT_MAX_PIXELS = 200_000_000
+_ELEMENT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
+
+
+def _continue_unless_false(callback: Callable[..., bool | None] | None) -> Callable[..., bool] | None:
+    """A callback that returns nothing means "go on"; only False cancels."""
+    if callback is None:
+        return None
+    return lambda *arguments: callback(*arguments) is not False
+
+
+class Embedder:
+    """A model, loaded and ready; use one from several threads if you like.
+
+    Args:
+        model: ONNX file with one input float32 [N, 3, H, W] and a first output float32 [N, D]; None for the model that
+            comes with the package.
+        size: Side of the square that images are resized to, in pixels (32 ... 4096).
+        threads: Worker threads; None for one for each core. Embeddings do not depend on it.
+        provider: ONNX Runtime execution provider, "cpu" or "cuda".
+        batch: Images per inference call (1 ... 1024). Embeddings do not depend on it.
+        max_pixels: Larger images are refused before they are decoded.
+        op_library: ``libreduction_op.so``; None for the one that comes with the package.
+
+    Raises:
+        ValueError: An argument is out of its range.
+        FileNotFoundError: No such model or library.
+        RrnError: ONNX Runtime refuses the model or the provider.
+    """
+
+    def __init__(
+        self,
+        model: PathLike | None = None,
+        size: int = 224,
+        threads: int | None = None,
+        provider: str = "cpu",
+        *,
+        batch: int = 8,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        op_library: PathLike | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
+        self._native = _native.Embedder(
+            model=os.fspath(model) if model is not None else default_model(),
+            op_library=os.fspath(op_library) if op_library is not None else custom_op_library(),
+            size=size,
+            batch=batch,
+            threads=threads or 0,
+            provider=provider,
+            max_pixels=max_pixels,
+        )
+        self._max_pixels = max_pixels
+
+    @property
+    def size(self) -> int:
+        """Side of the input square, in pixels."""
+        return int(self._native.info.size)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; 512 for ReductionResNet-18."""
+        return int(self._native.info.dim)
+
+    def embed(
+        self,
+        paths_or_arrays: Sequence[PathLike | PixelArray],
+        *,
+        on_error: Literal["raise", "nan"] = "raise",
+        progress: Progress | None = None,
+    ) -> FloatArray:
+        """Embeds images.
+
+        Args:
+            paths_or_arrays: File names, or RGB pictures as uint8 [height, width, 3]; not both in one call.
+            on_error: What an unreadable file does: "raise" an error that names it and its reason, or leave a row of
+                NaN, so that row i always belongs to item i.
+            progress: Called with (done, total) after every chunk; returning False cancels.
+
+        Returns:
+            float32 [n, dim], raw (not normalised), in the order of the input.
+
+        Raises:
+            RrnError: A file is unreadable (with on_error="raise"), or inference failed.
+            ValueError: An array is not uint8 [height, width, 3].
+            KeyboardInterrupt: The progress callback returned False.
+        """
+        if on_error not in ("raise", "nan"):
+            raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'nan'")
+        items = list(paths_or_arrays)
+        callback = _continue_unless_false(progress)
+        arrays = [item for item in items if isinstance(item, np.ndarray)]
+        if arrays:
+            if len(arrays) != len(items):
+                raise ValueError("expected either paths or arrays, got both in one call")
+            for array in arrays:
+                _check_pixels(array)
+            embedded: FloatArray = self._native.embed_images(arrays, callback)
+            return embedded
+        paths = [os.fsencode(item) for item in items]  # type: ignore[arg-type]
+        rows, read, skipped = self._native.embed_files(paths, callback)
+        if not skipped:
+            return rows  # type: ignore[no-any-return]
+        if on_error == "raise":
+            path, reason = skipped[0]
+            more = f" (and {len(skipped) - 1} more files)" if len(skipped) > 1 else ""
+            raise RrnError(f"{os.fsdecode(path)}: {reason}{more}")
+        full = np.full((len(items), self.dim), np.nan, np.float32)
+        full[read] = rows
+        return full
+
+    def preprocess(self, path_or_array: PathLike | PixelArray) -> FloatArray:
+        """Returns the network's input for one image: float32 [3, size, size], resized and normalised."""
+        pixels = path_or_array if isinstance(path_or_array, np.ndarray) else decode(path_or_array, self._max_pixels)
+        _check_pixels(pixels)
+        prepared: FloatArray = self._native.preprocess(pixels)
+        return prepared
+
+    def find_similar(
+        self,
+        directory: PathLike,
+        threshold: float = DEFAULT_THRESHOLD,
+        *,
+        recursive: bool = True,
+        threads: int | None = None,
+        progress: PhaseProgress | None = None,
+    ) -> SimilarityResult:
+        """Finds the similar images of a folder with this model; see :func:`find_similar`."""
+        json_text, embeddings = self._native.find_similar(
+            os.fsencode(directory), threshold, recursive, threads or 0, _continue_unless_false(progress)
+        )
+        return SimilarityResult.from_json(json_text, embeddings)
+
+
+def find_similar(
+    directory: PathLike,
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    model: PathLike | None = None,
+    size: int = 224,
+    threads: int | None = None,
+    provider: str = "cpu",
+    batch: int = 8,
+    recursive: bool = True,
+    progress: PhaseProgress | None = None,
+) -> SimilarityResult:
+    """Finds the similar images of a folder and counts the unique ones.
+
+    Args:
+        directory: The folder. Every regular file in it is looked at; what is not an image ends in ``skipped``.
+        threshold: Similar is: cosine > threshold (-1 <= threshold < 1).
+        model, size, threads, provider, batch: As for :class:`Embedder`.
+        recursive: Also look into sub-folders.
+        progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
+
+    Returns:
+        The same as ``./build/similarity --json``, as an object.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: Not a folder, or an argument out of its range.
+        RrnError: The folder cannot be listed, or model or runtime failed.
+        KeyboardInterrupt: The progress callback returned False, or Ctrl-C was pressed.
+    """
+    embedder = Embedder(model, size, threads, provider, batch=batch)
+    return embedder.find_similar(directory, threshold, recursive=recursive, threads=threads, progress=progress)
+
+
+def similar_pairs(
+    embeddings: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Finds all pairs of rows whose cosine is above the threshold, exactly.
+
+    Args:
+        embeddings: Floating-point [n, dim]; rows need not be normalised.
+        threshold: Similar is: cosine > threshold.
+        threads: None for one for each core; the result does not depend on it.
+        progress: Called with (done, total); returning False cancels.
+
+    Returns:
+        (i, j, similarity): int64, int64 and float32 arrays of one length, i < j, sorted by (i, j).
+
+    Raises:
+        ValueError: Not a matrix, or the threshold is not a number.
+        KeyboardInterrupt: The progress callback returned False.
+    """
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray] = _native.similar_pairs(
+        rows, threshold, threads or 0, _continue_unless_false(progress)
+    )
+    return pairs
+
+
+def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it; 0 if one of them is zero."""
+    rows = np.stack([first, second]).astype(np.float32)
+    _, _, similarity = similar_pairs(rows, -1.0, threads=1)
+    return float(similarity[0]) if len(similarity) else -1.0
+
+
+def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any]:
+    """The reduction operator on NumPy arrays: the mean of the repeat-interleaved inputs.
+
+    Args:
+        *layers: One or more arrays [C_k], [B, C_k], or feature maps [B, C_k, H_k, W_k] (averaged over H_k x W_k first),
+            each C_k dividing ``channels``. All float32, all float16 or all bfloat16 (ml_dtypes).
+        channels: Width of the output.
+
+    Returns:
+        [channels] or [B, channels], of the inputs' dtype; sums are float32.
+
+    Raises:
+        ValueError: The shapes do not fit; the message names them all.
+        TypeError: Mixed or unsupported dtypes; the message names them all.
+    """
+    arrays = [np.ascontiguousarray(layer) if np.ndim(layer) else np.asarray(layer) for layer in layers]
+    names = {array.dtype.name for array in arrays}
+    if len(names) > 1 or not names <= _ELEMENT_TYPES.keys():
+        found = ", ".join(array.dtype.name for array in arrays)
+        raise TypeError(f"reduction: expected all float32, all float16 or all bfloat16; got {found}")
+    dtype = arrays[0].dtype if arrays else np.dtype(np.float32)
+    # pybind11 knows no bfloat16, so 16-bit types travel as integers of their size.
+    carrier = dtype if dtype == np.float32 else np.dtype(np.uint16)
+    carried = [array.view(carrier) for array in arrays]
+    output: npt.NDArray[Any] = _native.reduction(carried, _ELEMENT_TYPES[dtype.name], channels, carrier)
+    return output.view(dtype)
+
+
+def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> PixelArray:
+    """Decodes an image file as the engine does: RGB, upright, alpha on white.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        OSError: The file cannot be read.
+        RrnError: It is damaged, too large or of an unknown format.
+    """
+    with open(path, "rb") as file:
+        pixels: PixelArray = _native.decode(file.read(), max_pixels)
+    return pixels
+
+
+def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatArray:
+    """Returns the default model's input for one image: float32 [3, size, size]."""
+    return Embedder(size=size, threads=1).preprocess(path_or_array)
+
+
+def find_images(directory: PathLike, recursive: bool = True) -> list[str]:
+    """Lists what :func:`find_similar` would look at: all regular files, sorted by the bytes of their names."""
+    return [os.fsdecode(path) for path in _native.list_folder(os.fsencode(directory), recursive)]
+
+
+def _check_pixels(array: npt.NDArray[Any]) -> None:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"expected a uint8 array [height, width, 3], got {array.dtype} {list(array.shape)}")
