@@ -29,7 +29,7 @@ class BuildLibrary(BuildExtension):
 
     def build_extension(self, ext: Extension) -> None:
         """Builds one extension; see setuptools."""
-        ext.sources = [os.path.abspath(source) for source in ext.sources]
+        ext.sources = [str(Path(source).resolve()) for source in ext.sources]
         super().build_extension(ext)
 
 
@@ -43,7 +43,7 @@ def make_extension() -> Extension:
         name="libreduction_torch",
         sources=[str(SOURCES / "torch_op" / name) for name in OPERATOR]
         + [str(SOURCES / "reduction" / name) for name in kernels],
-        include_dirs=[os.path.abspath(ROOT / "include"), os.path.abspath(SOURCES)],
+        include_dirs=[str((ROOT / "include").resolve()), str(SOURCES.resolve())],
         extra_compile_args={"cxx": cxx_flags, "nvcc": nvcc_flags},
         # No Python in the library: it is loaded by torch.ops.load_library, not imported.
         py_limited_api=True,

@@ -1,2 +1,382 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-TEST(Todo, Todo) {}
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "rrn/embedder.h"
+#include "rrn/similarity.h"
+#include "rrn/version.h"
+
+namespace rrn {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// A folder that goes away with the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (fs::temp_directory_path() / "rrn_test_XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "cannot make a temporary folder";
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string Sub(const std::string& name) const { return path_ + "/" + name; }
+  std::string Write(const std::string& name, const std::string& content) const {
+    fs::create_directories(fs::path(Sub(name)).parent_path());
+    std::ofstream(Sub(name), std::ios::binary) << content;
+    return Sub(name);
+  }
+
+ private:
+  std::string path_;
+};
+
+// A picture of coloured squares; other seeds look different.
+Image MakePicture(int width, int height, std::uint32_t seed) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const auto cell = static_cast<std::uint32_t>(x * 5 / width + 7 * (y * 5 / height));
+      for (std::uint32_t c = 0; c < 3; ++c) {
+        const std::uint32_t hash = (cell * 2654435761U) ^ (seed * 40503U) ^ (c * 97U);
+        image.rgb.push_back(static_cast<std::uint8_t>((hash * 2246822519U) >> 24));
+      }
+    }
+  }
+  return image;
+}
+
+// 24-bit BMP.
+std::string EncodeBmp(const Image& image) {
+  const auto stride = static_cast<std::uint32_t>(image.width * 3 + 3) / 4 * 4;
+  const std::uint32_t size = 54 + stride * static_cast<std::uint32_t>(image.height);
+  std::string bmp = "BM";
+  const auto put = [&bmp](std::uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) bmp += static_cast<char>((value >> (8 * i)) & 0xffU);
+  };
+  put(size, 4);
+  put(0, 4);
+  put(54, 4);
+  put(40, 4);
+  put(static_cast<std::uint32_t>(image.width), 4);
+  put(static_cast<std::uint32_t>(image.height), 4);
+  put(1, 2);
+  put(24, 2);
+  for (int i = 0; i < 6; ++i) put(0, 4);
+  for (int y = image.height - 1; y >= 0; --y) {
+    for (int x = 0; x < image.width; ++x) {
+      const std::uint8_t* pixel = &image.rgb[static_cast<std::size_t>(3 * (y * image.width + x))];
+      bmp += static_cast<char>(pixel[2]);
+      bmp += static_cast<char>(pixel[1]);
+      bmp += static_cast<char>(pixel[0]);
+    }
+    bmp.append(stride - static_cast<std::size_t>(image.width) * 3, '\0');
+  }
+  return bmp;
+}
+
+Embedder MakeEmbedder(int batch = 4, int threads = 2, const std::string& op_library = RRN_OP_LIBRARY) {
+  EmbedderOptions options;
+  options.model = RRN_MODEL;
+  options.op_library = op_library;
+  options.size = 64;
+  options.batch = batch;
+  options.threads = threads;
+  Result<Embedder> embedder = Embedder::Create(options);
+  EXPECT_TRUE(embedder.ok()) << embedder.status().message();
+  return *std::move(embedder);
+}
+
+StatusCode CreateCode(const EmbedderOptions& options) { return Embedder::Create(options).status().code(); }
+
+TEST(ListFolderTest, ListsEverythingOnce) {
+  const TemporaryFolder folder;
+  folder.Write("b.jpg", "");
+  folder.Write("a/z.txt", "");
+  folder.Write("a/\xff\xfe.jpg", "");
+  folder.Write(std::string(200, 'n') + ".jpg", "");
+  fs::create_directory_symlink(folder.path(), folder.Sub("a/loop"));
+  fs::create_symlink(folder.Sub("b.jpg"), folder.Sub("link.jpg"));
+  fs::create_symlink(folder.Sub("nowhere"), folder.Sub("broken"));
+  ASSERT_EQ(mkfifo(folder.Sub("fifo").c_str(), 0600), 0);
+
+  const Result<FolderListing> listing = ListFolder(folder.path(), true);
+  ASSERT_TRUE(listing.ok()) << listing.status().message();
+  EXPECT_THAT(listing->paths,
+              ElementsAre(folder.Sub("a/z.txt"), folder.Sub("a/\xff\xfe.jpg"), folder.Sub("b.jpg"),
+                          folder.Sub("link.jpg"), folder.Sub(std::string(200, 'n') + ".jpg")));
+  ASSERT_EQ(listing->skipped.size(), 3U);
+  EXPECT_THAT(listing->skipped[0].reason, HasSubstr("links to folders"));
+  EXPECT_THAT(listing->skipped[1].reason, HasSubstr("broken"));
+  EXPECT_THAT(listing->skipped[2].reason, HasSubstr("not a regular file"));
+
+  const Result<FolderListing> flat = ListFolder(folder.path() + "/", false);
+  ASSERT_TRUE(flat.ok());
+  EXPECT_EQ(flat->paths.size(), 3U);
+  EXPECT_EQ(flat->paths[0], folder.Sub("b.jpg")) << "no doubled slash";
+}
+
+TEST(ListFolderTest, SaysWhatIsWrong) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(ListFolder(folder.Sub("missing"), true).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(ListFolder(folder.Write("file", ""), true).status().code(), StatusCode::kInvalidArgument);
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  fs::create_directory(folder.Sub("locked"));
+  fs::permissions(folder.Sub("locked"), fs::perms::none);
+  EXPECT_EQ(ListFolder(folder.Sub("locked"), true).status().code(), StatusCode::kUnreadable);
+  const Result<FolderListing> above = ListFolder(folder.path(), true);
+  ASSERT_TRUE(above.ok());
+  ASSERT_EQ(above->skipped.size(), 1U);
+  EXPECT_THAT(above->skipped[0].reason, HasSubstr("cannot list"));
+}
+
+TEST(EmbedderTest, RefusesWrongOptions) {
+  EmbedderOptions options;
+  options.model = RRN_MODEL;
+  for (const auto& [size, batch, threads, provider] :
+       {std::tuple{31, 1, 1, "cpu"}, std::tuple{4097, 1, 1, "cpu"}, std::tuple{64, 0, 1, "cpu"},
+        std::tuple{64, 1025, 1, "cpu"}, std::tuple{64, 1, -1, "cpu"}, std::tuple{64, 1, 1, "tpu"}}) {
+    options.size = size;
+    options.batch = batch;
+    options.threads = threads;
+    options.provider = provider;
+    EXPECT_EQ(CreateCode(options), StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(EmbedderTest, RefusesMissingAndForeignFiles) {
+  const TemporaryFolder folder;
+  EmbedderOptions options;
+  options.model = folder.Sub("missing.onnx");
+  EXPECT_EQ(CreateCode(options), StatusCode::kNotFound);
+  options.model = folder.Write("text.onnx", "this is no model\nat all");
+  const Result<Embedder> text = Embedder::Create(options);
+  EXPECT_EQ(text.status().code(), StatusCode::kRuntime);
+  EXPECT_THAT(text.status().message(), HasSubstr("text.onnx"));
+  EXPECT_EQ(text.status().message().find('\n'), std::string::npos) << "one line";
+  options.model = RRN_MODEL;
+  options.op_library = folder.Sub("missing.so");
+  EXPECT_EQ(CreateCode(options), StatusCode::kNotFound);
+  options.op_library = folder.Write("text.so", "no library");
+  EXPECT_EQ(CreateCode(options), StatusCode::kRuntime);
+}
+
+TEST(EmbedderTest, KnowsItsModel) {
+  const Embedder embedder = MakeEmbedder();
+  EXPECT_EQ(embedder.info().file, "reduction_resnet18.onnx");
+  EXPECT_EQ(embedder.info().dim, 512);
+  EXPECT_EQ(embedder.info().size, 64);
+  EXPECT_TRUE(embedder.info().custom_op);
+  EXPECT_EQ(embedder.info().weights_sha256.size(), 64U);
+}
+
+TEST(EmbedderTest, EmbeddingsDoNotDependOnBatchOrThreads) {
+  std::vector<Image> pictures;
+  std::vector<ImageView> views;
+  for (int i = 0; i < 11; ++i) pictures.push_back(MakePicture(40 + 13 * i, 30 + 7 * i, static_cast<std::uint32_t>(i)));
+  for (const Image& picture : pictures) views.push_back({picture.rgb.data(), picture.width, picture.height});
+  const Result<std::vector<float>> one = MakeEmbedder(1, 1).EmbedImages(views);
+  ASSERT_TRUE(one.ok());
+  for (const auto& [batch, threads] : {std::pair{3, 1}, {8, 2}, {16, 3}}) {
+    const Result<std::vector<float>> other = MakeEmbedder(batch, threads).EmbedImages(views);
+    ASSERT_TRUE(other.ok());
+    ASSERT_EQ(one->size(), other->size());
+    EXPECT_EQ(std::memcmp(one->data(), other->data(), one->size() * sizeof(float)), 0);
+  }
+}
+
+// The operator's definition inside the model and the operator's library give the same embedding.
+TEST(EmbedderTest, LibraryAndModelFunctionAgree) {
+  const Image picture = MakePicture(80, 60, 1);
+  const ImageView view{picture.rgb.data(), picture.width, picture.height};
+  const Embedder without = MakeEmbedder(1, 1, "");
+  EXPECT_FALSE(without.info().custom_op) << "a test program has no library beside it";
+  const Result<std::vector<float>> a = MakeEmbedder(1, 1).EmbedImages({view});
+  const Result<std::vector<float>> b = without.EmbedImages({view});
+  ASSERT_TRUE(a.ok() && b.ok());
+  for (std::size_t i = 0; i < a->size(); ++i) EXPECT_NEAR((*a)[i], (*b)[i], 1e-6F);
+}
+
+TEST(EmbedderTest, BadPicturesInMemoryAreNamed) {
+  const Image picture = MakePicture(10, 10, 1);
+  const Result<std::vector<float>> rows =
+      MakeEmbedder().EmbedImages({{picture.rgb.data(), 10, 10}, {picture.rgb.data(), 0, 10}});
+  EXPECT_EQ(rows.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(rows.status().message(), HasSubstr("image 1"));
+  EXPECT_THAT(*MakeEmbedder().EmbedImages({}), IsEmpty());
+}
+
+TEST(FindSimilarTest, CountsAddUpAndBadFilesLoseNothingElse) {
+  const TemporaryFolder folder;
+  const std::string picture = EncodeBmp(MakePicture(90, 60, 1));
+  folder.Write("a.bmp", picture);
+  folder.Write("b.jpg", picture);  // the content counts, not the name
+  folder.Write("sub/c.bmp", EncodeBmp(MakePicture(45, 30, 1)));
+  folder.Write("sub/other.bmp", EncodeBmp(MakePicture(90, 60, 77)));
+  folder.Write("cut.bmp", picture.substr(0, picture.size() / 2));
+  folder.Write("empty.png", "");
+  folder.Write("notes.txt", "not a picture");
+
+  SimilarityOptions options;
+  options.threshold = 0.95F;
+  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder.path(), options);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->files(), 7U);
+  EXPECT_EQ(report->paths.size(), 4U);
+  ASSERT_EQ(report->skipped.size(), 3U);
+  EXPECT_EQ(report->skipped[0].path, folder.Sub("cut.bmp"));
+  EXPECT_EQ(report->embeddings.size(), 4U * 512U);
+  ASSERT_EQ(report->grouping.groups.size(), 1U);
+  EXPECT_EQ(report->grouping.groups[0].members.size(), 2U);
+  EXPECT_GT(report->grouping.groups[0].members[0].similarity, 0.999999F);
+  EXPECT_EQ(report->grouping.unique, 2U);
+
+  std::ostringstream text;
+  WriteText(*report, text);
+  EXPECT_THAT(text.str(), HasSubstr("files    7\nread     4\nskipped  3\ngroups   1"));
+  EXPECT_THAT(text.str(), HasSubstr("cut.bmp: "));
+}
+
+TEST(FindSimilarTest, EmptyFolderAndOneImage) {
+  const TemporaryFolder folder;
+  const Embedder embedder = MakeEmbedder();
+  const Result<SimilarityReport> empty = FindSimilar(embedder, folder.path(), {});
+  ASSERT_TRUE(empty.ok());
+  EXPECT_EQ(empty->files(), 0U);
+  EXPECT_EQ(empty->grouping.unique, 0U);
+  folder.Write("one.bmp", EncodeBmp(MakePicture(1, 1, 1)));
+  const Result<SimilarityReport> one = FindSimilar(embedder, folder.path(), {});
+  ASSERT_TRUE(one.ok());
+  EXPECT_EQ(one->grouping.unique, 1U);
+  std::ostringstream json;
+  WriteJson(*one, json);
+  EXPECT_THAT(json.str(), HasSubstr("\"similar\":0,\"dissimilar\":0"));
+}
+
+TEST(FindSimilarTest, RefusesImpossibleThresholds) {
+  const TemporaryFolder folder;
+  const Embedder embedder = MakeEmbedder();
+  for (const float threshold : {1.0F, 1.5F, -1.1F, std::nanf("")}) {
+    EXPECT_EQ(FindSimilar(embedder, folder.path(), {threshold}).status().code(), StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 6; ++i) {
+    folder.Write(std::to_string(i) + ".bmp", EncodeBmp(MakePicture(20, 20, static_cast<std::uint32_t>(i))));
+  }
+  const Embedder embedder = MakeEmbedder(1, 2);
+  for (const std::string stop : {"images", "pairs"}) {
+    const Result<SimilarityReport> report = FindSimilar(
+        embedder, folder.path(), {}, [&](const char* phase, std::size_t, std::size_t) { return phase != stop; });
+    EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
+  }
+  const Result<SimilarityReport> report =
+      FindSimilar(embedder, folder.path(), {-1.0F}, {},
+                  [](const std::string&, const std::string&, float) { return false; });
+  EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
+}
+
+TEST(FindSimilarTest, GivesThePairsInOrder) {
+  const TemporaryFolder folder;
+  for (const char* name : {"c.bmp", "a.bmp", "b.bmp"}) folder.Write(name, EncodeBmp(MakePicture(20, 20, 1)));
+  std::vector<std::string> pairs;
+  const Result<SimilarityReport> report =
+      FindSimilar(MakeEmbedder(), folder.path(), {}, {},
+                  [&](const std::string& first, const std::string& second, float similarity) {
+                    EXPECT_GT(similarity, 0.999F);
+                    pairs.push_back(fs::path(first).stem().string() + fs::path(second).stem().string());
+                    return true;
+                  });
+  ASSERT_TRUE(report.ok());
+  EXPECT_THAT(pairs, ElementsAre("ab", "ac", "bc"));
+}
+
+TEST(CompareFilesTest, ComparesAndNamesTheBadFile) {
+  const TemporaryFolder folder;
+  const std::string a = folder.Write("a.bmp", EncodeBmp(MakePicture(50, 40, 1)));
+  const std::string b = folder.Write("b.bmp", EncodeBmp(MakePicture(100, 80, 1)));
+  const Embedder embedder = MakeEmbedder();
+  const Result<float> similarity = CompareFiles(embedder, a, b);
+  ASSERT_TRUE(similarity.ok());
+  EXPECT_GT(*similarity, 0.9F);
+  EXPECT_THAT(CompareFiles(embedder, a, folder.Sub("missing")).status().message(), HasSubstr("missing: "));
+}
+
+SimilarityReport ReportOf(const std::vector<std::string>& paths) {
+  SimilarityReport report;
+  report.model.dim = 2;
+  report.paths = paths;
+  report.grouping.similar.assign(paths.size(), 0);
+  report.grouping.unique = paths.size();
+  return report;
+}
+
+TEST(WriteJsonTest, EscapesEveryPath) {
+  std::ostringstream json;
+  WriteJson(ReportOf({"quote\"back\\slash", "line\nbreak\x01", "caf\xc3\xa9", "bad\xff\xc3", "\xed\xa0\x80",
+                      "\xf0\x9f\x98\x80"}),
+            json);
+  EXPECT_THAT(json.str(), HasSubstr(R"("quote\"back\\slash")"));
+  EXPECT_THAT(json.str(), HasSubstr(R"("line\u000abreak\u0001")"));
+  EXPECT_THAT(json.str(), HasSubstr("\"caf\xc3\xa9\""));
+  EXPECT_THAT(json.str(), HasSubstr(R"("bad\udcff\udcc3")"));
+  EXPECT_THAT(json.str(), HasSubstr(R"("\udced\udca0\udc80")"));
+  EXPECT_THAT(json.str(), HasSubstr("\"\xf0\x9f\x98\x80\""));
+}
+
+TEST(WriteTextTest, KeepsOneLineForOnePath) {
+  std::ostringstream text;
+  WriteText(ReportOf({"a\nb"}), text);
+  EXPECT_THAT(text.str(), HasSubstr("a?b"));
+}
+
+TEST(WriteCsvTest, QuotesWhereNeeded) {
+  std::ostringstream csv;
+  WritePairCsv("plain.jpg", "a,\"b\".jpg", 0.5F, csv);
+  EXPECT_EQ(csv.str(), "plain.jpg,\"a,\"\"b\"\".jpg\",0.500000\n");
+}
+
+TEST(WriteNpyTest, HasAnAlignedHeader) {
+  const std::vector<float> rows = {1, 2, 3, 4, 5, 6};
+  std::ostringstream npy;
+  WriteNpy(rows.data(), 3, 2, npy);
+  const std::string bytes = npy.str();
+  EXPECT_EQ(bytes.substr(0, 6), "\x93NUMPY");
+  const std::size_t header = 10 + static_cast<unsigned char>(bytes[8]) + 256U * static_cast<unsigned char>(bytes[9]);
+  EXPECT_EQ(header % 64, 0U);
+  EXPECT_EQ(bytes[header - 1], '\n');
+  EXPECT_THAT(bytes, HasSubstr("'shape': (3, 2)"));
+  ASSERT_EQ(bytes.size(), header + rows.size() * sizeof(float));
+  EXPECT_EQ(std::memcmp(bytes.data() + header, rows.data(), rows.size() * sizeof(float)), 0);
+}
+
+TEST(VersionTest, IsThere) {
+  EXPECT_THAT(Version(), HasSubstr("."));
+  EXPECT_THAT(OnnxRuntimeVersion(), HasSubstr("1."));
+}
+
+}  // namespace
+}  // namespace rrn

@@ -1,0 +1,51 @@
+"""What the tests share: the program, and folders of generated pictures."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / "build" / "similarity"
+
+RunSimilarity = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def make_picture(seed: int, width: int = 96, height: int = 72) -> Image.Image:
+    """A picture of smooth colours; other seeds look different."""
+    random = np.random.default_rng(seed)
+    cells = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def run_similarity() -> RunSimilarity:
+    """Runs ./build/similarity with small settings that a test may override."""
+    assert BINARY.is_file(), f"{BINARY} is missing: run scripts/build.sh"
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+        command = [str(BINARY), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three pictures, a smaller copy and a recompressed copy of the first, a broken file, a text file, a sub-folder."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    first = make_picture(1)
+    first.save(folder / "first.png")
+    first.resize((48, 36)).save(folder / "first_small.png")
+    first.save(folder / "sub" / "first.jpg", quality=70)
+    make_picture(2).save(folder / "second.png")
+    make_picture(3).save(folder / "third.webp")
+    (folder / "broken.png").write_bytes((folder / "first.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("not a picture")
+    return folder

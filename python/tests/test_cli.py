@@ -1,0 +1,296 @@
+"""The executable as a user meets it: outputs, exit codes, hostile folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import BINARY, RunSimilarity, make_picture
+
+SMALL = ("--size", 64)
+
+
+def read_json(run: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert run.returncode == 0, run.stderr
+    data: dict[str, Any] = json.loads(run.stdout)
+    return data
+
+
+def check_sums(data: dict[str, Any]) -> None:
+    assert data["read"] + len(data["skipped"]) == data["files"]
+    assert data["read"] == len(data["images"])
+    grouped = [group["representative"] for group in data["groups"]]
+    grouped += [member["path"] for group in data["groups"] for member in group["members"]]
+    assert len(grouped) == len(set(grouped)), "an image is in two groups"
+    assert data["unique"] == len(data["groups"]) + data["read"] - len(grouped)
+    for image in data["images"]:
+        assert image["similar"] + image["dissimilar"] == data["read"] - 1
+    for key in ("images", "skipped"):
+        paths = [os.fsencode(entry["path"]) for entry in data[key]]
+        assert paths == sorted(paths)
+
+
+def test_json(run_similarity: RunSimilarity, photos: Path) -> None:
+    data = read_json(run_similarity(photos, *SMALL, "--json", "-", "--threshold", 0.97))
+    check_sums(data)
+    assert data["version"] == 1
+    assert data["threshold"] == 0.97
+    assert data["files"] == 7
+    assert data["model"]["embedding_dim"] == 512
+    assert data["model"]["size"] == 64
+    assert [Path(entry["path"]).name for entry in data["skipped"]] == ["broken.png", "notes.txt"]
+    assert all(entry["reason"] for entry in data["skipped"])
+    assert len(data["groups"]) == 1
+    names = {Path(member["path"]).name for member in data["groups"][0]["members"]}
+    names.add(Path(data["groups"][0]["representative"]).name)
+    assert names == {"first.png", "first_small.png", "first.jpg"}
+    assert data["unique"] == 3
+
+
+def test_the_same_bytes_whatever_threads_batch_and_order(
+    run_similarity: RunSimilarity, photos: Path, tmp_path: Path
+) -> None:
+    for i in range(12):
+        make_picture(i % 5, 50 + i, 60).save(photos / f"more{i:02}.png")
+    texts, embeddings = set(), set()
+    for threads in (1, 2, 5):
+        for batch in (1, 3, 8):
+            npy = tmp_path / "e.npy"
+            run = run_similarity(
+                photos, *SMALL, "--threads", threads, "--batch", batch, "--json", "-", "--embeddings", npy
+            )
+            texts.add(run.stdout)
+            embeddings.add(npy.read_bytes())
+    assert len(texts) == len(embeddings) == 1
+    # Another creation order gives the directory another order of entries.
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    photos.rename(tmp_path / "original")
+    for path in sorted((tmp_path / "original").rglob("*"), reverse=True):
+        if path.is_file():
+            target = shuffled / path.relative_to(tmp_path / "original")
+            target.parent.mkdir(exist_ok=True, parents=True)
+            target.write_bytes(path.read_bytes())
+    shuffled.rename(photos)
+    assert run_similarity(photos, *SMALL, "--json", "-").stdout in texts
+
+
+def test_text(run_similarity: RunSimilarity, photos: Path) -> None:
+    run = run_similarity(photos, *SMALL, "--threshold", 0.97)
+    text = run.stdout.decode()
+    assert run.returncode == 0
+    assert run.stderr == b"", "no progress line without a terminal"
+    assert "group 1: 3 images" in text
+    assert "broken.png: " in text
+    assert "read     5" in text
+    assert "unique   3  (1 group + 2 images in no group)" in text
+
+
+def test_output_files(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    json_file, pairs, npy = tmp_path / "r.json", tmp_path / "p.csv", tmp_path / "e.npy"
+    run = run_similarity(
+        photos, *SMALL, "--threshold", 0.5, "--json", json_file, "--pairs", pairs, "--embeddings", npy, "--quiet"
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    data = json.loads(json_file.read_text())
+    check_sums(data)
+    embeddings = np.load(npy)
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (5, 512)
+    paths = npy.with_suffix(".txt").read_text().splitlines()
+    assert paths == [image["path"] for image in data["images"]]
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    expected = {(paths[i], paths[j]) for i in range(5) for j in range(i + 1, 5) if cosine[i, j] > 0.5}
+    with pairs.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["first"], row["second"]) for row in rows} == expected
+    for row in rows:
+        i, j = paths.index(row["first"]), paths.index(row["second"])
+        assert float(row["similarity"]) == pytest.approx(cosine[i, j], abs=1e-6)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_unwritable_output_is_told_before_the_work(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    run = run_similarity(photos, *SMALL, "--json", tmp_path / "missing" / "r.json")
+    assert run.returncode == 4
+    assert b"cannot write" in run.stderr
+
+
+def test_two_files(run_similarity: RunSimilarity, photos: Path) -> None:
+    same = run_similarity(photos / "first.png", photos / "first_small.png", *SMALL)
+    assert same.returncode == 0
+    similarity, verdict = same.stdout.decode().split(maxsplit=1)
+    assert float(similarity) > 0.9
+    assert verdict.strip() == "similar"
+    other = run_similarity(photos / "first.png", photos / "second.png", *SMALL, "--threshold", 0.9999)
+    assert other.returncode == 1
+    assert b"not similar" in other.stdout
+    broken = run_similarity(photos / "first.png", photos / "broken.png", *SMALL)
+    assert broken.returncode == 3
+    assert broken.stderr.count(b"\n") == 1
+    assert b"broken.png" in broken.stderr
+
+
+def test_nothing_readable(run_similarity: RunSimilarity, tmp_path: Path) -> None:
+    empty = run_similarity(tmp_path)
+    assert empty.returncode == 3
+    assert b"no readable image among 0 files" in empty.stderr
+    (tmp_path / "notes.txt").write_text("text")
+    only_text = run_similarity(tmp_path, "--json", "-")
+    assert only_text.returncode == 3
+    data = json.loads(only_text.stdout)
+    assert (data["files"], data["read"], data["unique"]) == (1, 0, 0)
+    assert data["skipped"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "required"),
+        (("/nowhere/at/all",), "no such file"),
+        (("{photos}", "--threshold", "1.0"), "threshold"),
+        (("{photos}", "--threshold", "many"), "threshold"),
+        (("{photos}", "--size", "5"), "size is 5"),
+        (("{photos}", "--batch", "0"), "batch is 0"),
+        (("{photos}", "--provider", "tpu"), "provider"),
+        (("{photos}", "--no-such-option"), "no-such-option"),
+        (("{photos}", "{photos}", "{photos}"), "at most 2"),
+        (("{photos}/first.png",), "not a folder"),
+    ],
+)
+def test_wrong_usage(run_similarity: RunSimilarity, photos: Path, arguments: tuple[str, ...], words: str) -> None:
+    run = run_similarity(*(argument.format(photos=photos) for argument in arguments))
+    assert run.returncode == 2
+    assert words.format(photos=photos).lower() in run.stderr.decode().lower()
+    assert run.stderr.count(b"\n") == 1, "one clear line"
+    assert run.stdout == b""
+
+
+def test_model_errors(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    missing = run_similarity(photos, "--model", tmp_path / "none.onnx")
+    assert missing.returncode == 4
+    assert b"none.onnx" in missing.stderr
+    bad = tmp_path / "bad.onnx"
+    bad.write_text("no model")
+    assert run_similarity(photos, "--model", bad).returncode == 4
+
+
+def test_help_and_version(run_similarity: RunSimilarity) -> None:
+    text = run_similarity("--help").stdout.decode()
+    for option in (
+        *("--threshold", "--model", "--size", "--batch", "--threads", "--provider", "--recursive", "--json", "--pairs"),
+        *("--embeddings", "--quiet", "--version", "Exit codes", "130"),
+    ):
+        assert option in text
+    assert b"ONNX Runtime" in run_similarity("--version").stdout
+
+
+def test_not_recursive(run_similarity: RunSimilarity, photos: Path) -> None:
+    data = read_json(run_similarity(photos, *SMALL, "--no-recursive", "--json", "-"))
+    assert data["files"] == 6
+
+
+def test_hostile_names_and_links(run_similarity: RunSimilarity, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    picture = folder / "a.png"
+    make_picture(1).save(picture)
+    content = picture.read_bytes()
+    names = ["naïve 図 🙂.png", 'quote".png', "new\nline.png", "x" * 250 + ".png", "-dash.png", "comma,.png"]
+    for name in names:
+        (folder / name).write_bytes(content)
+    raw = os.fsencode(folder) + b"/latin1-\xe9\xff.png"
+    with open(raw, "wb") as file:
+        file.write(content)
+    (folder / "loop").symlink_to(folder)
+    (folder / "dangling").symlink_to("nothing")
+    os.mkfifo(folder / "pipe")
+    pairs = tmp_path / "pairs.csv"
+    data = read_json(run_similarity(folder, *SMALL, "--json", "-", "--pairs", pairs))
+    check_sums(data)
+    assert data["read"] == len(names) + 2
+    assert len(data["skipped"]) == 3
+    found = {os.fsencode(image["path"]) for image in data["images"]}
+    assert raw in found, "a path that is not UTF-8 survives JSON"
+    assert {os.fsencode(folder / name) for name in names} <= found
+    assert data["unique"] == 1
+    rows = list(csv.reader(pairs.read_text(errors="surrogateescape", newline="").splitlines(keepends=True)))
+    assert len(rows) == 1 + 8 * 7 // 2
+    assert all(len(row) == 3 for row in rows)
+
+
+def test_unreadable_file(run_similarity: RunSimilarity, photos: Path) -> None:
+    locked = photos / "locked.png"
+    make_picture(9).save(locked)
+    locked.chmod(0)
+    try:
+        if os.access(locked, os.R_OK):
+            pytest.skip("root may read everything")
+        data = read_json(run_similarity(photos, *SMALL, "--json", "-"))
+        assert any("locked.png" in entry["path"] for entry in data["skipped"])
+    finally:
+        locked.chmod(0o600)
+
+
+def test_pixel_limit(run_similarity: RunSimilarity, photos: Path) -> None:
+    make_picture(5, 2000, 1000).save(photos / "large.png")
+    data = read_json(run_similarity(photos, *SMALL, "--max-megapixels", 1, "--json", "-"))
+    (skipped,) = [entry for entry in data["skipped"] if "large.png" in entry["path"]]
+    assert "max-megapixels" in skipped["reason"]
+
+
+def test_interrupt(photos: Path, tmp_path: Path) -> None:
+    for i in range(300):
+        make_picture(i % 7, 300, 200).save(photos / f"{i}.jpg")
+    output = tmp_path / "r.json"
+    output.write_text("old")
+    command = [str(BINARY), str(photos), "--json", str(output), "--batch", "1", "--threads", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not output.with_name("r.json.partial").exists():  # the outputs are opened when the work begins
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in errors
+    assert output.read_text() == "old"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_progress_on_a_terminal(photos: Path) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen([str(BINARY), str(photos), "--size", "64"], stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:  # Linux reports the closed terminal as an error
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    assert b"images" in shown
+    assert b"/ 7" in shown
+
+
+def test_runs_without_python_on_the_path(photos: Path) -> None:
+    run = subprocess.run(
+        [str(BINARY), str(photos), "--size", "64", "--quiet"], env={"PATH": "/nonexistent"}, check=False, timeout=60
+    )
+    assert run.returncode == 0
+    libraries = subprocess.run(["ldd", str(BINARY)], capture_output=True, text=True, check=True).stdout
+    assert "python" not in libraries.replace(sys.prefix, "")

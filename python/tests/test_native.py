@@ -1,0 +1,233 @@
+"""The Python package: the same answers as the executable, exact operators, clear errors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import RunSimilarity, make_picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import rrn_native
+
+
+@pytest.fixture(scope="module")
+def embedder() -> rrn_native.Embedder:
+    return rrn_native.Embedder(size=64, threads=2)
+
+
+def test_find_similar_equals_the_executable(run_similarity: RunSimilarity, photos: Path) -> None:
+    run = run_similarity(photos, "--size", 64, "--threshold", 0.9, "--json", "-")
+    result = rrn_native.find_similar(photos, 0.9, size=64)
+    assert result.to_dict() == json.loads(run.stdout)
+    assert result.embeddings.shape == (result.read, 512)
+    assert result.read + len(result.skipped) == result.files
+
+
+def test_find_similar_progress_and_cancel(photos: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    rrn_native.find_similar(photos, size=64, batch=1, progress=lambda *step: seen.append(step))
+    assert [step for step in seen if step[0] == "images"][-1] == ("images", 7, 7)
+    assert seen[-1][0] == "pairs"
+    with pytest.raises(KeyboardInterrupt):
+        rrn_native.find_similar(photos, size=64, progress=lambda *_: False)
+
+    def fail(*_: object) -> bool:
+        raise LookupError("from the callback")
+
+    with pytest.raises(LookupError, match="from the callback"):
+        rrn_native.find_similar(photos, size=64, progress=fail)
+
+
+def test_find_similar_errors(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        rrn_native.find_similar(tmp_path / "missing")
+    with pytest.raises(ValueError, match="not a folder"):
+        rrn_native.find_similar(photos / "first.png")
+    with pytest.raises(ValueError, match="threshold"):
+        rrn_native.find_similar(photos, 1.0)
+    with pytest.raises(ValueError, match="provider"):
+        rrn_native.find_similar(photos, provider="tpu")
+    with pytest.raises(ValueError, match="threads"):
+        rrn_native.Embedder(threads=0)
+    with pytest.raises(FileNotFoundError):
+        rrn_native.Embedder(tmp_path / "missing.onnx")
+    (tmp_path / "bad.onnx").write_text("no model")
+    with pytest.raises(rrn_native.RrnError, match=r"bad\.onnx"):
+        rrn_native.Embedder(tmp_path / "bad.onnx")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    result = rrn_native.find_similar(tmp_path, size=64)
+    assert (result.files, result.unique, result.embeddings.shape) == (0, 0, (0, 512))
+
+
+def test_paths_and_arrays_give_the_same_embedding(embedder: rrn_native.Embedder, photos: Path) -> None:
+    from_paths = embedder.embed([photos / "first.png", str(photos / "second.png")])
+    arrays = [np.asarray(Image.open(photos / name)) for name in ("first.png", "second.png")]
+    from_arrays = embedder.embed(arrays)
+    assert from_paths.dtype == np.float32
+    assert from_paths.shape == (2, 512)
+    np.testing.assert_array_equal(from_paths, from_arrays)
+    np.testing.assert_array_equal(from_paths[:1], embedder.embed([arrays[0][:, ::-1][:, ::-1]]))  # strided view
+    assert embedder.embed([]).shape == (0, 512)
+
+
+def test_unreadable_files_raise_or_become_nan(embedder: rrn_native.Embedder, photos: Path) -> None:
+    names = [photos / "first.png", photos / "broken.png", photos / "second.png", photos / "none.png"]
+    with pytest.raises(rrn_native.RrnError, match=r"broken\.png: .*and 1 more"):
+        embedder.embed(names)
+    rows = embedder.embed(names, on_error="nan")
+    assert np.isnan(rows[[1, 3]]).all()
+    np.testing.assert_array_equal(rows[[0, 2]], embedder.embed([names[0], names[2]]))
+    with pytest.raises(ValueError, match="on_error"):
+        embedder.embed(names, on_error="skip")  # type: ignore[arg-type]
+
+
+def test_wrong_arrays_are_refused(embedder: rrn_native.Embedder, photos: Path) -> None:
+    good = np.zeros((4, 4, 3), np.uint8)
+    for bad in (good.astype(np.float32), good[..., :2], good[0], np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match="expected|empty"):
+            embedder.embed([bad])
+    with pytest.raises(ValueError, match="both"):
+        embedder.embed([good, photos / "first.png"])
+
+
+def test_the_gil_is_released(photos: Path) -> None:
+    for i in range(30):
+        make_picture(i, 400, 300).save(photos / f"{i}.png")
+    ticks = 0
+    stop = threading.Event()
+
+    def count() -> None:
+        nonlocal ticks
+        while not stop.is_set():
+            ticks += 1
+
+    counter = threading.Thread(target=count)
+    embedder = rrn_native.Embedder(threads=1)
+    paths = [path for path in rrn_native.find_images(photos) if path.endswith(".png") and "broken" not in path]
+    counter.start()
+    before = ticks
+    embedder.embed(paths)
+    during = ticks - before
+    stop.set()
+    counter.join()
+    assert during > 1000, "another Python thread stood still"
+
+
+@given(
+    count=st.integers(0, 40),
+    dim=st.integers(1, 70),
+    threshold=st.floats(-1, 1, width=32),
+    seed=st.integers(0, 2**32 - 1),
+    threads=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=60)
+def test_similar_pairs_equal_numpy(count: int, dim: int, threshold: float, seed: int, threads: int) -> None:
+    rows = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    i, j, similarity = rrn_native.similar_pairs(rows, threshold, threads=threads)
+    assert (i.dtype, j.dtype, similarity.dtype) == (np.int64, np.int64, np.float32)
+    unit = rows.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    found = set(zip(i.tolist(), j.tolist(), strict=True))
+    margin = 1e-5  # pairs this near to the threshold may fall on either side in float32
+    for a in range(count):
+        for b in range(a + 1, count):
+            if cosine[a, b] > threshold + margin:
+                assert (a, b) in found
+            elif cosine[a, b] < threshold - margin:
+                assert (a, b) not in found
+    np.testing.assert_allclose(similarity, cosine[i, j], atol=margin)
+    assert sorted(found) == list(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def test_similar_pairs_bad_input() -> None:
+    with pytest.raises(ValueError, match=r"\[n, dim\]"):
+        rrn_native.similar_pairs(np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="not a number"):
+        rrn_native.similar_pairs(np.zeros((3, 3), np.float32), float("nan"))
+
+
+def reference_reduction(layers: list[npt.NDArray[Any]], channels: int) -> npt.NDArray[np.float64]:
+    """The definition, in float64."""
+    pooled = [layer.astype(np.float64).mean((2, 3)) if layer.ndim == 4 else layer.astype(np.float64) for layer in layers]
+    expanded = [np.repeat(layer, channels // layer.shape[-1], axis=-1) for layer in pooled]
+    return np.mean(expanded, axis=0)
+
+
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float16, ml_dtypes.bfloat16]))
+@settings(deadline=None, max_examples=80)
+def test_reduction_equals_its_definition(data: st.DataObject, dtype: type) -> None:
+    channels = data.draw(st.sampled_from([1, 12, 64, 512, 700]))
+    divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+    rank = data.draw(st.sampled_from([1, 2, 4]))
+    batch = data.draw(st.integers(0, 3))
+    random = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    layers = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        shape = [data.draw(st.sampled_from(divisors))]
+        shape = shape if rank == 1 else [batch, *shape]
+        shape += [data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))] if rank == 4 else []
+        layers.append(random.normal(size=shape).astype(dtype))
+    output = rrn_native.reduction(*layers, channels=channels)
+    expected = reference_reduction(layers, channels)
+    assert output.dtype == dtype
+    assert output.shape == expected.shape
+    storage = {np.float32: 2**-24, np.float16: 2**-11, ml_dtypes.bfloat16: 2**-8}[dtype]
+    magnitude = reference_reduction([np.abs(layer) for layer in layers], channels)
+    # Up to 16 pixels and 5 inputs are added in float32, then the result is rounded to its storage type.
+    tolerance = 24 * 2**-24 * magnitude + storage * np.abs(expected) + (2**-25 if dtype == np.float16 else 0)
+    assert (np.abs(output.astype(np.float64) - expected) <= tolerance).all()
+
+
+def test_reduction_errors_name_everything() -> None:
+    with pytest.raises(ValueError, match=r"\[2, 64\], \[2, 96\] for 512 channels"):
+        rrn_native.reduction(np.zeros((2, 64), np.float32), np.zeros((2, 96), np.float32))
+    with pytest.raises(ValueError, match="at least one input"):
+        rrn_native.reduction()
+    with pytest.raises(TypeError, match="float32, float16"):
+        rrn_native.reduction(np.zeros(64, np.float32), np.zeros(64, np.float16))
+    with pytest.raises(TypeError, match="float64"):
+        rrn_native.reduction(np.zeros(64))
+    with pytest.raises(ValueError, match=r"\[\]"):
+        rrn_native.reduction(np.float32(1))
+
+
+def test_cosine_similarity() -> None:
+    random = np.random.default_rng(1)
+    a, b = random.normal(size=(2, 512)).astype(np.float32)
+    expected = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    assert rrn_native.cosine_similarity(a, b) == pytest.approx(expected, abs=1e-6)
+    assert rrn_native.cosine_similarity(a, -a) == pytest.approx(-1)
+    assert rrn_native.cosine_similarity(a, np.zeros(512)) == 0
+
+
+def test_preprocess_equals_pillow_and_numpy(photos: Path) -> None:
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    std = np.array([0.229, 0.224, 0.225], np.float32)
+    for name in ("first.png", "third.webp"):
+        picture = Image.open(photos / name).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+        expected = (np.asarray(picture).astype(np.float32) / np.float32(255) - mean) / std
+        prepared = rrn_native.preprocess(photos / name, size=64)
+        np.testing.assert_array_equal(prepared, expected.transpose(2, 0, 1))
+
+
+def test_find_images(photos: Path) -> None:
+    names = [Path(path).name for path in rrn_native.find_images(photos)]
+    assert names == ["broken.png", "first.png", "first_small.png", "notes.txt", "second.png", "first.jpg", "third.webp"]
+    assert len(rrn_native.find_images(photos, recursive=False)) == 6
+
+
+def test_locations() -> None:
+    assert Path(rrn_native.custom_op_library()).name == "libreduction_op.so"
+    assert Path(rrn_native.default_model()).is_file()

@@ -1,0 +1,113 @@
+"""The comparison of all implementations, on small images and untrained weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+import torch
+from PIL import Image
+from rrn_native import export, validate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.onnx and images of several kinds in photos/."""
+    path = tmp_path_factory.mktemp("validate")
+    assert export.main(["--weights", "random:3", "--output", str(path / "model.onnx"), "--size", "64"]) == 0
+    photos = path / "photos" / "nested"
+    photos.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index, mode in enumerate(["RGB", "L", "RGBA", "P"]):
+        small = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+        image = Image.fromarray(small).resize((90 + index, 61)).convert(mode)
+        image.save(photos / f"{mode}.png")
+    Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(photos.parent / "photo.jpg")
+    (photos / "notes.txt").write_text("not an image")
+    return path
+
+
+def test_all_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", str(folder / "model.onnx"), "--images", str(folder / "photos")]
+    assert validate.main([*arguments, "--json", str(folder / "result.json")]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("5 images, model.onnx\n")
+    result = json.loads((folder / "result.json").read_text())
+    by_name = {row["what"]: row for row in result["comparisons"]}
+    embeddings = [row for name, row in by_name.items() if name.startswith("embedding: ")]
+    assert len(embeddings) == 5
+    assert all(row["verdict"] == "ok" and row["max_abs"] <= 1e-5 for row in embeddings)
+    assert by_name["preprocessing of the same pixels: C++, Pillow + NumPy"]["verdict"] == "ok"
+    assert str(folder) not in (folder / "result.json").read_text()
+
+
+def test_other_weights_do_not_pass(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = export.random_weights(4).state_dict
+    torch.save(dict(other), tmp_path / "other.pth")
+    arguments = ["--model", str(folder / "model.onnx"), "--images", str(folder / "photos")]
+    assert validate.main([*arguments, "--weights", str(tmp_path / "other.pth")]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_rows() -> None:
+    row = validate.Row("x", 1e-5)
+    row.add(np.zeros(3, dtype=np.float32), np.full(3, 1e-6, dtype=np.float32))
+    assert row.verdict == "ok"
+    row.add(np.zeros(3, dtype=np.float32), np.array([0, np.nan, 0], dtype=np.float32))
+    assert row.verdict == "FAILED"
+    with pytest.raises(ValueError, match=r"shape \[2\] instead of \[3\]"):
+        row.add(np.zeros(3, dtype=np.float32), np.zeros(2, dtype=np.float32))
+
+
+def test_preprocessing_by_hand() -> None:
+    grey = np.full((3, 5, 3), 128, dtype=np.uint8)
+    actual = validate.preprocess(grey, export.preprocessing(), 4)
+    expected = [(128 / 255 - mean) / std for mean, std in zip(export.MEAN, export.STDDEV, strict=True)]
+    assert actual.shape == (3, 4, 4)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, np.broadcast_to(np.reshape(expected, (3, 1, 1)), (3, 4, 4)), atol=1e-6)
+
+
+def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert validate.load_pixels(tmp_path / "clear.png").min() == 255
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "is not a folder"),
+        (lambda path: path.mkdir(), "no images in"),
+        (lambda path: (path.mkdir(), (path / "broken.jpg").write_bytes(b"no")), "Pillow cannot read"),
+    ],
+    ids=["absent", "empty", "broken"],
+)
+def test_unusable_folder_is_one_line(
+    make: object, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    assert callable(make)
+    make(images)
+    arguments = ["--model", str(folder / "model.onnx"), "--images", str(images)]
+    assert validate.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_model_that_is_not_an_export_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    assert validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
+    assert "no model" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Sets everything up and builds. See --help.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+  cat << 'END'
+scripts/build.sh [--tests] [--torch]
+
+Installs what is missing (system packages through apt-get, as root or with sudo; Python packages into .venv) and builds:
+
+  build/similarity             the program
+  lib/libreduction_op.so       the operator for ONNX Runtime
+  lib/librrn_reduction.a       the operator's kernels
+  lib/libreduction_torch.so    the operator for PyTorch, where PyTorch is found
+  python/rrn_native            the Python package; .venv/bin/python can import it
+
+  --torch   install PyTorch, ONNX tools and Pillow too (needed for export, validation and the PyTorch operator)
+  --tests   install the test tools too, and build the C++ tests
+  --help    this text
+
+Environment: RRN_PYTHON (use this Python instead of .venv), ONNXRUNTIME_ROOT (an unpacked official ONNX Runtime
+release), CUDACXX (nvcc; found on the PATH otherwise). A second run takes seconds.
+END
+}
+
+tests=OFF
+torch=no
+for argument in "$@"; do
+  case $argument in
+    --tests) tests=ON ;;
+    --torch) torch=yes ;;
+    --help | -h) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+
+apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
+  libgif-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
+[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy
+
+ensure_python
+# The versions are the oldest that are known to work, except where a release is named.
+pip_install build 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11>=2.12'
+[ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=10' setuptools wheel
+[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'pillow>=10' ml_dtypes ruff==0.17.6 mypy==2.4.1
+
+# Debian bookworm's CMake is new enough; older systems get one from PyPI.
+if ! cmake --version | "$PYTHON" -c '
+import re, sys
+version = re.search(r"(\d+)\.(\d+)", sys.stdin.read())
+sys.exit(tuple(map(int, version.groups())) < (3, 25))'; then
+  pip_install cmake 'cmake>=3.25,<4'
+  PATH=$(dirname "$PYTHON"):$PATH
+fi
+
+"$ROOT/scripts/onnxruntime_headers.sh"
+
+# nvcc may be installed without being on the PATH.
+if [ -z "${CUDACXX:-}" ] && ! command -v nvcc > /dev/null && [ -x /usr/local/cuda/bin/nvcc ]; then
+  export CUDACXX=/usr/local/cuda/bin/nvcc
+fi
+
+say "Building"
+cd "$ROOT"
+cmake --preset release -D RRN_BUILD_TESTS=$tests > build-configure.log \
+  || { cat build-configure.log >&2; die "configuring failed"; }
+grep -- '-- rrn:' build-configure.log || true
+mv build-configure.log build/configure.log
+cmake --build build
+
+# What makes `import rrn_native` work in the environment.
+"$PYTHON" -c '
+import pathlib, sys, sysconfig
+target = pathlib.Path(sysconfig.get_path("purelib"), "rrn_native.pth")
+if not target.exists() or target.read_text() != sys.argv[1]:
+    target.write_text(sys.argv[1])' "$ROOT/python"
+"$PYTHON" -c 'import rrn_native; print("rrn_native", rrn_native.__version__, "is importable from", rrn_native.__path__[0])'

@@ -1,0 +1,74 @@
+# Shared by the scripts in this folder; sourced, not run.
+# shellcheck shell=bash
+
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '\n== %s\n' "$*"; }
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Runs a command as root: directly, or through sudo.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo > /dev/null; then
+    sudo "$@"
+  else
+    return 1
+  fi
+}
+
+# apt_install PACKAGE...: installs what is not there yet; on other systems, says what is needed.
+apt_install() {
+  local missing=() package
+  if ! command -v apt-get > /dev/null; then
+    echo "No apt-get here; these Debian packages, or their likes, are needed: $*"
+    return 0
+  fi
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2> /dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return 0
+  say "Installing system packages: ${missing[*]}"
+  as_root apt-get update -q > /dev/null \
+    || die "cannot run apt-get as root; install these packages yourself: ${missing[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" > /dev/null \
+    || die "apt-get could not install: ${missing[*]}"
+}
+
+# The Python that everything uses: RRN_PYTHON if set, otherwise a virtual environment of our own in .venv.
+ensure_python() {
+  if [ -n "${RRN_PYTHON:-}" ]; then
+    PYTHON=$RRN_PYTHON
+  else
+    PYTHON=$ROOT/.venv/bin/python
+    if [ ! -x "$PYTHON" ]; then
+      local base
+      for base in python3 python3.14 python3.13 python3.12 python3.11 ''; do
+        [ -n "$base" ] || die "Python 3.11 or newer is needed, found none"
+        command -v "$base" > /dev/null || continue
+        "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && break
+      done
+      say "Making a Python environment in .venv"
+      "$base" -m venv "$ROOT/.venv" \
+        || die "cannot make a virtual environment; install the venv module (Debian: apt-get install python3-venv)"
+    fi
+  fi
+  export RRN_PYTHON=$PYTHON
+}
+
+# pip_install NAME REQUIREMENT...: installs the requirements unless that was done before with the same ones.
+pip_install() {
+  local name=$1 stamp
+  shift
+  stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/rrn-$name.txt
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && return 0
+  say "Installing Python packages: $*"
+  "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2) \
+    || die "pip could not install: $*"
+  echo "$*" > "$stamp"
+}

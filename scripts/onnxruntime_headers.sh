@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Puts ONNX Runtime's headers into .deps/onnxruntime/include, where the system has none.
+#
+# The onnxruntime wheel brings the library without headers. Newer releases of Debian and Ubuntu have a package with them.
+# It is downloaded from the mirror that this machine is set up for, through a private apt configuration, and unpacked;
+# the system's own package lists and packages stay as they are.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+target=$ROOT/.deps/onnxruntime
+found() { [ -n "$(find "$@" -name onnxruntime_cxx_api.h -print -quit 2> /dev/null)" ]; }
+if [ -n "${ONNXRUNTIME_ROOT:-}" ] || found "$target" || found /usr/include /usr/local/include; then
+  exit 0
+fi
+command -v apt-get > /dev/null \
+  || die "ONNX Runtime's headers are missing; unpack an official release and set ONNXRUNTIME_ROOT to its folder"
+say "Fetching ONNX Runtime's headers"
+
+# shellcheck source=/dev/null
+. /etc/os-release
+case $ID in
+  ubuntu) suites='resolute questing plucky' keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg component=universe ;;
+  *) suites='forky trixie sid' keyring=/usr/share/keyrings/debian-archive-keyring.gpg component=main ;;
+esac
+
+# The mirror: the first archive named in the machine's own sources, in either of apt's formats.
+mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2> /dev/null \
+  | awk -v id="$ID" '
+      /^ *#/ { next }
+      /^URIs:/ { for (i = 2; i <= NF; i++) if ($i ~ id) { print $i; exit } }
+      /^deb / { for (i = 2; i <= NF; i++) if ($i ~ "://" && $i ~ id) { print $i; exit } }')
+[ -n "$mirror" ] || die "no $ID archive in apt's sources; set ONNXRUNTIME_ROOT to an unpacked official release"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for suite in $suites; do
+  apt=$work/$suite
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  echo "deb [signed-by=$keyring] $mirror $suite $component" > "$apt/sources.list"
+  options=(-q -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
+  apt-get "${options[@]}" update > "$apt/log" 2>&1 || continue
+  (cd "$apt" && apt-get "${options[@]}" download libonnxruntime-dev >> log 2>&1) || continue
+  dpkg -x "$apt"/libonnxruntime-dev_*.deb "$apt/unpacked"
+  found "$apt/unpacked" || continue
+  mkdir -p "$target"
+  rm -rf "$target/include"
+  mv "$apt/unpacked/usr/include/onnxruntime" "$target/include"
+  cp "$apt/unpacked/usr/share/doc/libonnxruntime-dev/copyright" "$target/"
+  echo "took them from $ID $suite"
+  exit 0
+done
+cat "$work"/*/log >&2 || true
+die "no package with ONNX Runtime's headers on this machine's mirror; set ONNXRUNTIME_ROOT to an unpacked release"

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds what the tests need and runs all of them. See --help.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+if [ $# -gt 0 ]; then
+  cat << 'END'
+scripts/test.sh
+
+Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the first failure:
+
+  clang-format, ruff, mypy    style and types
+  ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; the thread-
+                              parallel ones under ThreadSanitizer
+  pytest                      Python tests, the executable's command line included
+  clang-tidy                  static analysis of our own C++ code
+END
+  [ "$1" = --help ] || [ "$1" = -h ] || exit 2
+  exit 0
+fi
+
+"$ROOT/scripts/build.sh" --tests --torch
+ensure_python
+cd "$ROOT"
+
+say "clang-format"
+git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' '*.cu' | xargs -0 clang-format --dry-run --Werror
+
+say "ruff"
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+
+say "mypy"
+"$PYTHON" -m mypy
+
+say "C++ tests"
+ctest --preset release
+
+say "C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+cmake --preset asan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
+cmake --build --preset asan
+ctest --preset asan
+
+say "Pair search under ThreadSanitizer"
+cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
+rm build-configure.log
+cmake --build --preset tsan --target search_test
+ctest --preset tsan -R 'PairsTest|GroupTest'
+
+say "Python tests"
+"$PYTHON" -m pytest
+
+say "clang-tidy"
+tidy=$(command -v run-clang-tidy || ls /usr/bin/run-clang-tidy-* | tail -n 1)
+"$tidy" -quiet -p build "$ROOT/(inference|bindings)/.*\.cc$" > build/clang-tidy.log 2>&1 \
+  || { grep -E 'warning|error' build/clang-tidy.log | sort -u >&2; die "clang-tidy found something; see build/clang-tidy.log"; }
+
+say "All tests passed"
