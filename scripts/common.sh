@@ -72,3 +72,13 @@ pip_install() {
     || die "pip could not install: $*"
   echo "$*" > "$stamp"
 }
+
+# The oldest ONNX Runtime that rrn promises to work with, in a folder of its own for the tests. It has no wheel for the
+# newest Pythons; the tests that need it are skipped there.
+ensure_oldest_onnxruntime() {
+  local target=$ROOT/.deps/onnxruntime-1.20
+  [ -d "$target/onnxruntime" ] && return 0
+  say "Fetching ONNX Runtime 1.20 for the tests"
+  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" onnxruntime==1.20.1 2> /dev/null \
+    || echo "no wheel of onnxruntime 1.20 for this Python; its tests will be skipped"
+}

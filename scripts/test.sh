@@ -22,6 +22,8 @@ fi
 ensure_python
 cd "$ROOT"
 
+ensure_oldest_onnxruntime
+
 say "clang-format"
 git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' '*.cu' | xargs -0 clang-format --dry-run --Werror
 

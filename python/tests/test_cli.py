@@ -211,8 +211,7 @@ def test_hostile_names_and_links(run_similarity: RunSimilarity, tmp_path: Path) 
     for name in names:
         (folder / name).write_bytes(content)
     raw = os.fsencode(folder) + b"/latin1-\xe9\xff.png"
-    with open(raw, "wb") as file:
-        file.write(content)
+    Path(os.fsdecode(raw)).write_bytes(content)
     (folder / "loop").symlink_to(folder)
     (folder / "dangling").symlink_to("nothing")
     os.mkfifo(folder / "pipe")
@@ -225,7 +224,8 @@ def test_hostile_names_and_links(run_similarity: RunSimilarity, tmp_path: Path) 
     assert raw in found, "a path that is not UTF-8 survives JSON"
     assert {os.fsencode(folder / name) for name in names} <= found
     assert data["unique"] == 1
-    rows = list(csv.reader(pairs.read_text(errors="surrogateescape", newline="").splitlines(keepends=True)))
+    with pairs.open(errors="surrogateescape", newline="") as file:
+        rows = list(csv.reader(file))
     assert len(rows) == 1 + 8 * 7 // 2
     assert all(len(row) == 3 for row in rows)
 

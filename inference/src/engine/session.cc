@@ -127,12 +127,13 @@ class OrtSession final : public Session {
 
   Status Run(float* input, std::size_t count, float* output) const override {
     try {
-      const Ort::Value result = RunOnce(input, count);
+      Ort::Value result = RunOnce(input, count);
       const std::size_t expected = count * static_cast<std::size_t>(info_.dim);
       if (result.GetTensorTypeAndShapeInfo().GetElementCount() != expected) {
         return {StatusCode::kRuntime, "the model gave an output of another size than before"};
       }
-      std::copy_n(result.GetTensorData<float>(), expected, output);
+      // The const accessor of newer headers calls a function that ONNX Runtime 1.20 does not have.
+      std::copy_n(result.GetTensorMutableData<float>(), expected, output);
       return {};
     } catch (const std::exception& error) {
       return {StatusCode::kRuntime, "inference failed: " + OneLine(error.what())};

@@ -31,6 +31,13 @@ ReductionShape ToShape(const std::vector<std::int64_t>& dims) {
   return shape;
 }
 
+// Through the oldest API: the C++ wrapper of newer headers calls a function that ONNX Runtime 1.20 does not have.
+void* TensorData(const OrtValue* value) {
+  void* data = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+  return data;
+}
+
 }  // namespace
 
 OrtStatusPtr ReductionKernel::ComputeV2(OrtKernelContext* context) const noexcept {
@@ -52,7 +59,7 @@ void ReductionKernel::Compute(OrtKernelContext* context) const {
   for (std::size_t k = 0; k < count; ++k) {
     const Ort::ConstValue input = kernel_context.GetInput(k);
     shapes[k] = ToShape(input.GetTensorTypeAndShapeInfo().GetShape());
-    inputs[k] = input.GetTensorRawData();
+    inputs[k] = TensorData(input);
   }
   ReductionPlan plan;
   ReductionStatus status = PlanReduction(shapes.data(), static_cast<int>(count), channels_, &plan);
@@ -61,7 +68,7 @@ void ReductionKernel::Compute(OrtKernelContext* context) const {
     const std::array<std::int64_t, 2> dims = {plan.batch, plan.channels};
     const auto rank = static_cast<std::size_t>(plan.output_rank);
     Ort::UnownedValue output = kernel_context.GetOutput(0, dims.data() + (dims.size() - rank), rank);
-    void* data = output.GetTensorMutableRawData();
+    void* data = TensorData(output);
     status = device_ == Device::kCuda
                  ? ReduceCuda(plan, type_, inputs.data(), data, kernel_context.GetGPUComputeStream(), &cuda_error)
                  : ReduceCpu(plan, type_, inputs.data(), data);

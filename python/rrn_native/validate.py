@@ -1,0 +1,322 @@
+"""Compares every way to compute the embedding, on real images.
+
+The ways are PyTorch, ONNX Runtime with and without the operator's library, and the C++ engine. The C++ preprocessing is
+compared with an independent one made of Pillow and NumPy.
+
+    python -m rrn_native.validate --images photos/ --weights resnet18.pth
+
+The reference is the network in PyTorch. With `--weights` its weights come from the file that the model was exported
+from, so the export is checked too; without, they are read from the ONNX file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+from PIL import Image, ImageOps
+
+import rrn_native
+from rrn_native import export, torch_op, weights
+from rrn_native.model import ReductionResNet18, fold_batch_norm
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+# Takes a batch as pixels, one array an image, and as the network's input; uses one of them; returns the embeddings.
+Run = Callable[[list[Pixels], Floats], Floats]
+
+EMBEDDING_LIMIT = 1e-5
+PREPROCESSING_LIMIT = 1e-5
+BATCH = 8
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+@dataclass
+class Row:
+    """One comparison.
+
+    Attributes:
+        what: What is compared, and with what.
+        limit: The largest difference that passes; None if the row only informs.
+        max_abs: The largest absolute difference seen so far.
+    """
+
+    what: str
+    limit: float | None
+    max_abs: float = 0.0
+
+    def add(self, expected: Floats, actual: Floats) -> None:
+        """Takes in two arrays of one shape; NaN counts as infinitely wrong."""
+        if expected.shape != actual.shape:
+            raise ValueError(f"{self.what}: shape {list(actual.shape)} instead of {list(expected.shape)}")
+        difference = float(np.abs(expected.astype(np.float64) - actual).max(initial=0.0))
+        if np.isnan(difference):
+            difference = float("inf")
+        self.max_abs = max(self.max_abs, difference)
+
+    @property
+    def verdict(self) -> str:
+        """Returns "ok", "FAILED" or, for a row that only informs, nothing."""
+        if self.limit is None:
+            return ""
+        return "ok" if self.max_abs <= self.limit else "FAILED"
+
+
+def model_from_onnx(proto: onnx.ModelProto) -> ReductionResNet18:
+    """Rebuilds the network in PyTorch from an exported file's weights; its convolutions hold the normalisations.
+
+    Raises:
+        ValueError: The file is not an export of ReductionResNet-18.
+    """
+    names = ReductionResNet18(batch_norm=False).state_dict().keys()
+    state_dict = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        for tensor in proto.graph.initializer
+        if tensor.name in names
+    }
+    return ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
+
+
+def load_pixels(path: Path) -> Pixels:
+    """Reads an image with Pillow as the project defines it: upright by EXIF, alpha laid over white, RGB.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: Pillow cannot read the file.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:
+                layer = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+            return np.asarray(upright.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Pillow cannot read {path}: {error}") from error
+
+
+def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floats:
+    """Resizes and normalises with Pillow and NumPy, independently of the C++ code.
+
+    Args:
+        pixels: uint8 [height, width, 3].
+        preprocessing: With the keys mean and std, three numbers each.
+        size: The side of the result.
+
+    Returns:
+        float32 [3, size, size].
+    """
+    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    scaled = np.asarray(resized, dtype=np.float32) / np.float32(255)
+    mean = np.asarray(preprocessing["mean"], dtype=np.float32)
+    std = np.asarray(preprocessing["std"], dtype=np.float32)
+    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+
+
+def find_image_files(folder: Path) -> list[Path]:
+    """Returns the image files in `folder` and below, sorted.
+
+    Raises:
+        ValueError: `folder` is not a folder or holds no image.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise ValueError(f"no images in {folder} ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return files
+
+
+def validate(
+    model_path: Path,
+    files: Sequence[Path],
+    *,
+    size: int | None = None,
+    weights_file: str | None = None,
+) -> list[Row]:
+    """Makes all comparisons.
+
+    Args:
+        model_path: A file written by `rrn_native.export`.
+        files: Images; at least one.
+        size: The input size; None takes the one recorded in the model.
+        weights_file: What the model was exported from; None takes the weights from the model.
+
+    Returns:
+        One row for each comparison.
+
+    Raises:
+        ValueError: The model, the weights or an image cannot be used.
+        OSError: A file cannot be read, or a part of rrn is not built.
+    """
+    try:
+        proto = onnx.load(model_path)
+    except DecodeError as error:
+        raise ValueError(f"{model_path} is not an ONNX file") from error
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    preprocessing = json.loads(properties.get("rrn.preprocessing", json.dumps(export.preprocessing())))
+    side = size or int(preprocessing["size"])
+
+    if weights_file is None:
+        network = model_from_onnx(proto)
+    else:
+        network = ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
+    embedder = rrn_native.Embedder(str(model_path), size=side)
+    runs: list[tuple[Row, Run]] = [
+        (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
+        for name, run in (
+            ("PyTorch, plain operations instead of the operator", _plain_torch(network)),
+            ("PyTorch, batch normalisation folded", _torch(fold_batch_norm(network))),
+            ("ONNX Runtime, the operator as a function", _onnx_runtime(model_path, None)),
+            ("ONNX Runtime, libreduction_op.so", _onnx_runtime(model_path, rrn_native.custom_op_library())),
+            ("C++ engine", lambda pixels, tensor: embedder.embed(pixels)),
+        )
+    ]
+    decoding = Row("decoding: C++, Pillow (input of the network)", None)
+    resizing = Row("preprocessing of the same pixels: C++, Pillow + NumPy", PREPROCESSING_LIMIT)
+    whole = Row("files to embeddings: C++ engine, Pillow + PyTorch", None)
+
+    reference = _torch(network)
+    for batch in _batches(files):
+        pixels = [load_pixels(path) for path in batch]
+        tensor = np.stack([preprocess(each, preprocessing, side) for each in pixels])
+        expected = reference(pixels, tensor)
+        for row, run in runs:
+            row.add(expected, run(pixels, tensor))
+        decoding.add(tensor, np.stack([rrn_native.preprocess(path, side) for path in batch]))
+        resizing.add(tensor, np.stack([rrn_native.preprocess(each, side) for each in pixels]))
+        whole.add(expected, embedder.embed(batch))
+    return [decoding, resizing, *(row for row, _ in runs), whole]
+
+
+def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(files), BATCH):
+        yield files[start : start + BATCH]
+
+
+def _torch(network: ReductionResNet18) -> Run:
+    def run(pixels: list[Pixels], tensor: Floats) -> Floats:
+        del pixels
+        with torch.inference_mode():
+            embedding: Floats = network(torch.from_numpy(tensor)).numpy()
+        return embedding
+
+    return run
+
+
+def _plain_torch(network: ReductionResNet18) -> Run:
+    def run(pixels: list[Pixels], tensor: Floats) -> Floats:
+        del pixels
+        with torch.inference_mode():
+            embedding: Floats = torch_op.reference(network.features(torch.from_numpy(tensor))).numpy()
+        return embedding
+
+    return run
+
+
+def _onnx_runtime(model_path: Path, library: str | None) -> Run:
+    options = onnxruntime.SessionOptions()
+    if library is not None:
+        options.register_custom_ops_library(library)
+    session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
+
+    def run(pixels: list[Pixels], tensor: Floats) -> Floats:
+        del pixels
+        embedding: Floats = session.run([export.OUTPUT_NAME], {export.INPUT_NAME: tensor})[0]
+        return embedding
+
+    return run
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Lays the rows out as text."""
+    width = max(len(row.what) for row in rows)
+    lines = [f"{'compared':<{width}}  max abs difference  limit  verdict"]
+    for row in rows:
+        limit = "-" if row.limit is None else f"{row.limit:.0e}"
+        lines.append(f"{row.what:<{width}}  {row.max_abs:>18.2e}  {limit:>5}  {row.verdict}".rstrip())
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rrn_native.validate",
+        description="Compare PyTorch, ONNX Runtime (with and without libreduction_op.so) and the C++ engine on images.",
+        epilog="""examples:
+  python -m rrn_native.validate --images photos/
+  python -m rrn_native.validate --images photos/ --model models/mine.onnx --weights mine.pth --json result.json
+
+Exit status: 0 all agree within their limits, 1 some do not, 2 wrong arguments or files.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="a folder of images (default: examples/photos)")
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="input size (default: the one recorded in the model)"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|imagenet",
+        help="the weights that the model was exported from, to check the export too (default: those in the model)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.size is not None and arguments.size < 1:
+            raise ValueError(f"--size must be at least 1; got {arguments.size}")
+        model_path = arguments.model or Path(rrn_native.default_model())
+        if not model_path.is_file():
+            raise ValueError(f"no model {model_path}")
+        folder = arguments.images or Path(__file__).resolve().parents[2] / "examples" / "photos"
+        if arguments.images is None and not folder.is_dir():
+            raise ValueError("there are no example images; name a folder of your own with --images DIR")
+        files = find_image_files(folder)
+        rows = validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(_result(model_path, files, rows), indent=2) + "\n")
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(files)} images, {model_path.name}")
+    print(table(rows))
+    return 1 if any(row.verdict == "FAILED" for row in rows) else 0
+
+
+def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "model": model_path.name,
+        "model_sha256": weights.sha256_of(model_path),
+        "images": len(files),
+        "machine": platform.machine(),
+        "versions": {
+            "rrn": rrn_native.__version__,
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+        "comparisons": [{**asdict(row), "verdict": row.verdict} for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
