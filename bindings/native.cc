@@ -87,8 +87,7 @@ rrn::ImageView View(const Pixels& pixels) {
 
 Rows ToArray(std::vector<float> rows, std::size_t dim) {
   auto owner = std::make_unique<std::vector<float>>(std::move(rows));
-  const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(owner->size() / dim),
-                                          static_cast<py::ssize_t>(dim)};
+  const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(owner->size() / dim), static_cast<py::ssize_t>(dim)};
   float* data = owner->data();
   const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::vector<float>*>(p); });
   (void)owner.release();  // the capsule frees it
@@ -104,15 +103,15 @@ py::tuple EmbedFiles(const rrn::Embedder& embedder, const std::vector<std::strin
   Guard guard;
   rrn::Result<rrn::FileEmbeddings> result = [&] {
     const py::gil_scoped_release nogil;
-    return embedder.EmbedFiles(
-        paths, [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+    return embedder.EmbedFiles(paths,
+                               [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
   }();
   guard.Rethrow();
   rrn::FileEmbeddings embedded = Unwrap(std::move(result));
   std::vector<std::pair<py::bytes, std::string>> skipped;
   for (const auto& [path, reason] : embedded.skipped) skipped.emplace_back(py::bytes(path), reason);
-  return py::make_tuple(ToArray(std::move(embedded.rows), static_cast<std::size_t>(embedder.info().dim)),
-                        embedded.read, skipped);
+  return py::make_tuple(ToArray(std::move(embedded.rows), static_cast<std::size_t>(embedder.info().dim)), embedded.read,
+                        skipped);
 }
 
 Rows EmbedImages(const rrn::Embedder& embedder, const std::vector<Pixels>& images, const Callback& progress) {
@@ -122,8 +121,8 @@ Rows EmbedImages(const rrn::Embedder& embedder, const std::vector<Pixels>& image
   Guard guard;
   rrn::Result<std::vector<float>> result = [&] {
     const py::gil_scoped_release nogil;
-    return embedder.EmbedImages(
-        views, [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+    return embedder.EmbedImages(views,
+                                [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
   }();
   guard.Rethrow();
   return ToArray(Unwrap(std::move(result)), static_cast<std::size_t>(embedder.info().dim));
@@ -166,8 +165,8 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
   std::string json;
   rrn::Result<rrn::SimilarityReport> result = [&] {
     const py::gil_scoped_release nogil;
-    rrn::Result<rrn::SimilarityReport> report = rrn::FindSimilar(
-        embedder, folder, options, [&](const char* phase, std::size_t done, std::size_t total) {
+    rrn::Result<rrn::SimilarityReport> report =
+        rrn::FindSimilar(embedder, folder, options, [&](const char* phase, std::size_t done, std::size_t total) {
           return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
         });
     if (report.ok()) {

@@ -4,8 +4,11 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+
 add_library(rrn_compile INTERFACE)
-target_compile_features(rrn_compile INTERFACE cxx_std_17)
 # -ffp-contract=off: a multiply followed by an add rounds twice on every machine, so results do not depend on whether
 # the compiler found a fused instruction.
 target_compile_options(
@@ -45,6 +48,7 @@ function(rrn_static_library name)
     rrn_${name}
     PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
     PRIVATE ${PROJECT_SOURCE_DIR}/inference/src)
+  target_compile_features(rrn_${name} PUBLIC cxx_std_17)
   target_link_libraries(rrn_${name} PRIVATE $<BUILD_INTERFACE:rrn_compile>)
   set_property(GLOBAL APPEND PROPERTY RRN_INSTALL_TARGETS rrn_${name})
 endfunction()

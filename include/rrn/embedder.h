@@ -60,8 +60,8 @@ struct FileEmbeddings {
 // A model, loaded and ready. Movable. Its const functions may be called from several threads at the same time.
 class Embedder {
  public:
-  // Errors: kInvalidArgument (an option out of range), kNotFound (no such file), kUnsupported (provider), kRuntime (ONNX
-  // Runtime refuses the file, or its input and outputs are not as described above).
+  // Errors: kInvalidArgument (an option out of range), kNotFound (no such file), kUnsupported (provider), kRuntime
+  // (ONNX Runtime refuses the file, or its input and outputs are not as described above).
   static Result<Embedder> Create(const EmbedderOptions& options);
 
   Embedder(Embedder&& other) noexcept;

@@ -59,7 +59,7 @@ Result<Image> ResizeImage(const ImageView& image, int width, int height);
 
 // How pixels become a network's input: resize to the input size, then (pixel / 255 - mean) / stddev for each channel.
 struct Preprocessing {
-  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};    // ImageNet, in RGB order
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // ImageNet, in RGB order
   std::array<float, 3> stddev = {0.229F, 0.224F, 0.225F};
 };
 

@@ -61,9 +61,9 @@ struct ReductionPlan {
     std::int64_t repeats = 0;   // channels / C_k
     std::int64_t pixels = 0;    // H_k * W_k, or 1 for ranks 1 and 2
   };
-  int input_count = 0;            // K
-  int output_rank = 0;            // 1: [channels], 2: [batch, channels]
-  std::int64_t batch = 0;         // B, or 1 for rank 1
+  int input_count = 0;     // K
+  int output_rank = 0;     // 1: [channels], 2: [batch, channels]
+  std::int64_t batch = 0;  // B, or 1 for rank 1
   std::int64_t channels = 0;
   std::array<Input, kMaxReductionInputs> inputs = {};
 };

@@ -64,9 +64,9 @@ struct Group {
 };
 
 struct Grouping {
-  std::vector<Group> groups;            // sorted by representative
-  std::vector<std::uint32_t> similar;   // for each row: how many other rows are similar to it
-  std::size_t unique = 0;               // groups + rows in no group
+  std::vector<Group> groups;           // sorted by representative
+  std::vector<std::uint32_t> similar;  // for each row: how many other rows are similar to it
+  std::size_t unique = 0;              // groups + rows in no group
 };
 
 // Groups rows so that every member is similar to its representative; nothing is chained through third rows.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -208,7 +209,11 @@ def find_similar(
     Args:
         directory: The folder. Every regular file in it is looked at; what is not an image ends in ``skipped``.
         threshold: Similar is: cosine > threshold (-1 <= threshold < 1).
-        model, size, threads, provider, batch: As for :class:`Embedder`.
+        model: As for :class:`Embedder`.
+        size: As for :class:`Embedder`.
+        threads: As for :class:`Embedder`; also of the pair search.
+        provider: As for :class:`Embedder`.
+        batch: As for :class:`Embedder`.
         recursive: Also look into sub-folders.
         progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
 
@@ -299,8 +304,7 @@ def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> PixelArray:
         OSError: The file cannot be read.
         RrnError: It is damaged, too large or of an unknown format.
     """
-    with open(path, "rb") as file:
-        pixels: PixelArray = _native.decode(file.read(), max_pixels)
+    pixels: PixelArray = _native.decode(Path(path).read_bytes(), max_pixels)
     return pixels
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rrn_native
 from conftest import make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-
-import rrn_native
 
 
 def save(picture: Image.Image, path: Path, **options: object) -> Path:

@@ -11,12 +11,11 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rrn_native
 from conftest import RunSimilarity, make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-import rrn_native
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,7 @@ def test_unreadable_files_raise_or_become_nan(embedder: rrn_native.Embedder, pho
 def test_wrong_arrays_are_refused(embedder: rrn_native.Embedder, photos: Path) -> None:
     good = np.zeros((4, 4, 3), np.uint8)
     for bad in (good.astype(np.float32), good[..., :2], good[0], np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ValueError, match="expected|empty"):
+        with pytest.raises(ValueError, match=r"expected|empty"):
             embedder.embed([bad])
     with pytest.raises(ValueError, match="both"):
         embedder.embed([good, photos / "first.png"])
@@ -160,7 +159,9 @@ def test_similar_pairs_bad_input() -> None:
 
 def reference_reduction(layers: list[npt.NDArray[Any]], channels: int) -> npt.NDArray[np.float64]:
     """The definition, in float64."""
-    pooled = [layer.astype(np.float64).mean((2, 3)) if layer.ndim == 4 else layer.astype(np.float64) for layer in layers]
+    pooled = [
+        layer.astype(np.float64).mean((2, 3)) if layer.ndim == 4 else layer.astype(np.float64) for layer in layers
+    ]
     expanded = [np.repeat(layer, channels // layer.shape[-1], axis=-1) for layer in pooled]
     return np.mean(expanded, axis=0)
 

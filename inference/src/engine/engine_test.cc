@@ -123,9 +123,8 @@ TEST(ListFolderTest, ListsEverythingOnce) {
 
   const Result<FolderListing> listing = ListFolder(folder.path(), true);
   ASSERT_TRUE(listing.ok()) << listing.status().message();
-  EXPECT_THAT(listing->paths,
-              ElementsAre(folder.Sub("a/z.txt"), folder.Sub("a/\xff\xfe.jpg"), folder.Sub("b.jpg"),
-                          folder.Sub("link.jpg"), folder.Sub(std::string(200, 'n') + ".jpg")));
+  EXPECT_THAT(listing->paths, ElementsAre(folder.Sub("a/z.txt"), folder.Sub("a/\xff\xfe.jpg"), folder.Sub("b.jpg"),
+                                          folder.Sub("link.jpg"), folder.Sub(std::string(200, 'n') + ".jpg")));
   ASSERT_EQ(listing->skipped.size(), 3U);
   EXPECT_THAT(listing->skipped[0].reason, HasSubstr("links to folders"));
   EXPECT_THAT(listing->skipped[1].reason, HasSubstr("broken"));
@@ -293,9 +292,8 @@ TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {
         embedder, folder.path(), {}, [&](const char* phase, std::size_t, std::size_t) { return phase != stop; });
     EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
   }
-  const Result<SimilarityReport> report =
-      FindSimilar(embedder, folder.path(), {-1.0F}, {},
-                  [](const std::string&, const std::string&, float) { return false; });
+  const Result<SimilarityReport> report = FindSimilar(
+      embedder, folder.path(), {-1.0F}, {}, [](const std::string&, const std::string&, float) { return false; });
   EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
 }
 

@@ -213,7 +213,8 @@ void WriteNpy(const float* rows, std::size_t count, std::size_t dim, std::ostrea
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += '\n';
   const auto length = static_cast<unsigned>(header.size());
-  out << "\x93NUMPY" << '\x01' << '\x00' << static_cast<char>(length & 0xffU) << static_cast<char>(length >> 8) << header;
+  out << "\x93NUMPY" << '\x01' << '\x00' << static_cast<char>(length & 0xffU) << static_cast<char>(length >> 8)
+      << header;
   out.write(reinterpret_cast<const char*>(rows), static_cast<std::streamsize>(count * dim * sizeof(float)));
 }
 

@@ -143,8 +143,8 @@ class OrtSession final : public Session {
  private:
   static Ort::SessionOptions MakeOptions(const EmbedderOptions& options, const std::string& op_library) {
     Ort::SessionOptions session_options;
-    // Parallelism is over batches: every worker runs its own batch on its own thread, which keeps all cores busy without
-    // any hand-over between the layers of one batch.
+    // Parallelism is over batches: every worker runs its own batch on its own thread, which keeps all cores busy
+    // without any hand-over between the layers of one batch.
     session_options.SetIntraOpNumThreads(1);
     session_options.SetInterOpNumThreads(1);
     session_options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);

@@ -115,8 +115,8 @@ Array RunCase(Ort::Session& session, ReductionType type, std::vector<Array> inpu
   std::vector<const char*> name_pointers;
   for (const std::string& name : names) name_pointers.push_back(name.c_str());
   const char* output_name = "y";
-  const auto outputs = session.Run(Ort::RunOptions{}, name_pointers.data(), values.data(), values.size(),
-                                   &output_name, 1);
+  const auto outputs =
+      session.Run(Ort::RunOptions{}, name_pointers.data(), values.data(), values.size(), &output_name, 1);
   Array output;
   output.dims = outputs[0].GetTensorTypeAndShapeInfo().GetShape();
   const auto* data = static_cast<const std::uint8_t*>(outputs[0].GetTensorRawData());

@@ -137,8 +137,8 @@ inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>
       expected.values.push_back(sum / k);
       // The smallest normal float16 is 2^-14: below it the spacing is 2^-24 whatever the value.
       const double tiny = c.type == ReductionType::kFloat16 ? 0x1p-25 : 0.0;
-      expected.tolerances.push_back(additions * float_epsilon * magnitude / k +
-                                    storage_epsilon * std::abs(sum / k) + tiny);
+      expected.tolerances.push_back(additions * float_epsilon * magnitude / k + storage_epsilon * std::abs(sum / k) +
+                                    tiny);
     }
   }
   return expected;

@@ -2,8 +2,8 @@
 //
 // The work is bound by reading each input once. Pooled inputs (ranks 1 and 2) are a few kilobytes an item, so there one
 // thread computes one output. Feature maps are megabytes an item: there a block owns a tile of outputs
-// (reduction_index.h), its warps average the channels that feed the tile, and the sums meet in shared memory. Inputs are
-// added in their order, as on the CPU, and nothing is atomic, so a run repeats bit for bit.
+// (reduction_index.h), its warps average the channels that feed the tile, and the sums meet in shared memory. Inputs
+// are added in their order, as on the CPU, and nothing is atomic, so a run repeats bit for bit.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>

@@ -3,8 +3,8 @@
 // Element i of a product goes to lane i % 16; the 16 lanes are added in a fixed tree. Multiply and add round separately
 // (-ffp-contract=off), so SSE2, AVX2, AVX-512, NEON and plain code give the same bits.
 //
-// Only <cstddef> may be included here: an inline function of a standard header, compiled with AVX-512 in one file, could
-// be the copy that the linker keeps for the whole program.
+// Only <cstddef> may be included here: an inline function of a standard header, compiled with AVX-512 in one file,
+// could be the copy that the linker keeps for the whole program.
 #ifndef RRN_SEARCH_DOT_KERNEL_H_
 #define RRN_SEARCH_DOT_KERNEL_H_
 
@@ -18,13 +18,13 @@ inline constexpr std::size_t kTileRows = 4;
 using DotTileFunction = void (*)(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows,
                                  std::size_t dim, float* out);
 
-namespace {
+// 16 floats at any float's address; the compiler splits them over registers of the machine's width.
+using Lanes __attribute__((vector_size(64), aligned(4))) = float;
+inline constexpr std::size_t kLanes = 16;
 
-typedef float Lanes __attribute__((vector_size(64), aligned(4)));
+// Everything below is static: each instruction set needs a copy of its own, which the linker must not merge.
 
-constexpr std::size_t kLanes = 16;
-
-inline float SumLanes(const Lanes& lanes) {
+static inline float SumLanes(const Lanes& lanes) {
   float sum[kLanes];
   __builtin_memcpy(sum, &lanes, sizeof sum);
   for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
@@ -33,7 +33,7 @@ inline float SumLanes(const Lanes& lanes) {
   return sum[0];
 }
 
-inline void LoadTail(const float* from, std::size_t count, Lanes* lanes) {
+static inline void LoadTail(const float* from, std::size_t count, Lanes* lanes) {
   float padded[kLanes] = {};
   for (std::size_t i = 0; i < count; ++i) padded[i] = from[i];
   __builtin_memcpy(lanes, padded, sizeof padded);
@@ -41,7 +41,7 @@ inline void LoadTail(const float* from, std::size_t count, Lanes* lanes) {
 
 // kA x kB products at a time stay in registers.
 template <std::size_t kA, std::size_t kB>
-inline void DotBlock(const float* a, const float* b, std::size_t dim, float* out) {
+static inline void DotBlock(const float* a, const float* b, std::size_t dim, float* out) {
   Lanes sums[kA][kB] = {};
   const std::size_t whole = dim - dim % kLanes;
   for (std::size_t d = 0; d < whole; d += kLanes) {
@@ -68,7 +68,7 @@ inline void DotBlock(const float* a, const float* b, std::size_t dim, float* out
 
 // Covers a tile with blocks of kA x kB where they fit, and single products at the edges.
 template <std::size_t kA, std::size_t kB>
-inline void DotTile(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim,
+static inline void DotTile(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim,
                     float* out) {
   for (std::size_t i = 0; i < a_rows; i += kA) {
     for (std::size_t j = 0; j < b_rows; j += kB) {
@@ -85,14 +85,11 @@ inline void DotTile(const float* a, std::size_t a_rows, const float* b, std::siz
   }
 }
 
-}  // namespace
-
 void DotTilePortable(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim,
                      float* out);
 #ifdef __x86_64__
 void DotTileAvx2(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim, float* out);
-void DotTileAvx512(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim,
-                   float* out);
+void DotTileAvx512(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim, float* out);
 #endif
 
 // The fastest one that this machine can run.

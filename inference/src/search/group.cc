@@ -64,8 +64,7 @@ Grouping PairStore::Group(const FindNeighbours& find) {
     }
     for (const GroupMember& neighbour : found) {
       float& similarity = best[neighbour.index];
-      if (neighbour.similarity > similarity ||
-          (neighbour.similarity == similarity && row < owner[neighbour.index])) {
+      if (neighbour.similarity > similarity || (neighbour.similarity == similarity && row < owner[neighbour.index])) {
         similarity = neighbour.similarity;
         owner[neighbour.index] = row;
       }

@@ -35,7 +35,7 @@ class PairStore {
   std::size_t max_stored_;
   bool overflowed_ = false;
   std::vector<SimilarPair> pairs_;
-  std::vector<std::size_t> begin_;        // row r's neighbours are neighbours_[begin_[r], begin_[r + 1])
+  std::vector<std::size_t> begin_;  // row r's neighbours are neighbours_[begin_[r], begin_[r + 1])
   std::vector<GroupMember> neighbours_;
 };
 

@@ -169,14 +169,14 @@ TEST(PairsTest, ProgressReachesTheTotal) {
   const std::vector<float> rows = MakeRows(100, 16, 1);
   std::size_t last = 0;
   std::size_t of = 0;
-  const Status status = ForEachSimilarPair({rows.data(), 100, 16}, 0.5F, 2,
-                                           [](const SimilarPair*, std::size_t) { return true; },
-                                           [&](std::size_t done, std::size_t total) {
-                                             EXPECT_GT(done, last);
-                                             last = done;
-                                             of = total;
-                                             return true;
-                                           });
+  const Status status = ForEachSimilarPair(
+      {rows.data(), 100, 16}, 0.5F, 2, [](const SimilarPair*, std::size_t) { return true; },
+      [&](std::size_t done, std::size_t total) {
+        EXPECT_GT(done, last);
+        last = done;
+        of = total;
+        return true;
+      });
   EXPECT_TRUE(status.ok());
   EXPECT_EQ(last, of);
   EXPECT_GT(of, 0U);

@@ -82,11 +82,12 @@ void Declare(CLI::App* app, Arguments* a) {
   app->add_flag("--recursive,!--no-recursive", a->similarity.recursive, "Also look into sub-folders (default: yes)");
   app->add_option("--json", a->json, "Write the result as JSON to this file; '-' for standard output, instead of text");
   app->add_option("--pairs", a->pairs, "Write all similar pairs to this CSV file (first,second,similarity)");
-  app->add_option("--embeddings", a->embeddings,
-                  "Write the embeddings to this .npy file (float32 [n, dim]) and their paths to the .txt file beside it");
+  app->add_option(
+      "--embeddings", a->embeddings,
+      "Write the embeddings to this .npy file (float32 [n, dim]) and their paths to the .txt file beside it");
   app->add_flag("--quiet", a->quiet, "No text and no progress line; errors are still shown");
-  app->set_version_flag("--version",
-                        std::string("similarity (rrn) ") + rrn::Version() + ", ONNX Runtime " + rrn::OnnxRuntimeVersion());
+  app->set_version_flag(
+      "--version", std::string("similarity (rrn) ") + rrn::Version() + ", ONNX Runtime " + rrn::OnnxRuntimeVersion());
 }
 
 int Fail(ExitCode code, const std::string& message) {
