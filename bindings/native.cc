@@ -128,18 +128,29 @@ Rows EmbedImages(const rrn::Embedder& embedder, const std::vector<Pixels>& image
   return ToArray(Unwrap(std::move(result)), static_cast<std::size_t>(embedder.info().dim));
 }
 
-Rows Preprocess(const rrn::Embedder& embedder, const Pixels& pixels) {
-  const rrn::ImageView view = View(pixels);
-  const py::ssize_t side = embedder.info().size;
-  Rows output(std::vector<py::ssize_t>{3, side, side});
+// Fills float32 [3, size, size] by `fill`, which gets its data.
+template <typename Fill>
+Rows MakeInput(py::ssize_t size, const Fill& fill) {
+  Rows output(std::vector<py::ssize_t>{3, size, size});
   float* data = output.mutable_data();
   rrn::Status status;
   {
     const py::gil_scoped_release nogil;
-    status = embedder.Preprocess(view, data);
+    status = fill(data);
   }
   if (!status.ok()) Throw(status);
   return output;
+}
+
+Rows PreprocessForModel(const rrn::Embedder& embedder, const Pixels& pixels) {
+  const rrn::ImageView view = View(pixels);
+  return MakeInput(embedder.info().size, [&](float* data) { return embedder.Preprocess(view, data); });
+}
+
+Rows Preprocess(const Pixels& pixels, int size) {
+  const rrn::ImageView view = View(pixels);
+  if (size < 1) throw py::value_error("size is " + std::to_string(size) + ", expected at least 1");
+  return MakeInput(size, [&](float* data) { return rrn::PreprocessImage(view, size, {}, data); });
 }
 
 Pixels Decode(const py::bytes& data, std::uint64_t max_pixels) {
@@ -273,10 +284,11 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("info", &rrn::Embedder::info)
       .def("embed_files", &EmbedFiles)
       .def("embed_images", &EmbedImages)
-      .def("preprocess", &Preprocess)
+      .def("preprocess", &PreprocessForModel)
       .def("find_similar", &FindSimilar);
 
   m.def("decode", &Decode);
+  m.def("preprocess", &Preprocess);
   m.def("similar_pairs", &SimilarPairs);
   m.def("reduction", &Reduction);
   m.def("list_folder", [](const std::string& folder, bool recursive) {

@@ -15,7 +15,7 @@ fi
 "$ROOT/scripts/build.sh"
 if [ $# = 0 ]; then
   ensure_python
-  pip_install examples 'pillow>=10'
+  pip_install examples 'pillow>=13'
   "$PYTHON" "$ROOT/scripts/make_examples.py" "$ROOT/examples/photos"
   cd "$ROOT"
   set -- examples/photos

@@ -51,7 +51,7 @@ Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const Deco
 Result<Image> ReadImage(const std::string& path, const DecodeOptions& options = {});
 
 // Resizes to width x height (both >= 1) with an antialiased triangle filter: every source pixel counts, also when the
-// picture shrinks a hundredfold. The aspect ratio is not kept. The result equals Pillow's
+// picture shrinks a hundredfold. The aspect ratio is not kept. The result equals Pillow 13's
 // `Image.resize((width, height), Image.Resampling.BILINEAR)` bit for bit, so Python pipelines can reproduce it.
 //
 // Errors: kInvalidArgument (an empty picture or a size below 1).

@@ -171,9 +171,7 @@ class Embedder:
 
     def preprocess(self, path_or_array: PathLike | PixelArray) -> FloatArray:
         """Returns the network's input for one image: float32 [3, size, size], resized and normalised."""
-        pixels = path_or_array if isinstance(path_or_array, np.ndarray) else decode(path_or_array, self._max_pixels)
-        _check_pixels(pixels)
-        prepared: FloatArray = self._native.preprocess(pixels)
+        prepared: FloatArray = self._native.preprocess(_pixels_of(path_or_array, self._max_pixels))
         return prepared
 
     def find_similar(
@@ -309,13 +307,24 @@ def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> PixelArray:
 
 
 def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatArray:
-    """Returns the default model's input for one image: float32 [3, size, size]."""
-    return Embedder(size=size, threads=1).preprocess(path_or_array)
+    """Returns an ImageNet network's input for one image: float32 [3, size, size].
+
+    Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / 255 - mean) / std with
+    ImageNet's mean and standard deviation, as the default model wants it.
+    """
+    prepared: FloatArray = _native.preprocess(_pixels_of(path_or_array, DEFAULT_MAX_PIXELS), size)
+    return prepared
 
 
 def find_images(directory: PathLike, recursive: bool = True) -> list[str]:
     """Lists what :func:`find_similar` would look at: all regular files, sorted by the bytes of their names."""
     return [os.fsdecode(path) for path in _native.list_folder(os.fsencode(directory), recursive)]
+
+
+def _pixels_of(path_or_array: PathLike | PixelArray, max_pixels: int) -> PixelArray:
+    pixels = path_or_array if isinstance(path_or_array, np.ndarray) else decode(path_or_array, max_pixels)
+    _check_pixels(pixels)
+    return pixels
 
 
 def _check_pixels(array: npt.NDArray[Any]) -> None:

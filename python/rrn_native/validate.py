@@ -41,7 +41,6 @@ Run = Callable[[list[Pixels], Floats], Floats]
 EMBEDDING_LIMIT = 1e-5
 PREPROCESSING_LIMIT = 1e-5
 BATCH = 8
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 @dataclass
@@ -107,7 +106,7 @@ def load_pixels(path: Path) -> Pixels:
                 upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
             return np.asarray(upright.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Pillow cannot read {path}: {error}") from error
+        raise ValueError(f"cannot read it ({error})") from error
 
 
 def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floats:
@@ -128,18 +127,31 @@ def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floa
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
 
 
-def find_image_files(folder: Path) -> list[Path]:
-    """Returns the image files in `folder` and below, sorted.
+def readable_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """Returns the files in `folder` and below that both Pillow and the C++ engine can read, sorted, and the others.
+
+    Returns:
+        The images, and a line for each other file with what the readers said of it.
 
     Raises:
-        ValueError: `folder` is not a folder or holds no image.
+        FileNotFoundError: No such folder.
+        ValueError: `folder` is not a folder, or holds no readable image.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not files:
-        raise ValueError(f"no images in {folder} ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files
+    images, refused = [], []
+    for path in map(Path, rrn_native.find_images(folder)):
+        problems = []
+        for reader, read in (("C++", rrn_native.decode), ("Pillow", load_pixels)):
+            try:
+                read(path)
+            except (rrn_native.RrnError, OSError, ValueError) as error:
+                problems.append(f"{reader}: {error}")
+        if problems:
+            refused.append(f"{path}: " + "; ".join(problems))
+        else:
+            images.append(path)
+    if not images:
+        raise ValueError(f"no readable image in {folder}")
+    return images, refused
 
 
 def validate(
@@ -198,8 +210,8 @@ def validate(
         expected = reference(pixels, tensor)
         for row, run in runs:
             row.add(expected, run(pixels, tensor))
-        decoding.add(tensor, np.stack([rrn_native.preprocess(path, side) for path in batch]))
-        resizing.add(tensor, np.stack([rrn_native.preprocess(each, side) for each in pixels]))
+        decoding.add(tensor, np.stack([embedder.preprocess(path) for path in batch]))
+        resizing.add(tensor, np.stack([embedder.preprocess(each) for each in pixels]))
         whole.add(expected, embedder.embed(batch))
     return [decoding, resizing, *(row for row, _ in runs), whole]
 
@@ -290,7 +302,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = arguments.images or Path(__file__).resolve().parents[2] / "examples" / "photos"
         if arguments.images is None and not folder.is_dir():
             raise ValueError("there are no example images; name a folder of your own with --images DIR")
-        files = find_image_files(folder)
+        files, refused = readable_images(folder)
         rows = validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
         if arguments.json is not None:
             arguments.json.write_text(json.dumps(_result(model_path, files, rows), indent=2) + "\n")
@@ -298,6 +310,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{len(files)} images, {model_path.name}")
+    for line in refused:
+        print(f"left out: {line}")
     print(table(rows))
     return 1 if any(row.verdict == "FAILED" for row in rows) else 0
 

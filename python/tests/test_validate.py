@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,9 @@ def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "is not a folder"),
-        (lambda path: path.mkdir(), "no images in"),
-        (lambda path: (path.mkdir(), (path / "broken.jpg").write_bytes(b"no")), "Pillow cannot read"),
+        (lambda path: None, "no such folder"),
+        (lambda path: path.mkdir(), "no readable image in"),
+        (lambda path: (path.mkdir(), (path / "broken.jpg").write_bytes(b"no")), "no readable image in"),
     ],
     ids=["absent", "empty", "broken"],
 )
@@ -101,6 +102,16 @@ def test_unusable_folder_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_unreadable_files_are_left_out_and_listed(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(folder / "photos", images)
+    (images / "broken.jpg").write_bytes(b"no")
+    assert validate.main(["--model", str(folder / "model.onnx"), "--images", str(images)]) == 0
+    assert "left out: " in capsys.readouterr().out
 
 
 def test_model_that_is_not_an_export_is_one_line(

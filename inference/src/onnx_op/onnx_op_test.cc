@@ -113,6 +113,7 @@ Array RunCase(Ort::Session& session, ReductionType type, std::vector<Array> inpu
                                               inputs[k].dims.data(), inputs[k].dims.size(), OnnxType(type)));
   }
   std::vector<const char*> name_pointers;
+  name_pointers.reserve(names.size());
   for (const std::string& name : names) name_pointers.push_back(name.c_str());
   const char* output_name = "y";
   const auto outputs =

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 namespace rrn {
@@ -26,7 +27,7 @@ void ProgressLine::Update(const char* phase, std::size_t done, std::size_t total
   std::array<char, 64> pace = {};
   if (seconds > 0.2 && done > 0) {
     const double rate = static_cast<double>(done) / seconds;
-    const auto left = static_cast<long>(static_cast<double>(total - done) / rate + 0.5);
+    const auto left = std::lround(static_cast<double>(total - done) / rate);
     std::snprintf(pace.data(), pace.size(), "   %.0f/s   %ld:%02ld left", rate, left / 60, left % 60);
   }
   std::fprintf(stderr, "\r\033[K%s  %zu / %zu%s", phase, done, total, pace.data());
