@@ -1,7 +1,9 @@
 # Shared by the scripts in this folder; sourced, not run.
 # shellcheck shell=bash
 
-set -euo pipefail
+set -Eeuo pipefail
+# A script that stops says where.
+trap 'printf "%s: line %s failed: %s\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '\n== %s\n' "$*"; }

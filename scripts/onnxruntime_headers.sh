@@ -23,11 +23,11 @@ case $ID in
 esac
 
 # The mirror: the first archive named in the machine's own sources, in either of apt's formats.
-mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2> /dev/null \
-  | awk -v id="$ID" '
-      /^ *#/ { next }
-      /^URIs:/ { for (i = 2; i <= NF; i++) if ($i ~ id) { print $i; exit } }
-      /^deb / { for (i = 2; i <= NF; i++) if ($i ~ "://" && $i ~ id) { print $i; exit } }')
+sources() { cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2> /dev/null || true; }
+mirror=$(sources | awk -v id="$ID" '
+  /^ *#/ { next }
+  /^URIs:/ && !found { for (i = 2; i <= NF; i++) if ($i ~ id) { print $i; found = 1; break } }
+  /^deb / && !found { for (i = 2; i <= NF; i++) if ($i ~ "://" && $i ~ id) { print $i; found = 1; break } }')
 [ -n "$mirror" ] || die "no $ID archive in apt's sources; set ONNXRUNTIME_ROOT to an unpacked official release"
 
 work=$(mktemp -d)

@@ -86,7 +86,8 @@ std::string EncodeBmp(const Image& image) {
   for (int i = 0; i < 6; ++i) put(0, 4);
   for (int y = image.height - 1; y >= 0; --y) {
     for (int x = 0; x < image.width; ++x) {
-      const std::uint8_t* pixel = &image.rgb[static_cast<std::size_t>(3 * (y * image.width + x))];
+      const std::uint8_t* pixel = &image.rgb[3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) +
+                                                  static_cast<std::size_t>(x))];
       bmp += static_cast<char>(pixel[2]);
       bmp += static_cast<char>(pixel[1]);
       bmp += static_cast<char>(pixel[0]);
@@ -193,6 +194,8 @@ TEST(EmbedderTest, KnowsItsModel) {
 TEST(EmbedderTest, EmbeddingsDoNotDependOnBatchOrThreads) {
   std::vector<Image> pictures;
   std::vector<ImageView> views;
+  pictures.reserve(11);
+  views.reserve(11);
   for (int i = 0; i < 11; ++i) pictures.push_back(MakePicture(40 + 13 * i, 30 + 7 * i, static_cast<std::uint32_t>(i)));
   for (const Image& picture : pictures) views.push_back({picture.rgb.data(), picture.width, picture.height});
   const Result<std::vector<float>> one = MakeEmbedder(1, 1).EmbedImages(views);

@@ -26,6 +26,7 @@ using ::testing::ValuesIn;
 
 std::vector<ReductionShape> ToShapes(const std::vector<Dims>& shapes) {
   std::vector<ReductionShape> result;
+  result.reserve(shapes.size());
   for (const Dims& dims : shapes) result.push_back(ToShape(dims));
   return result;
 }
@@ -39,6 +40,7 @@ ReductionPlan PlanOf(const ReductionCase& c) {
 
 std::vector<const void*> Pointers(const std::vector<Array>& arrays) {
   std::vector<const void*> pointers;
+  pointers.reserve(arrays.size());
   for (const Array& array : arrays) pointers.push_back(array.bytes.data());
   return pointers;
 }

@@ -69,7 +69,7 @@ static inline void DotBlock(const float* a, const float* b, std::size_t dim, flo
 // Covers a tile with blocks of kA x kB where they fit, and single products at the edges.
 template <std::size_t kA, std::size_t kB>
 static inline void DotTile(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim,
-                    float* out) {
+                           float* out) {
   for (std::size_t i = 0; i < a_rows; i += kA) {
     for (std::size_t j = 0; j < b_rows; j += kB) {
       if (i + kA <= a_rows && j + kB <= b_rows) {

@@ -185,8 +185,9 @@ void NeighboursOfRow(const EmbeddingsView& e, float threshold, std::uint32_t row
     dot_tile(e.data + row * e.dim, 1, e.data + j * e.dim, b_rows, e.dim, tile.data());
     for (std::size_t b = 0; b < b_rows; ++b) {
       const float similarity = Clamp(tile[b]);
-      if (similarity > threshold && j + b != row)
+      if (similarity > threshold && j + b != row) {
         neighbours->push_back({static_cast<std::uint32_t>(j + b), similarity});
+      }
     }
   }
 }
