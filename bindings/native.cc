@@ -30,23 +30,30 @@ using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 using Callback = std::function<bool(std::size_t, std::size_t)>;
 using PhaseCallback = std::function<bool(const std::string&, std::size_t, std::size_t)>;
 
-// The failures that Python's own exceptions do not name become rrn_native.RrnError.
+// The failures that Python's own exceptions do not name become rrn_native.RrnError. Messages may hold paths, so they
+// are decoded as paths are.
 [[noreturn]] void Throw(const rrn::Status& status) {
+  const auto own = [](const char* name) { return py::module_::import("rrn_native.errors").attr(name); };
+  py::object type;
   switch (status.code()) {
     case rrn::StatusCode::kInvalidArgument:
-      throw py::value_error(status.message());
+      type = py::reinterpret_borrow<py::object>(PyExc_ValueError);
+      break;
     case rrn::StatusCode::kNotFound:
-      PyErr_SetString(PyExc_FileNotFoundError, status.message().c_str());
-      throw py::error_already_set();
+      type = py::reinterpret_borrow<py::object>(PyExc_FileNotFoundError);
+      break;
     case rrn::StatusCode::kCancelled:
-      PyErr_SetNone(PyExc_KeyboardInterrupt);
-      throw py::error_already_set();
-    default: {
-      const py::object error = py::module_::import("rrn_native.errors").attr("RrnError");
-      PyErr_SetString(error.ptr(), status.message().c_str());
-      throw py::error_already_set();
-    }
+      type = own("CancelledError");
+      break;
+    default:
+      type = own("RrnError");
+      break;
   }
+  const std::string& text = status.message();
+  const auto message = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "surrogateescape"));
+  PyErr_SetObject(type.ptr(), message.ptr());
+  throw py::error_already_set();
 }
 
 template <typename T>
@@ -224,8 +231,24 @@ py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, con
   return py::make_tuple(first, second, similarity);
 }
 
-// `type`: 0 float32, 1 float16, 2 bfloat16; the arrays hold that many bytes an element and are contiguous.
+float CosineSimilarity(const Rows& embeddings) {
+  const rrn::EmbeddingsView view = View(embeddings);
+  if (view.count != 2) throw py::value_error("expected two embeddings");
+  std::vector<float> unit(view.data, view.data + 2 * view.dim);
+  rrn::NormalizeRows(unit.data(), 2, view.dim);
+  return rrn::CosineSimilarity(unit.data(), unit.data() + view.dim, view.dim);
+}
+
+// `type`: 0 float32, 1 float16, 2 bfloat16; the arrays and the output are contiguous and of `dtype`, which stands for
+// it.
 py::array Reduction(const std::vector<py::array>& layers, int type, std::int64_t channels, const py::dtype& dtype) {
+  const std::size_t element = rrn::ReductionTypeSize(static_cast<rrn::ReductionType>(type));
+  for (const py::array& layer : layers) {
+    if (static_cast<std::size_t>(layer.itemsize()) != element || (layer.flags() & py::array::c_style) == 0) {
+      throw py::value_error("reduction: expected contiguous arrays of the type's size");
+    }
+  }
+  if (static_cast<std::size_t>(dtype.itemsize()) != element) throw py::value_error("reduction: wrong output type");
   std::vector<rrn::ReductionShape> shapes;
   std::vector<const void*> inputs;
   for (const py::array& layer : layers) {
@@ -290,6 +313,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("decode", &Decode);
   m.def("preprocess", &Preprocess);
   m.def("similar_pairs", &SimilarPairs);
+  m.def("cosine_similarity", &CosineSimilarity);
   m.def("reduction", &Reduction);
   m.def("list_folder", [](const std::string& folder, bool recursive) {
     const rrn::FolderListing listing = Unwrap(rrn::ListFolder(folder, recursive));

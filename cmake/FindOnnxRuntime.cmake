@@ -18,6 +18,9 @@ find_path(
   HINTS "${ONNXRUNTIME_ROOT}/include" "${CMAKE_CURRENT_LIST_DIR}/../.deps/onnxruntime/include"
   PATH_SUFFIXES onnxruntime onnxruntime/core/session)
 
+if(OnnxRuntime_LIBRARY AND NOT EXISTS "${OnnxRuntime_LIBRARY}")
+  unset(OnnxRuntime_LIBRARY CACHE) # the environment that had it is gone
+endif()
 find_library(OnnxRuntime_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS "${ONNXRUNTIME_ROOT}/lib")
 if(NOT OnnxRuntime_LIBRARY)
   if(NOT Python_EXECUTABLE)
@@ -58,6 +61,7 @@ if(OnnxRuntime_FOUND AND NOT TARGET OnnxRuntime::OnnxRuntime)
                                                         INTERFACE_COMPILE_DEFINITIONS ORT_API_MANUAL_INIT)
   add_library(OnnxRuntime::OnnxRuntime INTERFACE IMPORTED)
   # As flags, not as a file: CMake would add the stub's folder to the RUNPATH, and programs would load the stub.
-  set_target_properties(OnnxRuntime::OnnxRuntime PROPERTIES INTERFACE_LINK_LIBRARIES
-                                                            "OnnxRuntime::headers;-L${rrn_stub_dir};-lonnxruntime")
+  set_target_properties(
+    OnnxRuntime::OnnxRuntime PROPERTIES INTERFACE_LINK_OPTIONS "-L${rrn_stub_dir}"
+                                        INTERFACE_LINK_LIBRARIES "OnnxRuntime::headers;-lonnxruntime")
 endif()

@@ -82,5 +82,5 @@ ensure_oldest_onnxruntime() {
   [ -d "$target/onnxruntime" ] && return 0
   say "Fetching ONNX Runtime 1.20 for the tests"
   "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" onnxruntime==1.20.1 2> /dev/null \
-    || echo "no wheel of onnxruntime 1.20 for this Python; its tests will be skipped"
+    || echo "cannot get onnxruntime 1.20 for this Python; its tests will be skipped"
 }

@@ -15,6 +15,10 @@
 
 namespace rrn {
 
+// Sides of the network's input square, in pixels.
+inline constexpr int kMinImageSize = 32;
+inline constexpr int kMaxImageSize = 4096;
+
 struct EmbedderOptions {
   // The ONNX file: one input [N, 3, H, W] float32, first output [N, D] float32. Empty: the default model, see
   // DefaultModelPath.
@@ -24,7 +28,7 @@ struct EmbedderOptions {
   std::string op_library;
   // Side of the square that images are resized to, in pixels; 32 ... 4096. 0: the model's own (224 if it names none).
   int size = 0;
-  // Images per inference call; 1 ... 1024. The embeddings do not depend on it.
+  // Images per inference call; 1 ... 1024. The embeddings do not depend on it. A model with a fixed batch of 1 gets 1.
   int batch = 8;
   // Worker threads; 0: one for each core. The embeddings do not depend on it.
   int threads = 0;
@@ -50,6 +54,9 @@ struct SkippedFile {
   std::string reason;
 };
 
+// Orders by the bytes of the path.
+inline bool operator<(const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; }
+
 // The embeddings of a list of files.
 struct FileEmbeddings {
   std::vector<float> rows;           // [read.size(), dim], raw (not normalized)
@@ -72,7 +79,7 @@ class Embedder {
 
   // Embeds files; unreadable ones are skipped with a reason. Memory: rows, plus `batch` inputs and one decoded picture
   // for each thread, whatever the number of files.
-  //   progress: called after every chunk of files, never concurrently.
+  //   progress: called after every file, never concurrently; `done` grows with every finished batch.
   // Errors: kCancelled, kRuntime.
   Result<FileEmbeddings> EmbedFiles(const std::vector<std::string>& paths, const Progress& progress = {}) const;
 

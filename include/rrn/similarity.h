@@ -56,8 +56,10 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
                                      const SimilarityOptions& options, const PhaseProgress& progress = {},
                                      const PathPairSink& pairs = {});
 
-// The similarity of two files, in [-1, 1]. Errors: as ReadImage, each naming its file; kRuntime.
-Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second);
+// The similarity of two files, in [-1, 1].
+// Errors: kUnreadable (naming the file and the reason), kCancelled, kRuntime.
+Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second,
+                           const Progress& progress = {});
 
 // For people: groups with similarities, images without a similar one, skipped files, totals.
 void WriteText(const SimilarityReport& report, std::ostream& out);

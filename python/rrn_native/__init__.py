@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rrn_native._load import load as _load
-from rrn_native.errors import RrnError
+from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
 from rrn_native.result import Group, Image, Member, Model, SimilarityResult, Skipped
 
@@ -31,6 +31,7 @@ _native: Any = _load()
 __version__: str = _native.__version__
 
 __all__ = [
+    "CancelledError",
     "Embedder",
     "Group",
     "Image",
@@ -102,8 +103,8 @@ class Embedder:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
         self._native = _native.Embedder(
-            model=os.fspath(model) if model is not None else default_model(),
-            op_library=os.fspath(op_library) if op_library is not None else custom_op_library(),
+            model=os.fsencode(model if model is not None else default_model()),
+            op_library=os.fsencode(op_library if op_library is not None else custom_op_library()),
             size=size,
             batch=batch,
             threads=threads or 0,
@@ -143,10 +144,13 @@ class Embedder:
         Raises:
             RrnError: A file is unreadable (with on_error="raise"), or inference failed.
             ValueError: An array is not uint8 [height, width, 3].
-            KeyboardInterrupt: The progress callback returned False.
+            TypeError: One path instead of a sequence.
+            CancelledError: The progress callback returned False.
         """
         if on_error not in ("raise", "nan"):
             raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'nan'")
+        if isinstance(paths_or_arrays, (str, os.PathLike)):
+            raise TypeError(f"expected a sequence of paths or arrays, got one path; write [{paths_or_arrays!r}]")
         items = list(paths_or_arrays)
         callback = _continue_unless_false(progress)
         arrays = [item for item in items if isinstance(item, np.ndarray)]
@@ -222,7 +226,7 @@ def find_similar(
         FileNotFoundError: No such folder.
         ValueError: Not a folder, or an argument out of its range.
         RrnError: The folder cannot be listed, or model or runtime failed.
-        KeyboardInterrupt: The progress callback returned False, or Ctrl-C was pressed.
+        CancelledError: The progress callback returned False.
     """
     embedder = Embedder(model, size, threads, provider, batch=batch)
     return embedder.find_similar(directory, threshold, recursive=recursive, threads=threads, progress=progress)
@@ -248,7 +252,7 @@ def similar_pairs(
 
     Raises:
         ValueError: Not a matrix, or the threshold is not a number.
-        KeyboardInterrupt: The progress callback returned False.
+        CancelledError: The progress callback returned False.
     """
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
     pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray] = _native.similar_pairs(
@@ -258,10 +262,11 @@ def similar_pairs(
 
 
 def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
-    """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it; 0 if one of them is zero."""
-    rows = np.stack([first, second]).astype(np.float32)
-    _, _, similarity = similar_pairs(rows, -1.0, threads=1)
-    return float(similarity[0]) if len(similarity) else -1.0
+    """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it.
+
+    It is 0 if one of them is zero, and NaN if one of them is not finite.
+    """
+    return float(_native.cosine_similarity(np.stack([first, second]).astype(np.float32)))
 
 
 def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any]:
@@ -279,7 +284,7 @@ def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any
         ValueError: The shapes do not fit; the message names them all.
         TypeError: Mixed or unsupported dtypes; the message names them all.
     """
-    arrays = [np.ascontiguousarray(layer) if np.ndim(layer) else np.asarray(layer) for layer in layers]
+    arrays = [_native_order(np.asarray(layer)) for layer in layers]
     names = {array.dtype.name for array in arrays}
     if len(names) > 1 or not names <= _ELEMENT_TYPES.keys():
         found = ", ".join(array.dtype.name for array in arrays)
@@ -319,6 +324,12 @@ def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatAr
 def find_images(directory: PathLike, recursive: bool = True) -> list[str]:
     """Lists what :func:`find_similar` would look at: all regular files, sorted by the bytes of their names."""
     return [os.fsdecode(path) for path in _native.list_folder(os.fsencode(directory), recursive)]
+
+
+def _native_order(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, contiguous and in this machine's byte order; a scalar stays one, so that errors can show its shape."""
+    ordered = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(ordered) if ordered.ndim else ordered
 
 
 def _pixels_of(path_or_array: PathLike | PixelArray, max_pixels: int) -> PixelArray:

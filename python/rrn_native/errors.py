@@ -1,8 +1,12 @@
-"""The package's own exception."""
+"""The package's own exceptions."""
 
 
 class RrnError(RuntimeError):
     """The engine could not do its work: a damaged or unsupported image, a model or runtime failure.
 
-    Wrong arguments raise ``ValueError``, missing files ``FileNotFoundError``, a cancelled call ``KeyboardInterrupt``.
+    Wrong arguments raise ``ValueError``, missing files ``FileNotFoundError``.
     """
+
+
+class CancelledError(RrnError):
+    """A progress callback returned False; Ctrl-C raises ``KeyboardInterrupt``, as everywhere."""

@@ -306,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="""examples:
   python -m rrn_native.export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
   python -m rrn_native.export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
-  python -m rrn_native.export --weights random:7 --output /tmp/untrained.onnx    (for tests and timing)
+  python -m rrn_native.export --weights random:7 --output untrained.onnx         (for tests and timing)
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
 a function of standard operators). Exit status: 0 written, 1 the export failed, 2 wrong arguments or weights.""",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -316,12 +317,22 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if any(row.verdict == "FAILED" for row in rows) else 0
 
 
+def _commit() -> str:
+    """The commit of the source tree that this runs from; empty if it is none."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "model": model_path.name,
         "model_sha256": weights.sha256_of(model_path),
         "images": len(files),
         "machine": platform.machine(),
+        "commit": _commit(),
         "versions": {
             "rrn": rrn_native.__version__,
             "torch": torch.__version__,

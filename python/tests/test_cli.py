@@ -9,7 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +118,55 @@ def test_output_files(run_similarity: RunSimilarity, photos: Path, tmp_path: Pat
     for row in rows:
         i, j = paths.index(row["first"]), paths.index(row["second"])
         assert float(row["similarity"]) == pytest.approx(cosine[i, j], abs=1e-6)
-    assert not list(tmp_path.glob("*.partial"))
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "r.json", "p.csv", "e.npy", "e.txt"}
 
 
 def test_unwritable_output_is_told_before_the_work(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
     run = run_similarity(photos, *SMALL, "--json", tmp_path / "missing" / "r.json")
     assert run.returncode == 4
     assert b"cannot write" in run.stderr
+
+
+def test_special_files_are_written_not_replaced(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    real, link, pipe = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "pipe"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to("real.json")
+    assert run_similarity(photos, *SMALL, "--json", link, "--quiet").returncode == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["files"] == 7
+    assert real.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    assert run_similarity(photos, *SMALL, "--json", pipe, "--quiet").returncode == 0
+    assert json.loads(reader.communicate(timeout=60)[0])["files"] == 7
+    assert pipe.is_fifo()
+
+
+def test_full_disk_is_an_error(run_similarity: RunSimilarity, photos: Path) -> None:
+    # Opened for writing, never named as an output: a program that replaces its outputs would replace the device.
+    with Path("/dev/full").open("wb") as full:
+        for arguments in ((photos, "--json", "-"), (photos,), (photos / "first.png", photos / "first.png")):
+            command = [BINARY, *arguments, "--size", "64"]
+            run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+            assert run.returncode == 4, arguments
+            assert b"standard output" in run.stderr
+
+
+def test_outputs_inside_the_folder_are_not_among_its_files(run_similarity: RunSimilarity, photos: Path) -> None:
+    run = run_similarity(
+        photos, *SMALL, "--json", "-", "--pairs", photos / "p.csv", "--embeddings", photos / "e.npy", "--threshold", 0.5
+    )
+    assert read_json(run)["files"] == 7
+    assert {"p.csv", "e.npy", "e.txt"} <= {path.name for path in photos.iterdir()}
+
+
+def test_few_resources_give_an_error_not_a_crash(photos: Path) -> None:
+    for limit in (300_000, 700_000, 3_000_000):  # KiB
+        command = f"ulimit -v {limit}; exec {BINARY} {photos} --threads 1000 --size 64 --batch 1 --quiet"
+        run = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=120)
+        # 127: the dynamic linker itself had too little.
+        assert run.returncode in (0, 3, 4, 127), (limit, run.returncode, run.stderr)
 
 
 def test_two_files(run_similarity: RunSimilarity, photos: Path) -> None:
@@ -167,6 +209,14 @@ def test_nothing_readable(run_similarity: RunSimilarity, tmp_path: Path) -> None
         (("{photos}", "--no-such-option"), "no-such-option"),
         (("{photos}", "{photos}", "{photos}"), "at most 2"),
         (("{photos}/first.png",), "not a folder"),
+        (("{photos}", "{photos}/first.png"), "is a folder"),
+        (("{photos}/first.png", "{photos}/second.png", "--json", "-"), "belong to a folder"),
+        (("{photos}", "--threshold", ""), "empty"),
+        (("{photos}", "--json", ""), "empty"),
+        (("{photos}", "--max-megapixels", "-1"), "max-megapixels"),
+        (("{photos}", "--pairs", "{photos}/x", "--json", "{photos}/x"), "same name"),
+        (("{photos}", "--embeddings", "{photos}/e.txt"), ".npy"),
+        (("{photos}", "--pairs", "-"), "only --json"),
     ],
 )
 def test_wrong_usage(run_similarity: RunSimilarity, photos: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -216,9 +266,11 @@ def test_hostile_names_and_links(run_similarity: RunSimilarity, tmp_path: Path) 
     (folder / "dangling").symlink_to("nothing")
     os.mkfifo(folder / "pipe")
     pairs = tmp_path / "pairs.csv"
-    data = read_json(run_similarity(folder, *SMALL, "--json", "-", "--pairs", pairs))
+    npy = tmp_path / "e.npy"
+    data = read_json(run_similarity(folder, *SMALL, "--json", "-", "--pairs", pairs, "--embeddings", npy))
     check_sums(data)
     assert data["read"] == len(names) + 2
+    assert len(npy.with_suffix(".txt").read_bytes().splitlines()) == data["read"], "one line a row"
     assert len(data["skipped"]) == 3
     found = {os.fsencode(image["path"]) for image in data["images"]}
     assert raw in found, "a path that is not UTF-8 survives JSON"
@@ -230,17 +282,28 @@ def test_hostile_names_and_links(run_similarity: RunSimilarity, tmp_path: Path) 
     assert all(len(row) == 3 for row in rows)
 
 
-def test_unreadable_file(run_similarity: RunSimilarity, photos: Path) -> None:
-    locked = photos / "locked.png"
-    make_picture(9).save(locked)
-    locked.chmod(0)
-    try:
-        if os.access(locked, os.R_OK):
-            pytest.skip("root may read everything")
-        data = read_json(run_similarity(photos, *SMALL, "--json", "-"))
-        assert any("locked.png" in entry["path"] for entry in data["skipped"])
-    finally:
-        locked.chmod(0o600)
+def test_unreadable_file_and_folder() -> None:
+    # As nobody where the tests run as root, who may read everything; outside tmp_path, which is root's own.
+    user: dict[str, object] = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        make_picture(1).save(folder / "open.png")
+        make_picture(2).save(folder / "locked.png")
+        (folder / "locked").mkdir()
+        (folder / "locked.png").chmod(0)
+        (folder / "locked").chmod(0)
+        command = [BINARY, folder, "--size", "64", "--json", "-"]
+        try:
+            run = subprocess.run(command, capture_output=True, check=False, timeout=60, **user)  # type: ignore[call-overload]
+        except PermissionError:
+            pytest.skip("nobody cannot reach the program in this checkout")
+        data = read_json(run)
+        check_sums(data)
+        assert data["read"] == 1
+        reasons = {Path(entry["path"]).name: entry["reason"] for entry in data["skipped"]}
+        assert "Permission denied" in reasons["locked.png"]
+        assert "Permission denied" in reasons["locked"]
 
 
 def test_pixel_limit(run_similarity: RunSimilarity, photos: Path) -> None:
@@ -250,38 +313,45 @@ def test_pixel_limit(run_similarity: RunSimilarity, photos: Path) -> None:
     assert "max-megapixels" in skipped["reason"]
 
 
-def test_interrupt(photos: Path, tmp_path: Path) -> None:
-    for i in range(300):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt(photos: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    for i in range(400):
         make_picture(i % 7, 300, 200).save(photos / f"{i}.jpg")
     output = tmp_path / "r.json"
     output.write_text("old")
     command = [str(BINARY), str(photos), "--json", str(output), "--batch", "1", "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not output.with_name("r.json.partial").exists():  # the outputs are opened when the work begins
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"interrupted" in errors
+    master, slave = pty.openpty()  # the progress line tells that the work has begun
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while b"images" not in shown:
+        shown += os.read(master, 4096)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert b"interrupted" in read_all(master)
     assert output.read_text() == "old"
-    assert not list(tmp_path.glob("*.partial"))
+    assert list(tmp_path.glob("r.json*")) == [output]
+
+
+def read_all(terminal: int) -> bytes:
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:  # Linux reports the closed terminal as an error
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(terminal)
+    return shown
 
 
 def test_progress_on_a_terminal(photos: Path) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen([str(BINARY), str(photos), "--size", "64"], stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(master, 4096)
-        except OSError:  # Linux reports the closed terminal as an error
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(master)
+    shown = read_all(master)
     assert process.wait(timeout=60) == 0
     assert b"images" in shown
     assert b"/ 7" in shown

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,7 @@ def test_find_similar_progress_and_cancel(photos: Path) -> None:
     rrn_native.find_similar(photos, size=64, batch=1, progress=lambda *step: seen.append(step))
     assert [step for step in seen if step[0] == "images"][-1] == ("images", 7, 7)
     assert seen[-1][0] == "pairs"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(rrn_native.CancelledError):
         rrn_native.find_similar(photos, size=64, progress=lambda *_: False)
 
     def fail(*_: object) -> bool:
@@ -204,6 +207,51 @@ def test_reduction_errors_name_everything() -> None:
         rrn_native.reduction(np.float32(1))
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">f2", "<f4", "<f2"])
+def test_reduction_takes_any_byte_order_and_layout(dtype: str) -> None:
+    values = np.random.default_rng(1).normal(size=(512, 6)).astype(dtype)
+    output = rrn_native.reduction(values.T[::2])
+    assert output.shape == (3, 512)
+    np.testing.assert_array_equal(output, values.T[::2].astype(output.dtype))
+
+
+SCRIPT_WITH_LOCALE = """
+import locale, sys
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+import rrn_native
+print(rrn_native.find_similar(sys.argv[1], 0.5, size=64).threshold)
+"""
+
+
+def test_a_locale_with_decimal_commas_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    made = subprocess.run(
+        ["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], capture_output=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip("this machine has no locale definitions (Debian: apt-get install locales)")
+    command = [sys.executable, "-c", SCRIPT_WITH_LOCALE, photos]
+    environment = os.environ | {"LOCPATH": str(tmp_path)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "0.5", run.stderr
+
+
+def test_paths_that_are_not_utf8_in_errors(embedder: rrn_native.Embedder) -> None:
+    name = os.fsdecode(b"/nowhere/\xff\xe9")
+    with pytest.raises(rrn_native.RrnError, match="nowhere"):
+        embedder.embed([name])
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        rrn_native.find_similar(name)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        rrn_native.Embedder(name)
+
+
+def test_one_path_is_not_a_list_of_letters(embedder: rrn_native.Embedder, photos: Path) -> None:
+    for one in (photos / "first.png", str(photos / "first.png")):
+        with pytest.raises(TypeError, match="sequence"):
+            embedder.embed(one)  # type: ignore[arg-type]
+
+
 def test_cosine_similarity() -> None:
     random = np.random.default_rng(1)
     a, b = random.normal(size=(2, 512)).astype(np.float32)
@@ -211,6 +259,7 @@ def test_cosine_similarity() -> None:
     assert rrn_native.cosine_similarity(a, b) == pytest.approx(expected, abs=1e-6)
     assert rrn_native.cosine_similarity(a, -a) == pytest.approx(-1)
     assert rrn_native.cosine_similarity(a, np.zeros(512)) == 0
+    assert np.isnan(rrn_native.cosine_similarity(a, np.full(512, np.nan)))
 
 
 def test_preprocess_equals_pillow_and_numpy(photos: Path) -> None:

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -13,18 +12,18 @@
 #include <new>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/session.h"
+#include "rrn/parallel.h"
 
 namespace rrn {
 
 struct Embedder::State {
   std::unique_ptr<internal::Session> session;
   std::size_t batch = 1;
-  std::size_t threads = 1;
+  int threads = 0;
   DecodeOptions decode;
 };
 
@@ -40,10 +39,10 @@ using LoadInput = std::function<Status(std::size_t index, float* input)>;
 // batch for each worker.
 class Pipeline {
  public:
-  Pipeline(const Session& session, std::size_t batch, std::size_t threads, std::size_t count, LoadInput load,
+  Pipeline(const Session& session, std::size_t batch, int threads, std::size_t count, LoadInput load,
            const Progress& progress)
       : session_(session),
-        threads_(std::min(threads, std::max<std::size_t>(count, 1))),
+        threads_(ThreadCount(threads, count)),
         // Few items are spread over the threads rather than gathered in one full batch.
         chunk_(std::min(batch, std::max<std::size_t>((count + threads_ - 1) / threads_, 1))),
         count_(count),
@@ -53,31 +52,25 @@ class Pipeline {
 
   // rows: [count, dim], owned by the caller. An item that failed has no defined row; its failure is in failures().
   Status Run(float* rows) {
-    std::vector<std::thread> pool;
-    for (std::size_t t = 1; t < threads_; ++t) pool.emplace_back([this, rows] { Work(rows); });
-    Work(rows);
-    for (std::thread& thread : pool) thread.join();
-    return error_;
+    Status status = RunOnThreads(
+        threads_, [this, rows] { Work(rows); }, [this] { stop_ = true; });
+    return status.ok() ? error_ : status;
   }
 
   const std::vector<Status>& failures() const { return failures_; }
 
  private:
   void Work(float* rows) {
-    try {
-      const auto side = static_cast<std::size_t>(session_.info().size);
-      std::vector<float> input(chunk_ * 3 * side * side);
-      std::vector<float> output(chunk_ * static_cast<std::size_t>(session_.info().dim));
-      while (!stop_) {
-        const std::size_t begin = next_.fetch_add(chunk_);
-        if (begin >= count_) return;
-        const std::size_t end = std::min(begin + chunk_, count_);
-        Status status = RunChunk(begin, end, &input, &output, rows);
-        if (!status.ok()) return Stop(std::move(status));
-        Report(end - begin);
-      }
-    } catch (const std::exception& error) {
-      Stop({StatusCode::kRuntime, error.what()});
+    const auto side = static_cast<std::size_t>(session_.info().size);
+    std::vector<float> input(chunk_ * 3 * side * side);
+    std::vector<float> output(chunk_ * static_cast<std::size_t>(session_.info().dim));
+    while (!stop_) {
+      const std::size_t begin = next_.fetch_add(chunk_);
+      if (begin >= count_) return;
+      const std::size_t end = std::min(begin + chunk_, count_);
+      Status status = RunChunk(begin, end, &input, &output, rows);
+      if (!status.ok()) return Stop(std::move(status));
+      Report(end - begin);
     }
   }
 
@@ -89,6 +82,7 @@ class Pipeline {
     for (std::size_t i = begin; i < end && !stop_; ++i) {
       failures_[i] = Load(i, input->data() + loaded.size() * input_size);
       if (failures_[i].ok()) loaded.push_back(i);
+      Report(0);  // a chance to cancel
     }
     if (loaded.empty() || stop_) return {};
     Status status = session_.Run(input->data(), loaded.size(), output->data());
@@ -146,7 +140,9 @@ Status CheckOptions(const EmbedderOptions& options) {
     return Status(StatusCode::kInvalidArgument, std::string(name) + " is " + std::to_string(value) + ", expected " +
                                                     std::to_string(low) + " ... " + std::to_string(high));
   };
-  if (options.size != 0 && (options.size < 32 || options.size > 4096)) return range("size", options.size, 32, 4096);
+  if (options.size != 0 && (options.size < kMinImageSize || options.size > kMaxImageSize)) {
+    return range("size", options.size, kMinImageSize, kMaxImageSize);
+  }
   if (options.batch < 1 || options.batch > 1024) return range("batch", options.batch, 1, 1024);
   if (options.threads < 0 || options.threads > 1024) return range("threads", options.threads, 0, 1024);
   if (options.provider != "cpu" && options.provider != "cuda") {
@@ -183,9 +179,8 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
   if (!session.ok()) return session.status();
   auto state = std::make_unique<State>();
   state->session = *std::move(session);
-  state->batch = static_cast<std::size_t>(options.batch);
-  state->threads = options.threads > 0 ? static_cast<std::size_t>(options.threads)
-                                       : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+  state->batch = std::min(static_cast<std::size_t>(options.batch), state->session->max_batch());
+  state->threads = options.threads;
   state->decode = options.decode;
   return Embedder(std::move(state));
 }

@@ -1,6 +1,6 @@
 // Writing results.
 #include <array>
-#include <cmath>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -13,19 +13,21 @@
 namespace rrn {
 namespace {
 
-// Fixed decimals, independent of locale and stream state.
+// Fixed decimals. std::to_chars knows no locale, unlike printf and streams, whose decimal point may be a comma.
 std::string Decimals(float value, int digits) {
-  std::array<char, 32> text;
-  const int length = std::snprintf(text.data(), text.size(), "%.*f", digits, static_cast<double>(value));
-  return {text.data(), static_cast<std::size_t>(length)};
+  std::array<char, 64> text;
+  const auto result = std::to_chars(text.begin(), text.end(), value, std::chars_format::fixed, digits);
+  return {text.begin(), result.ptr};
 }
 
-// The shortest text for numbers that people type, such as 0.75.
-std::string Short(float value) {
-  std::array<char, 32> text;
-  const int length = std::snprintf(text.data(), text.size(), "%.6g", static_cast<double>(value));
-  return {text.data(), static_cast<std::size_t>(length)};
+// The shortest text that reads back as the same float.
+std::string Shortest(float value) {
+  std::array<char, 64> text;
+  return {text.begin(), std::to_chars(text.begin(), text.end(), value).ptr};
 }
+
+// Streams write integers with the thousands separators of their locale.
+std::string Digits(std::size_t value) { return std::to_string(value); }
 
 // Length of the UTF-8 sequence at text[i], or 0 if the bytes there are none (RFC 3629: no overlong forms, surrogates or
 // values above U+10FFFF).
@@ -134,8 +136,8 @@ void WriteImages(const SimilarityReport& report, std::ostream& out) {
   const char* separator = "\n  ";
   for (std::size_t i = 0; i < report.paths.size(); ++i) {
     const std::size_t similar = report.grouping.similar[i];
-    out << separator << "{\"path\":" << JsonString(report.paths[i]) << ",\"similar\":" << similar
-        << ",\"dissimilar\":" << report.paths.size() - 1 - similar << '}';
+    out << separator << "{\"path\":" << JsonString(report.paths[i]) << ",\"similar\":" << Digits(similar)
+        << ",\"dissimilar\":" << Digits(report.paths.size() - 1 - similar) << '}';
     separator = ",\n  ";
   }
   out << "]}\n";
@@ -159,7 +161,7 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
   if (!report.paths.empty()) out << "  similarity  dissimilar  image\n";
   std::size_t number = 0;
   for (const Group& group : report.grouping.groups) {
-    out << "\ngroup " << ++number << ": " << group.members.size() + 1 << " images\n";
+    out << "\ngroup " << Digits(++number) << ": " << Digits(group.members.size() + 1) << " images\n";
     table.Row("-", group.representative);
     grouped[group.representative] = true;
     for (const GroupMember& member : group.members) {
@@ -180,11 +182,12 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
     for (const SkippedFile& file : report.skipped) out << "  " << OneLinePath(file.path) << ": " << file.reason << '\n';
   }
   out << '\n'
-      << "files    " << report.files() << '\n'
-      << "read     " << report.paths.size() << '\n'
-      << "skipped  " << report.skipped.size() << '\n'
-      << "groups   " << groups << "  (similarity to the group's first image above " << Short(report.threshold) << ")\n"
-      << "unique   " << report.grouping.unique << "  (" << Count(groups, "group", "groups") << " + "
+      << "files    " << Digits(report.files()) << '\n'
+      << "read     " << Digits(report.paths.size()) << '\n'
+      << "skipped  " << Digits(report.skipped.size()) << '\n'
+      << "groups   " << Digits(groups) << "  (similarity to the group's first image above "
+      << Shortest(report.threshold) << ")\n"
+      << "unique   " << Digits(report.grouping.unique) << "  (" << Count(groups, "group", "groups") << " + "
       << Count(singletons, "image", "images") << " in no group)\n";
 }
 
@@ -192,12 +195,12 @@ void WriteJson(const SimilarityReport& report, std::ostream& out) {
   const ModelInfo& model = report.model;
   out << "{\"version\":1,\n\"model\":{\"file\":" << JsonString(model.file)
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
-      << ",\"weights_sha256\":" << JsonString(model.weights_sha256) << ",\"size\":" << model.size
-      << ",\"embedding_dim\":" << model.dim << "},\n\"threshold\":" << Short(report.threshold)
-      << ",\n\"files\":" << report.files() << ",\n\"read\":" << report.paths.size() << ",\n";
+      << ",\"weights_sha256\":" << JsonString(model.weights_sha256) << ",\"size\":" << std::to_string(model.size)
+      << ",\"embedding_dim\":" << std::to_string(model.dim) << "},\n\"threshold\":" << Shortest(report.threshold)
+      << ",\n\"files\":" << Digits(report.files()) << ",\n\"read\":" << Digits(report.paths.size()) << ",\n";
   WriteSkipped(report, out);
   WriteGroups(report, out);
-  out << "\"unique\":" << report.grouping.unique << ",\n";
+  out << "\"unique\":" << Digits(report.grouping.unique) << ",\n";
   WriteImages(report, out);
 }
 

@@ -61,8 +61,7 @@ Result<FolderListing> ListFolder(const std::string& folder, bool recursive) {
   FolderListing listing;
   ListInto(folder, recursive, &listing);
   std::sort(listing.paths.begin(), listing.paths.end());
-  std::sort(listing.skipped.begin(), listing.skipped.end(),
-            [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  std::sort(listing.skipped.begin(), listing.skipped.end());
   return listing;
 }
 

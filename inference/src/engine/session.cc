@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -90,9 +92,17 @@ class OrtSession final : public Session {
 
   const ModelInfo& info() const override { return info_; }
   const Preprocessing& preprocessing() const override { return preprocessing_; }
+  std::size_t max_batch() const override { return max_batch_; }
 
   // What keeps this from being an image model; empty if nothing does. Learns D by running one black picture.
   std::string CheckModel() {
+    if (info_.size < kMinImageSize || info_.size > kMaxImageSize) {
+      return "its metadata asks for images of size " + std::to_string(info_.size) + ", expected " +
+             std::to_string(kMinImageSize) + " ... " + std::to_string(kMaxImageSize);
+    }
+    for (const float stddev : preprocessing_.stddev) {
+      if (!std::isfinite(stddev) || stddev == 0.0F) return "its metadata names a standard deviation of 0";
+    }
     if (session_.GetInputCount() != 1) {
       return "expected a model with one input, got " + std::to_string(session_.GetInputCount());
     }
@@ -106,6 +116,11 @@ class OrtSession final : public Session {
         (shape[1] != 3 && shape[1] >= 0)) {
       return "expected an input of float32 [N, 3, H, W]";
     }
+    if (shape[0] > 1) {
+      return "the model takes exactly " + std::to_string(shape[0]) +
+             " images at a time; export it with a free batch size";
+    }
+    if (shape[0] == 1) max_batch_ = 1;
     for (const std::size_t axis : {2U, 3U}) {
       if (shape[axis] > 0 && shape[axis] != info_.size) {
         return "the model takes images of " + std::to_string(shape[3]) + " x " + std::to_string(shape[2]) +
@@ -183,6 +198,7 @@ class OrtSession final : public Session {
   std::string output_name_;
   Preprocessing preprocessing_;
   ModelInfo info_;
+  std::size_t max_batch_ = std::numeric_limits<std::size_t>::max();
 };
 
 }  // namespace

@@ -21,6 +21,9 @@ class Session {
   virtual const ModelInfo& info() const = 0;
   virtual const Preprocessing& preprocessing() const = 0;
 
+  // The most images that one Run takes; 1 for a model with a fixed batch of 1.
+  virtual std::size_t max_batch() const = 0;
+
   // input: float32 [count, 3, info().size, info().size]; output: float32 [count, info().dim]. The call runs on the
   // calling thread.
   virtual Status Run(float* input, std::size_t count, float* output) const = 0;

@@ -36,8 +36,7 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
   for (const std::size_t i : embedded->read) report.paths.push_back(std::move(listing->paths[i]));
   report.skipped = std::move(listing->skipped);
   std::move(embedded->skipped.begin(), embedded->skipped.end(), std::back_inserter(report.skipped));
-  std::sort(report.skipped.begin(), report.skipped.end(),
-            [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  std::sort(report.skipped.begin(), report.skipped.end());
   report.embeddings = std::move(embedded->rows);
 
   const auto dim = static_cast<std::size_t>(report.model.dim);
@@ -58,8 +57,9 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
   return report;
 }
 
-Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second) {
-  Result<FileEmbeddings> embedded = embedder.EmbedFiles({first, second});
+Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second,
+                           const Progress& progress) {
+  Result<FileEmbeddings> embedded = embedder.EmbedFiles({first, second}, progress);
   if (!embedded.ok()) return embedded.status();
   if (!embedded->skipped.empty()) {
     const SkippedFile& file = embedded->skipped[0];

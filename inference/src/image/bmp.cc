@@ -171,7 +171,7 @@ Status ReadMasks(Bytes file, Header* header, std::size_t* table_at) {
     }
     // Masks stand at the same place in any case: inside the longer headers, or behind the one of 40 bytes.
     const std::size_t masks_at = kFileHeader + kInfoHeader;
-    if (file.size - masks_at < count * 4) {
+    if (header->size < kInfoHeader || file.size < masks_at + count * 4) {
       return Corrupt("the file ends in its header");
     }
     for (std::size_t i = 0; i < count; ++i) {

@@ -225,7 +225,8 @@ Status CheckSize(std::uint64_t width, std::uint64_t height, const DecodeOptions&
   const std::uint64_t pixels = width * height;
   if (pixels > options.max_pixels) {
     return {StatusCode::kTooLarge, size + " = " + Megapixels(pixels) + " megapixels, over the limit of " +
-                                       Megapixels(options.max_pixels) + " (raise --max-megapixels)"};
+                                       Megapixels(options.max_pixels) +
+                                       " (--max-megapixels raises it, max_pixels in Python)"};
   }
   return {};
 }

@@ -268,7 +268,9 @@ TEST(Hostile, PixelLimitComesBeforeMemory) {
   for (const Sample& bomb : Bombs(60000)) {
     const Status status = DecodeImage(bomb.file.data(), bomb.file.size()).status();
     EXPECT_EQ(status.code(), StatusCode::kTooLarge) << bomb.name;
-    EXPECT_EQ(status.message(), "60000 x 60000 = 3600.0 megapixels, over the limit of 200.0 (raise --max-megapixels)")
+    EXPECT_EQ(
+        status.message(),
+        "60000 x 60000 = 3600.0 megapixels, over the limit of 200.0 (--max-megapixels raises it, max_pixels in Python)")
         << bomb.name;
   }
   rusage after = {};
@@ -288,6 +290,30 @@ TEST(Hostile, ShortFilesOfBigPicturesAreCheap) {
   rusage after = {};
   getrusage(RUSAGE_SELF, &after);
   EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 200'000) << "KiB";
+}
+
+// Headers too short for bit masks that claim to have some, in files that end before them.
+TEST(Hostile, BmpMasksBehindTheEnd) {
+  for (std::uint32_t header = 0; header <= 64; header += 4) {
+    for (const std::uint32_t compression : {3U, 6U}) {
+      for (const std::uint32_t bits : {16U, 32U}) {
+        for (std::size_t size = 18; size < 80; ++size) {
+          Buffer bmp = {'B', 'M'};
+          image_test::AppendLe(&bmp, static_cast<std::uint32_t>(size), 4);
+          image_test::AppendLe(&bmp, 0, 4);
+          image_test::AppendLe(&bmp, 26, 4);
+          image_test::AppendLe(&bmp, header, 4);
+          image_test::AppendLe(&bmp, 1, 4);
+          image_test::AppendLe(&bmp, 1, 4);
+          image_test::AppendLe(&bmp, 1, 2);
+          image_test::AppendLe(&bmp, bits, 2);
+          image_test::AppendLe(&bmp, compression, 4);
+          bmp.resize(size);
+          EXPECT_FALSE(DecodeImage(bmp.data(), bmp.size()).ok() && size < 54) << header << ' ' << size;
+        }
+      }
+    }
+  }
 }
 
 TEST(Hostile, TheLimitIsExact) {

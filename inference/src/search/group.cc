@@ -36,7 +36,7 @@ void PairStore::SortByRow() {
   pairs_ = {};
 }
 
-Grouping PairStore::Group(const FindNeighbours& find) {
+bool PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
   const std::size_t rows = similar_.size();
   if (!overflowed_) SortByRow();
 
@@ -57,7 +57,7 @@ Grouping PairStore::Group(const FindNeighbours& find) {
     if (similar_[row] == 0) continue;
     found.clear();
     if (overflowed_) {
-      find(row, &found);
+      if (!find(row, &found)) return false;
     } else {
       found.assign(neighbours_.begin() + static_cast<std::ptrdiff_t>(begin_[row]),
                    neighbours_.begin() + static_cast<std::ptrdiff_t>(begin_[row + 1]));
@@ -75,16 +75,15 @@ Grouping PairStore::Group(const FindNeighbours& find) {
   for (std::uint32_t row = 0; row < rows; ++row) {
     if (best[row] != kNone) members[owner[row]].push_back({row, best[row]});
   }
-  Grouping grouping;
   for (auto& [representative, list] : members) {
     std::sort(list.begin(), list.end(), [](const GroupMember& a, const GroupMember& b) {
       return a.similarity != b.similarity ? a.similarity > b.similarity : a.index < b.index;
     });
-    grouping.groups.push_back({representative, std::move(list)});
+    grouping->groups.push_back({representative, std::move(list)});
   }
-  grouping.unique = representatives;
-  grouping.similar = std::move(similar_);
-  return grouping;
+  grouping->unique = representatives;
+  grouping->similar = std::move(similar_);
+  return true;
 }
 
 }  // namespace rrn::internal

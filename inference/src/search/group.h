@@ -15,8 +15,8 @@ namespace rrn::internal {
 // they are needed. Only a model that finds nearly everything similar gets there.
 inline constexpr std::size_t kMaxStoredPairs = 4'000'000;
 
-// Finds a row's neighbours anew, in ascending order of index.
-using FindNeighbours = std::function<void(std::uint32_t row, std::vector<GroupMember>* neighbours)>;
+// Finds a row's neighbours anew, in ascending order of index; returns false to cancel.
+using FindNeighbours = std::function<bool(std::uint32_t row, std::vector<GroupMember>* neighbours)>;
 
 // Collects the pairs of `rows` rows, then groups them by the rule of GroupByRepresentative. Not thread-safe.
 class PairStore {
@@ -25,8 +25,9 @@ class PairStore {
 
   void Add(const SimilarPair* pairs, std::size_t count);
 
-  // `find` is called only if more than `max_stored` pairs were added; the result is the same either way.
-  Grouping Group(const FindNeighbours& find);
+  // `find` is called only if more than `max_stored` pairs were added; the result is the same either way. Returns false
+  // if `find` cancelled. To be called once.
+  bool Group(const FindNeighbours& find, Grouping* grouping);
 
  private:
   void SortByRow();

@@ -9,9 +9,9 @@
 #include <limits>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "rrn/parallel.h"
 #include "search/dot_kernel.h"
 #include "search/group.h"
 
@@ -38,10 +38,7 @@ float Clamp(float similarity) { return std::clamp(similarity, -1.0F, 1.0F); }
 // Rows of one job. A job's pairs are kept until their turn to be reported comes, at worst rows * count of them.
 constexpr std::size_t kRowsPerJob = 32;
 
-int ThreadCount(int threads, std::size_t jobs) {
-  if (threads <= 0) threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  return static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(jobs, 1)));
-}
+std::size_t JobCount(std::size_t rows) { return (rows + kRowsPerJob - 1) / kRowsPerJob; }
 
 // Appends the pairs of rows [begin, end) with all later rows, ordered.
 void PairsOfRows(const EmbeddingsView& e, float threshold, internal::DotTileFunction dot_tile, std::size_t begin,
@@ -97,6 +94,13 @@ class OrderedJobs {
     room_.notify_all();
   }
 
+  void Cancel() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    cancelled_ = true;
+    room_.notify_all();
+  }
+
+  // To be asked when all threads have ended.
   bool cancelled() const { return cancelled_; }
 
  private:
@@ -138,8 +142,8 @@ Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int
     return {StatusCode::kInvalidArgument,
             "expected at most 4294967295 embeddings, got " + std::to_string(embeddings.count)};
   }
-  const std::size_t jobs = (embeddings.count + kRowsPerJob - 1) / kRowsPerJob;
-  const auto workers = static_cast<std::size_t>(ThreadCount(threads, jobs));
+  const std::size_t jobs = JobCount(embeddings.count);
+  const std::size_t workers = ThreadCount(threads, jobs);
   OrderedJobs ordered(jobs, 4 * workers, sink, progress);
   const internal::DotTileFunction dot_tile = internal::BestDotTile();
   const auto work = [&] {
@@ -150,10 +154,8 @@ Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int
       ordered.Finish(job, std::move(pairs));
     }
   };
-  std::vector<std::thread> pool;
-  for (std::size_t t = 1; t < workers; ++t) pool.emplace_back(work);
-  work();
-  for (std::thread& thread : pool) thread.join();
+  Status status = RunOnThreads(workers, work, [&ordered] { ordered.Cancel(); });
+  if (!status.ok()) return status;
   if (ordered.cancelled()) return {StatusCode::kCancelled, "cancelled"};
   return {};
 }
@@ -161,6 +163,7 @@ Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
                                        const PairSink& sink, const Progress& progress) {
   internal::PairStore store(embeddings.count, internal::kMaxStoredPairs);
+  const std::size_t jobs = JobCount(embeddings.count);
   Status status = ForEachSimilarPair(
       embeddings, threshold, threads,
       [&](const SimilarPair* pairs, std::size_t count) {
@@ -169,9 +172,15 @@ Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float t
       },
       progress);
   if (!status.ok()) return status;
-  return store.Group([&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
-    internal::NeighboursOfRow(embeddings, threshold, row, neighbours);
-  });
+  Grouping grouping;
+  const bool done = store.Group(
+      [&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
+        internal::NeighboursOfRow(embeddings, threshold, row, neighbours);
+        return !progress || progress(jobs, jobs);
+      },
+      &grouping);
+  if (!done) return Status(StatusCode::kCancelled, "cancelled");
+  return grouping;
 }
 
 namespace internal {

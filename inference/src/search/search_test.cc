@@ -283,14 +283,18 @@ TEST(GroupTest, ForgottenPairsGiveTheSameGroups) {
   const auto pairs = AllPairs(rows, dim, 0.5F, 1);
   ASSERT_GT(pairs.size(), 20U);
   std::vector<Grouping> groupings;
+  groupings.reserve(2);
   for (const std::size_t limit : {pairs.size(), pairs.size() - 1}) {
     internal::PairStore store(200, limit);
     store.Add(pairs.data(), pairs.size());
     int found_anew = 0;
-    groupings.push_back(store.Group([&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
-      ++found_anew;
-      internal::NeighboursOfRow(view, 0.5F, row, neighbours);
-    }));
+    EXPECT_TRUE(store.Group(
+        [&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
+          ++found_anew;
+          internal::NeighboursOfRow(view, 0.5F, row, neighbours);
+          return true;
+        },
+        &groupings.emplace_back()));
     EXPECT_EQ(found_anew > 0, limit < pairs.size());
   }
   ASSERT_EQ(groupings[0].groups.size(), groupings[1].groups.size());

@@ -1,23 +1,21 @@
 // ./build/similarity: the command line around FindSimilar.
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <iostream>
 #include <memory>
-#include <ostream>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "rrn/embedder.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
+#include "similarity/outputs.h"
 #include "similarity/progress_line.h"
 
 namespace {
@@ -29,8 +27,10 @@ enum ExitCode : int {
   kUsage = 2,
   kNothingReadable = 3,
   kRuntimeError = 4,
-  kInterrupted = 130,
 };
+
+// What shells report for a program that a signal ended: 130 for Ctrl-C.
+constexpr int kSignalBase = 128;
 
 constexpr const char* kDescription =
     "Finds the similar images of a folder and counts the unique ones, or compares two images.\n\n"
@@ -45,26 +45,30 @@ constexpr const char* kFooter =
     "  similarity photos --json result.json     the same for programs ('-' is standard output)\n"
     "  similarity a.jpg b.jpg                   one similarity; exit code 0 if similar, 1 if not\n\n"
     "Exit codes: 0 done, 1 not similar (two files), 2 wrong usage, 3 nothing readable, 4 model, runtime or\n"
-    "output failed, 130 interrupted.";
+    "output failed, 130 interrupted (Ctrl-C).";
 
-// Set by Ctrl-C; a signal handler can reach nothing but a global.
-volatile std::sig_atomic_t g_interrupted = 0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+// The signal that asked to stop; a handler can reach nothing but a global.
+volatile std::sig_atomic_t g_signal = 0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-void OnSignal(int /*signal*/) { g_interrupted = 1; }
+// The first one ends the work in good order, a second one at once.
+void OnSignal(int signal) {
+  g_signal = signal;
+  std::signal(signal, SIG_DFL);
+}
 
 struct Arguments {
   std::vector<std::string> paths;
   rrn::EmbedderOptions embedder;
   rrn::SimilarityOptions similarity;
   std::uint64_t max_megapixels = 200;
-  std::string json;
-  std::string pairs;
-  std::string embeddings;
-  bool quiet = false;
+  rrn::OutputOptions outputs;
 };
 
 void Declare(CLI::App* app, Arguments* a) {
-  app->add_option("paths", a->paths, "A folder of images, or two image files")->required()->expected(1, 2);
+  app->add_option("paths", a->paths, "A folder of images, or two image files")
+      ->required()
+      ->expected(1, 2)
+      ->type_name("FOLDER | IMAGE IMAGE");
   app->add_option("--threshold", a->similarity.threshold, "Similar is: cosine above this (-1 <= t < 1)")
       ->capture_default_str();
   app->add_option("--model", a->embedder.model, "ONNX model file (default: the model that comes with the program)");
@@ -78,19 +82,40 @@ void Declare(CLI::App* app, Arguments* a) {
   app->add_option("--provider", a->embedder.provider, "ONNX Runtime execution provider: cpu or cuda")
       ->capture_default_str();
   app->add_option("--max-megapixels", a->max_megapixels, "Larger images are skipped, not decoded")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000}))
       ->capture_default_str();
   app->add_flag("--recursive,!--no-recursive", a->similarity.recursive, "Also look into sub-folders (default: yes)");
-  app->add_option("--json", a->json, "Write the result as JSON to this file; '-' for standard output, instead of text");
-  app->add_option("--pairs", a->pairs, "Write all similar pairs to this CSV file (first,second,similarity)");
+  app->add_option("--json", a->outputs.json,
+                  "Write the result as JSON to this file; '-' for standard output, instead of text");
+  app->add_option("--pairs", a->outputs.pairs, "Write all similar pairs to this CSV file (first,second,similarity)");
   app->add_option(
-      "--embeddings", a->embeddings,
-      "Write the embeddings to this .npy file (float32 [n, dim]) and their paths to the .txt file beside it");
-  app->add_flag("--quiet", a->quiet, "No text and no progress line; errors are still shown");
+      "--embeddings", a->outputs.embeddings,
+      "Write the embeddings to this .npy file (float32 [n, dim]), and their paths to the .txt file beside it, a line "
+      "each (\\n, \\r and \\\\ for line breaks and backslashes in names)");
+  app->add_flag("--quiet", a->outputs.quiet, "No text and no progress line; errors are still shown");
   app->set_version_flag(
       "--version", std::string("similarity (rrn) ") + rrn::Version() + ", ONNX Runtime " + rrn::OnnxRuntimeVersion());
 }
 
-int Fail(ExitCode code, const std::string& message) {
+// CLI11 would take "" for "option not given", or for 0.
+void RefuseEmptyValues(CLI::App* app) {
+  const CLI::Validator not_empty(
+      [](const std::string& value) { return value.empty() ? std::string("expected a value, got an empty one") : ""; },
+      "");
+  for (CLI::Option* option : app->get_options([](const CLI::Option* o) { return o->get_expected_min() > 0; })) {
+    option->check(not_empty);
+  }
+}
+
+// CLI11's own usage line cannot show two forms.
+class TwoForms : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
+    return "Usage: similarity [OPTIONS] FOLDER\n       similarity [OPTIONS] IMAGE IMAGE\n";
+  }
+};
+
+int Fail(int code, const std::string& message) {
   std::cerr << "similarity: " << message << '\n';
   return code;
 }
@@ -98,7 +123,7 @@ int Fail(ExitCode code, const std::string& message) {
 int Fail(const rrn::Status& status) {
   switch (status.code()) {
     case rrn::StatusCode::kCancelled:
-      return Fail(kInterrupted, "interrupted");
+      return Fail(kSignalBase + static_cast<int>(g_signal), "interrupted");
     case rrn::StatusCode::kInvalidArgument:
     case rrn::StatusCode::kNotFound:
       return Fail(kUsage, status.message());
@@ -109,132 +134,35 @@ int Fail(const rrn::Status& status) {
   }
 }
 
-// A file that is written beside its final name and moved there when it is complete, so that nobody ever reads half of
-// it, and an interrupted run leaves the old one alone.
-class OutputFile {
- public:
-  explicit OutputFile(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {}
-  ~OutputFile() {
-    std::error_code ignored;
-    if (opened_) std::filesystem::remove(partial_, ignored);
-  }
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
-
-  bool Open() {
-    stream_.open(partial_, std::ios::binary | std::ios::trunc);
-    opened_ = stream_.is_open();
-    return opened_;
-  }
-  std::ostream& stream() { return stream_; }
-  bool Commit() {
-    stream_.close();
-    std::error_code error;
-    if (!stream_.fail()) std::filesystem::rename(partial_, path_, error);
-    if (stream_.fail() || error) return false;
-    opened_ = false;
-    return true;
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  std::string partial_;
-  std::ofstream stream_;
-  bool opened_ = false;
-};
-
-std::string NamesBeside(const std::string& npy) {
-  return std::filesystem::path(npy).replace_extension(".txt").string();
-}
-
 int Compare(const rrn::Embedder& embedder, const Arguments& arguments) {
-  const rrn::Result<float> similarity = rrn::CompareFiles(embedder, arguments.paths[0], arguments.paths[1]);
+  const rrn::Result<float> similarity =
+      rrn::CompareFiles(embedder, arguments.paths[0], arguments.paths[1],
+                        [](std::size_t /*done*/, std::size_t /*total*/) { return g_signal == 0; });
   if (!similarity.ok()) return Fail(similarity.status());
   const bool similar = *similarity > arguments.similarity.threshold;
-  if (!arguments.quiet) std::printf("%.6f %s\n", static_cast<double>(*similarity), similar ? "similar" : "not similar");
+  if (!arguments.outputs.quiet)
+    std::printf("%.6f %s\n", static_cast<double>(*similarity), similar ? "similar" : "not similar");
+  if (std::fflush(stdout) != 0) return Fail(kRuntimeError, "standard output: cannot write here");
   return similar ? kDone : kNotSimilar;
 }
 
-// All outputs that were asked for. They are opened before the work begins: a wrong path should not cost an hour.
-class Outputs {
- public:
-  explicit Outputs(const Arguments& arguments) : arguments_(arguments) {
-    if (!arguments.json.empty() && arguments.json != "-") json_ = Add(arguments.json);
-    if (!arguments.pairs.empty()) pairs_ = Add(arguments.pairs);
-    if (!arguments.embeddings.empty()) {
-      embeddings_ = Add(arguments.embeddings);
-      names_ = Add(NamesBeside(arguments.embeddings));
-    }
-  }
-
-  // The path that cannot be written, or empty.
-  std::string Open() {
-    for (const auto& file : files_) {
-      if (!file->Open()) return file->path();
-    }
-    if (pairs_ != nullptr) pairs_->stream() << "first,second,similarity\n";
-    return "";
-  }
-
-  rrn::PathPairSink PairSink() {
-    if (pairs_ == nullptr) return {};
-    return [this](const std::string& first, const std::string& second, float similarity) {
-      rrn::WritePairCsv(first, second, similarity, pairs_->stream());
-      return true;
-    };
-  }
-
-  // The path that could not be written, or empty.
-  std::string Write(const rrn::SimilarityReport& report) {
-    if (json_ != nullptr) rrn::WriteJson(report, json_->stream());
-    if (embeddings_ != nullptr) {
-      rrn::WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim),
-                    embeddings_->stream());
-      for (const std::string& path : report.paths) names_->stream() << path << '\n';
-    }
-    for (const auto& file : files_) {
-      if (!file->Commit()) return file->path();
-    }
-    if (arguments_.json == "-") {
-      rrn::WriteJson(report, std::cout);
-    } else if (!arguments_.quiet) {
-      rrn::WriteText(report, std::cout);
-    }
-    std::cout.flush();
-    return std::cout ? "" : "standard output";
-  }
-
- private:
-  OutputFile* Add(const std::string& path) {
-    files_.push_back(std::make_unique<OutputFile>(path));
-    return files_.back().get();
-  }
-
-  const Arguments& arguments_;
-  std::vector<std::unique_ptr<OutputFile>> files_;
-  OutputFile* json_ = nullptr;
-  OutputFile* pairs_ = nullptr;
-  OutputFile* embeddings_ = nullptr;
-  OutputFile* names_ = nullptr;
-};
-
 int Find(const rrn::Embedder& embedder, const Arguments& arguments) {
-  Outputs outputs(arguments);
-  const std::string blocked = outputs.Open();
-  if (!blocked.empty()) return Fail(kRuntimeError, blocked + ": cannot write here");
+  rrn::Outputs outputs(arguments.outputs);
+  // Before the work begins: a wrong path should not cost an hour.
+  rrn::Status status = outputs.Check();
+  if (!status.ok()) return Fail(status);
 
-  rrn::ProgressLine line(!arguments.quiet);
+  rrn::ProgressLine line(!arguments.outputs.quiet);
   const auto progress = [&line](const char* phase, std::size_t done, std::size_t total) {
     line.Update(phase, done, total);
-    return g_interrupted == 0;
+    return g_signal == 0;
   };
   rrn::Result<rrn::SimilarityReport> report =
       rrn::FindSimilar(embedder, arguments.paths[0], arguments.similarity, progress, outputs.PairSink());
   line.Clear();
   if (!report.ok()) return Fail(report.status());
-  const std::string failed = outputs.Write(*report);
-  if (!failed.empty()) return Fail(kRuntimeError, failed + ": writing failed");
+  status = outputs.Write(*report);
+  if (!status.ok()) return Fail(status);
   if (report->paths.empty()) {
     return Fail(kNothingReadable, arguments.paths[0] + ": no readable image among " + std::to_string(report->files()) +
                                       (report->files() == 1 ? " file" : " files"));
@@ -242,11 +170,29 @@ int Find(const rrn::Embedder& embedder, const Arguments& arguments) {
   return kDone;
 }
 
+// What is wrong with the paths and the outputs that go with them; empty if nothing is.
+std::string CheckPaths(const Arguments& arguments) {
+  for (const std::string& path : arguments.paths) {
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return path + ": no such file or folder";
+    if (arguments.paths.size() == 2 && std::filesystem::is_directory(path, error)) {
+      return path + " is a folder; expected one folder, or two image files";
+    }
+  }
+  const rrn::OutputOptions& outputs = arguments.outputs;
+  if (arguments.paths.size() == 2 && !(outputs.json.empty() && outputs.pairs.empty() && outputs.embeddings.empty())) {
+    return "--json, --pairs and --embeddings belong to a folder; two images give one line";
+  }
+  return "";
+}
+
 int Run(int argc, char** argv) {
   Arguments arguments;
   CLI::App app(kDescription, "similarity");
   app.footer(kFooter);
+  app.formatter(std::make_shared<TwoForms>());
   Declare(&app, &arguments);
+  RefuseEmptyValues(&app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help and --version
@@ -259,13 +205,10 @@ int Run(int argc, char** argv) {
   if (!(arguments.similarity.threshold >= -1.0F && arguments.similarity.threshold < 1.0F)) {
     return Fail(kUsage, "--threshold: expected -1 <= threshold < 1; a cosine is never above 1, use 0.9999 for copies");
   }
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, OnSignal);
 
-  for (const std::string& path : arguments.paths) {
-    std::error_code error;
-    if (!std::filesystem::exists(path, error)) return Fail(kUsage, path + ": no such file or folder");
-  }
+  const std::string problem = CheckPaths(arguments);
+  if (!problem.empty()) return Fail(kUsage, problem);
   const rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(arguments.embedder);
   if (!embedder.ok()) {
     const bool usage = embedder.status().code() == rrn::StatusCode::kInvalidArgument;

@@ -99,7 +99,7 @@ ReductionPlan CheckShapes(at::TensorList layers, std::int64_t channels) {
   ReductionPlan plan;
   const ReductionStatus status = PlanReduction(shapes.data(), count, channels, &plan);
   TORCH_CHECK_VALUE(status == ReductionStatus::kOk,
-                    "rrn::reduction: ", DescribeReductionError(status, shapes.data(), count, channels));
+                    "rrn::", DescribeReductionError(status, shapes.data(), count, channels));
   return plan;
 }
 
