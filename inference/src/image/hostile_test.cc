@@ -294,7 +294,7 @@ TEST(Hostile, ShortFilesOfBigPicturesAreCheap) {
 
 // Headers too short for bit masks that claim to have some, in files that end before them.
 TEST(Hostile, BmpMasksBehindTheEnd) {
-  for (std::uint32_t header = 0; header <= 64; header += 4) {
+  for (std::uint32_t header = 20; header <= 64; header += 4) {
     for (const std::uint32_t compression : {3U, 6U}) {
       for (const std::uint32_t bits : {16U, 32U}) {
         for (std::size_t size = 18; size < 80; ++size) {
@@ -309,7 +309,9 @@ TEST(Hostile, BmpMasksBehindTheEnd) {
           image_test::AppendLe(&bmp, bits, 2);
           image_test::AppendLe(&bmp, compression, 4);
           bmp.resize(size);
-          EXPECT_FALSE(DecodeImage(bmp.data(), bmp.size()).ok() && size < 54) << header << ' ' << size;
+          if (header < 40 || size < 66) {
+            EXPECT_FALSE(DecodeImage(bmp.data(), bmp.size()).ok()) << header << ' ' << size;
+          }
         }
       }
     }

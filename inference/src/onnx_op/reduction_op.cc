@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rrn/reduction.h"
@@ -76,7 +77,7 @@ void ReductionKernel::Compute(OrtKernelContext* context) const {
   if (status == ReductionStatus::kOk) return;
   std::string message = DescribeReductionError(status, shapes.data(), static_cast<int>(count), channels_);
   if (status == ReductionStatus::kCudaError) message += std::string(": ") + ReductionCudaErrorText(cuda_error);
-  throw Ort::Exception(message, status == ReductionStatus::kCudaError ? ORT_FAIL : ORT_INVALID_ARGUMENT);
+  throw Ort::Exception(std::move(message), status == ReductionStatus::kCudaError ? ORT_FAIL : ORT_INVALID_ARGUMENT);
 }
 
 ReductionOp::ReductionOp(ReductionType type, Device device)
