@@ -39,11 +39,12 @@ target_link_options(rrn_compile INTERFACE ${sanitizer_flags})
 
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
-# rrn_static_library(NAME sources...): librrn_NAME.a, also known as rrn::NAME, with include/ public.
+# rrn_static_library(NAME sources...): librrn_NAME.a, also known as rrn::NAME, with include/ public. It is built in
+# build/lib and installed with the package.
 function(rrn_static_library name)
   add_library(rrn_${name} STATIC ${ARGN})
   add_library(rrn::${name} ALIAS rrn_${name})
-  set_target_properties(rrn_${name} PROPERTIES EXPORT_NAME ${name} ARCHIVE_OUTPUT_DIRECTORY "${RRN_LIB_DIR}")
+  set_target_properties(rrn_${name} PROPERTIES EXPORT_NAME ${name} ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
   target_include_directories(
     rrn_${name}
     PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>

@@ -70,7 +70,7 @@ pip_install() {
   stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/rrn-$name.txt
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && return 0
   say "Installing Python packages: $*"
-  "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2) \
+  "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2 || true) \
     || die "pip could not install: $*"
   echo "$*" > "$stamp"
 }
