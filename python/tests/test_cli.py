@@ -169,6 +169,15 @@ def test_few_resources_give_an_error_not_a_crash(photos: Path) -> None:
         assert run.returncode in (0, 3, 4, 127), (limit, run.returncode, run.stderr)
 
 
+def test_warns_when_most_pairs_are_similar(run_similarity: RunSimilarity, photos: Path) -> None:
+    everything = run_similarity(photos, *SMALL, "--threshold", -1)
+    assert everything.returncode == 0
+    assert everything.stderr.count(b"\n") == 1
+    assert b"more than half of all pairs" in everything.stderr
+    assert b"more than half" not in run_similarity(photos, *SMALL, "--threshold", -1, "--quiet").stderr
+    assert b"more than half" not in run_similarity(photos, *SMALL, "--threshold", 0.99).stderr
+
+
 def test_two_files(run_similarity: RunSimilarity, photos: Path) -> None:
     same = run_similarity(photos / "first.png", photos / "first_small.png", *SMALL)
     assert same.returncode == 0

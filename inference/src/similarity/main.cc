@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -140,10 +141,20 @@ int Compare(const rrn::Embedder& embedder, const Arguments& arguments) {
                         [](std::size_t /*done*/, std::size_t /*total*/) { return g_signal == 0; });
   if (!similarity.ok()) return Fail(similarity.status());
   const bool similar = *similarity > arguments.similarity.threshold;
-  if (!arguments.outputs.quiet)
+  if (!arguments.outputs.quiet) {
     std::printf("%.6f %s\n", static_cast<double>(*similarity), similar ? "similar" : "not similar");
+  }
   if (std::fflush(stdout) != 0) return Fail(kRuntimeError, "standard output: cannot write here");
   return similar ? kDone : kNotSimilar;
+}
+
+// The sign of a model whose cosine has another scale than the threshold.
+bool MostPairsAreSimilar(const rrn::SimilarityReport& report) {
+  const std::size_t images = report.paths.size();
+  const auto& similar = report.grouping.similar;
+  // Every pair is counted at both of its images.
+  const auto twice = std::accumulate(similar.begin(), similar.end(), std::uint64_t{0});
+  return 2 * twice > images * (images - 1) && images > 1;
 }
 
 int Find(const rrn::Embedder& embedder, const Arguments& arguments) {
@@ -163,6 +174,10 @@ int Find(const rrn::Embedder& embedder, const Arguments& arguments) {
   if (!report.ok()) return Fail(report.status());
   status = outputs.Write(*report);
   if (!status.ok()) return Fail(status);
+  if (!arguments.outputs.quiet && MostPairsAreSimilar(*report)) {
+    std::cerr << "similarity: warning: more than half of all pairs are similar; unless the pictures really are, the "
+                 "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
+  }
   if (report->paths.empty()) {
     return Fail(kNothingReadable, arguments.paths[0] + ": no readable image among " + std::to_string(report->files()) +
                                       (report->files() == 1 ? " file" : " files"));

@@ -1,0 +1,150 @@
+"""Metrics by hand and by law, and the calibration's command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rrn_native import calibrate, metrics
+
+SCORES = [0.9, 0.8, 0.7, 0.6, 0.1]
+LABELS = [True, False, True, True, False]
+
+
+def test_metrics_by_hand() -> None:
+    assert metrics.average_precision(SCORES, LABELS) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert metrics.precision_recall_f1(SCORES, LABELS, 0.65) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    assert metrics.precision_recall_f1(SCORES, LABELS, 0.9) == (1.0, 0.0, 0.0), "above is strict"
+    best, threshold = metrics.best_f1(SCORES, LABELS)
+    assert best == pytest.approx(6 / 7)
+    assert threshold == pytest.approx(0.35)
+    assert metrics.threshold_for_precision(SCORES, LABELS, 0.7) == pytest.approx(0.35)
+    assert metrics.threshold_for_precision(SCORES, LABELS, 1.0) == pytest.approx(0.85)
+    assert metrics.threshold_for_precision([1, 0], [False, True], 0.9) is None
+
+
+def test_equal_scores_are_one_step() -> None:
+    for labels in ([True, False], [False, True]):
+        assert metrics.average_precision([0.5, 0.5], labels) == 0.5
+
+
+def test_pairs_of_groups() -> None:
+    i, j, same = metrics.pairs_of_groups(["a", "b", "a"])
+    assert (i.tolist(), j.tolist(), same.tolist()) == ([0, 0, 1], [1, 2, 2], [False, True, False])
+    assert len(metrics.pairs_of_groups(["a"])[0]) == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=60).filter(
+        lambda pairs: any(label for _, label in pairs)
+    ),
+    st.randoms(),
+)
+@settings(deadline=None)
+def test_laws(pairs: list[tuple[int, bool]], random: object) -> None:
+    scores = [score / 20 for score, _ in pairs]
+    labels = [label for _, label in pairs]
+    curve = metrics.precision_recall_curve(scores, labels)
+    assert curve.recall[-1] == 1
+    assert (np.diff(curve.recall) >= 0).all()
+    assert (np.diff(curve.thresholds) < 0).all()
+    for threshold, precision, recall in zip(curve.thresholds, curve.precision, curve.recall, strict=True):
+        assert metrics.precision_recall_f1(scores, labels, threshold)[:2] == pytest.approx((precision, recall))
+    best, threshold = metrics.best_f1(scores, labels)
+    assert metrics.precision_recall_f1(scores, labels, threshold)[2] == pytest.approx(best)
+    assert best == pytest.approx(max(metrics.precision_recall_f1(scores, labels, t)[2] for t in curve.thresholds))
+    order = np.random.default_rng(0).permutation(len(scores))
+    shuffled = metrics.average_precision(np.array(scores)[order], np.array(labels)[order])
+    assert shuffled == pytest.approx(metrics.average_precision(scores, labels))
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "words"),
+    [
+        ([], [], "at least one pair"),
+        ([1.0], [False], "no pair is labelled"),
+        ([float("nan")], [True], "finite"),
+        ([1.0, 2.0], [True], "one length"),
+    ],
+)
+def test_bad_input(scores: list[float], labels: list[bool], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        metrics.average_precision(scores, labels)
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Three things, each seen as a PNG, a small PNG and a strongly compressed JPEG; and a broken file."""
+    rows = []
+    for thing in range(3):
+        picture = make_picture(thing)
+        picture.save(tmp_path / f"{thing}.png")
+        picture.resize((48, 36)).save(tmp_path / f"{thing}_small.png")
+        picture.save(tmp_path / f"{thing}.jpg", quality=60)
+        rows += [(f"{thing}.png", thing), (f"{thing}_small.png", thing), (f"{thing}.jpg", thing)]
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with (tmp_path / "groups.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "group"), *rows, ("broken.png", 0)])
+    (tmp_path / "pairs.csv").write_text(
+        "first,second,similar\n0.png,0_small.png,1\n0.png,1.png,no\n2.png,2.jpg,TRUE\n1.jpg,2.jpg,0\n"
+    )
+    return tmp_path
+
+
+def test_groups(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = labelled / "result.json"
+    arguments = ["--groups", str(labelled / "groups.csv"), "--size", "64", "--json", str(output), "--precision", "1"]
+    assert calibrate.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "images 9, skipped 1, pairs 36, of them similar 9" in text
+    result = json.loads(output.read_text())
+    assert result["best_f1"] == 1.0
+    assert f"--threshold {result['suggested_threshold']:g}" in text
+    assert result["threshold_for_precision"] == pytest.approx(result["suggested_threshold"], abs=1e-4)
+    assert [row["threshold"] for row in result["rows"]] == sorted(row["threshold"] for row in result["rows"])
+
+
+def test_pairs(labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")  # names in the CSV start from its own folder
+    assert calibrate.main(["--pairs", str(labelled / "pairs.csv"), "--size", "64"]) == 0
+    assert "pairs 4, of them similar 2" in capsys.readouterr().out
+
+
+def test_plot(labelled: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = labelled / "curve.png"
+    assert calibrate.main(["--groups", str(labelled / "groups.csv"), "--size", "64", "--plot", str(picture)]) == 0
+    assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("file,class\na,b\n", "expected the columns"),
+        ("file,group\n", "no rows"),
+        ("file,group\na\n", "line 2"),
+        ("", "got nothing"),
+        ("file,group\nbroken.png,1\n", "at least one pair"),
+        ("file,group\n0.png,1\n1.png,2\n", "no pair is labelled"),
+    ],
+)
+def test_bad_tables_are_one_line(labelled: Path, content: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = labelled / "bad.csv"
+    table.write_text(content)
+    assert calibrate.main(["--groups", str(table), "--size", "64"]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_bad_label(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = labelled / "bad.csv"
+    table.write_text("first,second,similar\n0.png,1.png,maybe\n")
+    assert calibrate.main(["--pairs", str(table)]) == 2
+    assert "line 2: similar is 'maybe'" in capsys.readouterr().err
