@@ -30,6 +30,7 @@ struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
   bool recursive = true;
+  bool keep_embeddings = true;  // in the report; without, the peak memory of an image is halved
 };
 
 // One phase of the work, for people: "images" or "pairs".
@@ -41,7 +42,7 @@ struct SimilarityReport {
   float threshold = kDefaultThreshold;
   std::vector<std::string> paths;    // images read, sorted
   std::vector<SkippedFile> skipped;  // sorted by path
-  std::vector<float> embeddings;     // [paths.size(), model.dim], raw
+  std::vector<float> embeddings;     // [paths.size(), model.dim], raw; empty without keep_embeddings
   Grouping grouping;
 
   std::size_t files() const { return paths.size() + skipped.size(); }

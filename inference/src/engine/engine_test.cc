@@ -260,6 +260,26 @@ TEST(FindSimilarTest, CountsAddUpAndBadFilesLoseNothingElse) {
   EXPECT_THAT(text.str(), HasSubstr("cut.bmp: "));
 }
 
+TEST(FindSimilarTest, ForgettingTheEmbeddingsChangesNothingElse) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 4; ++i) {
+    folder.Write(std::to_string(i) + ".bmp", EncodeBmp(MakePicture(20, 20, static_cast<std::uint32_t>(i / 2))));
+  }
+  const Embedder embedder = MakeEmbedder();
+  std::vector<std::string> texts;
+  for (const bool keep : {true, false}) {
+    SimilarityOptions options;
+    options.keep_embeddings = keep;
+    const Result<SimilarityReport> report = FindSimilar(embedder, folder.path(), options);
+    ASSERT_TRUE(report.ok());
+    EXPECT_EQ(report->embeddings.size(), keep ? 4U * 512U : 0U);
+    std::ostringstream json;
+    WriteJson(*report, json);
+    texts.push_back(json.str());
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+}
+
 TEST(FindSimilarTest, EmptyFolderAndOneImage) {
   const TemporaryFolder folder;
   const Embedder embedder = MakeEmbedder();

@@ -37,10 +37,15 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
   report.skipped = std::move(listing->skipped);
   std::move(embedded->skipped.begin(), embedded->skipped.end(), std::back_inserter(report.skipped));
   std::sort(report.skipped.begin(), report.skipped.end());
-  report.embeddings = std::move(embedded->rows);
 
   const auto dim = static_cast<std::size_t>(report.model.dim);
-  std::vector<float> unit = report.embeddings;
+  std::vector<float> unit;
+  if (options.keep_embeddings) {
+    unit = embedded->rows;
+    report.embeddings = std::move(embedded->rows);
+  } else {
+    unit = std::move(embedded->rows);
+  }
   NormalizeRows(unit.data(), report.paths.size(), dim);
   PairSink sink;
   if (pairs) {
