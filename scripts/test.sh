@@ -9,8 +9,8 @@ scripts/test.sh
 Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the first failure:
 
   clang-format, ruff, mypy    style and types
-  ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; the thread-
-                              parallel ones under ThreadSanitizer
+  ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
+                              on several threads also under ThreadSanitizer
   pytest                      Python tests, the executable's command line included
   clang-tidy                  static analysis of our own C++ code
 END
@@ -42,11 +42,11 @@ cmake --preset asan > build-configure.log || { cat build-configure.log >&2; die 
 cmake --build --preset asan
 ctest --preset asan
 
-say "Pair search under ThreadSanitizer"
+say "What runs on several threads, under ThreadSanitizer"
 cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
 rm build-configure.log
-cmake --build --preset tsan --target search_test
-ctest --preset tsan -R 'PairsTest|GroupTest'
+cmake --build --preset tsan --target search_test parallel_test engine_test
+ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest'
 
 say "Python tests"
 "$PYTHON" -m pytest
