@@ -1,0 +1,389 @@
+"""The training pipeline on drawn pictures: no photos, no network, no teacher's package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
+
+FOLDER = Path(__file__).resolve().parents[2] / "research" / "training"
+sys.path.insert(0, str(FOLDER))
+try:
+    import augment
+    import bank
+    import losses
+    import overlays
+    import prepare
+    import qt_resource
+    import student
+    import teacher
+    import train
+finally:
+    # Its modules have plain names, which no other test should find.
+    sys.path.remove(str(FOLDER))
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The trainer sets the number of threads; other tests shall not notice."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small_config() -> dict[str, Any]:
+    return train.load_config(
+        FOLDER / "config.toml",
+        cuda=False,
+        changes=[
+            "data.batch=12",
+            "data.teacher_size=32",
+            "data.student_sizes=[32, 48]",
+            "teacher.components=6",
+            "teacher.whitening_crops=48",
+            "optimiser.warm_up=0.0",
+            "optimiser.learning_rate=1e-3",
+            "run.validation_crops=24",
+            "run.checkpoint_minutes=0.0",
+        ],
+    )
+
+
+def small_bank(count: int = 10, seed: int = 0) -> bank.PhotoBank:
+    random = np.random.default_rng(seed)
+    arrays = []
+    for index in range(count):
+        cells = random.integers(0, 256, (6, 6, 4), dtype=np.uint8)
+        pixels = np.kron(cells, np.ones((12, 16, 1), np.uint8))
+        pixels[..., 3] = 255
+        if index % 4 == 3:
+            pixels[:20, :, 3] = 0
+        arrays.append(pixels)
+    return bank.PhotoBank.from_arrays(arrays, [1.0] * count, list(range(count)), CPU)
+
+
+def small_teacher(images: Any) -> Any:
+    """Colours of a 4 x 4 grid: something that tells crops apart."""
+    return torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
+
+
+def small_trainer(config: dict[str, Any] | None = None) -> train.Trainer:
+    trainer = train.Trainer(config or small_config(), small_bank(), small_bank(8, 1), small_teacher, CPU)
+    trainer.fit_whitening()
+    return trainer
+
+
+def small_augmenter(**distort: float) -> augment.Augmenter:
+    config = small_config()
+    config["distort"].update(distort)
+    return augment.Augmenter(small_bank(), overlays.render(8, 0, CPU), config["data"], config["distort"], 5)
+
+
+# ---- augmentation
+
+
+@pytest.mark.parametrize("size", [24, 32, 48])
+def test_batches_have_their_shapes_and_range(size: int) -> None:
+    batch = small_augmenter().batch(3, size)
+    assert batch.clean.shape == (12, 3, 32, 32)
+    assert batch.distorted.shape == (12, 3, size, size)
+    for pictures in (batch.clean, batch.distorted):
+        assert pictures.isfinite().all() and pictures.min() >= 0 and pictures.max() <= 1
+    assert torch.equal(batch.photo[:6], batch.photo[6:])
+
+
+def test_a_step_always_gives_the_same_batch() -> None:
+    first, second = small_augmenter(), small_augmenter()
+    first.batch(1, 32)
+    one, two, other = first.batch(2, 32), second.batch(2, 32), second.batch(3, 32)
+    assert torch.equal(one.clean, two.clean) and torch.equal(one.distorted, two.distorted)
+    assert not torch.equal(one.clean, other.clean)
+
+
+def test_every_distortion_alone_changes_its_share_of_pictures() -> None:
+    names = ["mirror", "geometry", "colour", "grey", "blur", "noise", "rescale", "jpeg", "overlay"]
+    none = dict.fromkeys(names, 0.0)
+    clean = small_augmenter().batch(0, 32).clean
+    untouched = small_augmenter(**none).distorted(clean, 32)
+    assert (untouched - clean).abs().max() <= 0.5 / 255 + 1e-4
+    for name in names:
+        changed = small_augmenter(**{**none, name: 1.0}).distorted(clean, 32)
+        assert ((changed - clean).abs().amax((1, 2, 3)) > 0.01).sum() >= 8, name
+
+
+def test_same_crops_are_equal_and_others_are_not() -> None:
+    batch = small_augmenter().batch(8, 32)
+    equal = (batch.clean[:6] == batch.clean[6:]).flatten(1).all(1)
+    # A cut-out's ground is a photo, so the flag holds for it as well.
+    assert torch.equal(equal, batch.same_crop)
+
+
+def test_sampling_a_whole_photo_gives_it_back() -> None:
+    made = small_augmenter()
+    photos = small_bank()
+    index = torch.tensor([0])
+    size = int(photos.height[0, 0])
+    quad = torch.tensor([[[0.0, 0.0], [96.0, 0.0], [0.0, 72.0], [96.0, 72.0]]])
+    sampled = made._sample(index, quad, size)[0]
+    pixels = photos.pixels[: 72 * 96].view(torch.uint8).view(72, 96, 4)
+    assert (sampled[6::12, 8] * 255 - pixels[6::12, 8]).abs().max() < 1
+
+
+def test_jpeg_keeps_flat_pictures_and_harms_noise() -> None:
+    made = small_augmenter()
+    made._generator.manual_seed(0)
+    flat = torch.full((4, 3, 40, 40), 0.5)
+    assert (made._jpeg(flat) - flat).abs().max() < 0.05
+    noise = torch.rand(4, 3, 40, 40)
+    assert (made._jpeg(noise) - noise).abs().mean() > 0.02
+
+
+# ---- losses
+
+
+def test_a_perfect_student_has_no_loss() -> None:
+    whitened = torch.nn.functional.normalize(torch.rand(8, 6), dim=1)
+    target = losses.target_cosines(whitened, 1.0)
+    everything, pairs = losses.relation(whitened, target)
+    assert everything < 1e-10 and pairs < 1e-10
+    assert abs(losses.regression(3 * whitened, whitened)) < 1e-6
+
+
+def test_targets_lie_between_zero_and_one() -> None:
+    whitened = torch.nn.functional.normalize(torch.randn(20, 6), dim=1)
+    for exponent in (1.0, 0.7):
+        target = losses.target_cosines(whitened, exponent)
+        assert target.min() == 0 and target.max() <= 1 + 1e-5
+
+
+def test_gradients_flow_through_every_term() -> None:
+    photo = torch.arange(4).repeat(2)
+    target = torch.eye(8)
+    whitened = torch.nn.functional.normalize(torch.randn(8, 6), dim=1)
+    terms = {
+        "relation": lambda x: sum(losses.relation(x, target)),
+        "regression": lambda x: losses.regression(x, whitened),
+        "contrast": lambda x: losses.contrast(x, photo, 0.1),
+        "koleo": lambda x: losses.koleo(x, photo),
+    }
+    for name, term in terms.items():
+        embedding = torch.rand(8, 6, requires_grad=True)
+        term(embedding).backward()
+        assert embedding.grad is not None and embedding.grad.isfinite().all(), name
+        assert embedding.grad.abs().sum() > 0, name
+
+
+def test_contrast_prefers_matching_pairs_and_ignores_the_same_photo() -> None:
+    pairs = torch.eye(4).repeat(2, 1)
+    photo = torch.arange(4).repeat(2)
+    assert losses.contrast(pairs, photo, 0.1) < 0.01
+    assert losses.contrast(pairs, photo, 0.1) < losses.contrast(torch.rand(8, 4), photo, 0.1)
+    same = torch.zeros(8, dtype=torch.int64)
+    assert abs(losses.contrast(torch.rand(8, 4), same, 0.1)) < 1e-6
+
+
+def test_koleo_is_smaller_where_photos_are_apart() -> None:
+    photo = torch.arange(4).repeat(2)
+    assert losses.koleo(torch.eye(4).repeat(2, 1), photo) < losses.koleo(torch.ones(8, 4), photo)
+
+
+def test_whitening_gives_equal_variance_and_no_mean() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2000, 8) * torch.arange(1, 9) + 20
+    whitening = losses.Whitening.fit(features, 5)
+    projected = (torch.nn.functional.normalize(features, dim=1) - whitening.mean) @ whitening.projection
+    assert projected.mean(0).abs().max() < 1e-3
+    assert torch.allclose(torch.cov(projected.T), torch.eye(5), atol=0.02)
+
+
+# ---- training
+
+
+def test_the_student_can_learn_one_batch() -> None:
+    config = small_config()
+    config["run"]["prefetch"] = False
+    trainer = small_trainer(config)
+    terms = []
+    for _ in range(5):
+        trainer.step_number = 0
+        terms.append(trainer.step(0.1))
+    assert all(values.isfinite().all() for values in terms)
+    assert terms[-1][0] < 0.8 * terms[0][0]
+    assert trainer.crops == 60
+    assert 0 <= trainer.validate()["copy_recall_at_1"] <= 1
+
+
+@pytest.mark.parametrize("prefetch", ["true", "false"])
+def test_resuming_gives_the_same_next_step(tmp_path: Path, prefetch: str) -> None:
+    config = small_config()
+    config["run"]["prefetch"] = prefetch == "true"
+    whole = small_trainer(config)
+    for _ in range(2):
+        whole.step(0.3)
+    whole.save(tmp_path / "checkpoint.pt")
+    expected = whole.step(0.4)
+    resumed = train.Trainer(config, small_bank(), None, small_teacher, CPU)
+    resumed.restore(tmp_path / "checkpoint.pt")
+    assert torch.equal(resumed.step(0.4), expected)
+    for one, two in zip(whole.weights().values(), resumed.weights().values(), strict=True):
+        assert torch.equal(one, two)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    trainer = small_trainer()
+    trainer.step(0.1)
+    trainer.save(tmp_path / "checkpoint.pt")
+    changed = small_config()
+    changed["loss"]["koleo"] = 0.7
+    with pytest.raises(ValueError, match="another configuration"):
+        train.Trainer(changed, small_bank(), None, small_teacher, CPU).restore(tmp_path / "checkpoint.pt")
+
+
+def test_weights_fit_the_shipped_network() -> None:
+    model = pytest.importorskip("rrn_native.model")
+    trained = student.Student().eval()
+    trainer = small_trainer()
+    trainer.ema.load_state_dict(trained.state_dict())
+    weights = trainer.weights()
+    try:
+        shipped = model.ReductionResNet18.from_state_dict(weights).eval()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    trained.load_state_dict({**trained.state_dict(), **{name: value.float() for name, value in weights.items()}})
+    images = torch.rand(2, 3, 64, 48)
+    with torch.inference_mode():
+        assert torch.allclose(shipped(images), trained(images)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_the_program_trains_stops_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    (data / "index.json").write_text("{}")
+    monkeypatch.setattr(train, "load_bank", lambda folder, split, device: small_bank())
+    monkeypatch.setattr(train, "load_teacher", lambda spec, device: small_teacher)
+    config = small_config()
+    monkeypatch.setattr(train, "load_config", lambda *_, **__: config)
+    command = ["--data", str(data), "--output", str(output), "--device", "cpu"]
+    assert train.main(command) == 2
+    assert "--minutes or --steps" in capsys.readouterr().err
+    assert train.main([*command, "--steps", "2"]) == 0
+    assert train.main([*command, "--steps", "3"]) == 2
+    assert train.main([*command, "--steps", "3", "--resume"]) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["steps"] == 3 and metrics["crops"] == 36
+    assert metrics["config_sha256"] == train.config_digest(config)
+    weights = torch.load(output / "weights.pth", weights_only=True)
+    assert weights["layer4.1.bn2.running_var"].dtype == torch.float16
+    assert len((output / "log.jsonl").read_text().splitlines()) >= 4
+
+
+def test_a_signal_ends_training_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.json").write_text("{}")
+    monkeypatch.setattr(train, "load_bank", lambda folder, split, device: small_bank())
+    monkeypatch.setattr(train, "load_teacher", lambda spec, device: small_teacher)
+    config = small_config()
+    monkeypatch.setattr(train, "load_config", lambda *_, **__: config)
+    whole_step = train.Trainer.step
+
+    def step(self: train.Trainer, progress: float, clock: dict[str, float] | None = None) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return whole_step(self, progress, clock)
+
+    monkeypatch.setattr(train.Trainer, "step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    assert (
+        train.main(["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--minutes", "9", "--device", "cpu"])
+        == 0
+    )
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 1
+    assert (tmp_path / "run" / "checkpoint.pt").is_file()
+
+
+def test_configuration_changes_must_name_something() -> None:
+    assert train.load_config(FOLDER / "config.toml", cuda=True)["data"]["batch"] > 96
+    with pytest.raises(ValueError, match=r"no loss\.nothing"):
+        train.load_config(FOLDER / "config.toml", cuda=False, changes=["loss.nothing=1"])
+    with pytest.raises(ValueError, match="unknown teacher"):
+        teacher.load_teacher("lite9", CPU)
+
+
+# ---- preparation
+
+
+def test_licences_are_read_by_file() -> None:
+    text = "Format: x\n\nFiles: *\nLicense: GPL-2+\n\nFiles: 16.04/a.jpg\n 16.04/b*.jpg\nLicense: CC0-1.0\n"
+    stanzas = prepare.copyright_stanzas(text)
+    assert prepare.licence_of("usr/share/16.04/b7.jpg", stanzas, "default") == "CC0-1.0"
+    assert prepare.licence_of("usr/share/16.04/c.jpg", stanzas, "default") == "default"
+    source = prepare.Source("x", "deb", "", [])
+    assert prepare.examine(source, "a.jpg", b"", "CC-BY-NC-2.0", 64, 80).skipped == "licence"
+    assert prepare.examine(source, "a.jpg", b"", "GPL-2+", 64, 80).skipped == "not readable"
+
+
+def test_every_source_is_free() -> None:
+    for source in prepare.read_sources(FOLDER / "sources.toml"):
+        assert prepare.FREE.search(source.licence) and not prepare.NOT_FREE.search(source.licence), source.name
+
+
+def test_packed_pictures_come_back(tmp_path: Path) -> None:
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    source = prepare.Source("x", "deb", "CC0-1.0", [])
+    kept = []
+    for index in range(30):
+        file = tmp_path / "photo.png"
+        noise = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC).save(file)
+        kept.append(prepare.examine(source, f"{index}.png", file.read_bytes(), "CC0-1.0", 96, 80))
+    assert not any(candidate.skipped for candidate in kept)
+    pictures = prepare.pack(kept, tmp_path / "out", 20_000, 0.3)
+    index_text = json.dumps({"pictures": [vars(picture) for picture in pictures]})
+    (tmp_path / "out" / "index.json").write_text(index_text)
+    train_bank = bank.load_bank(tmp_path / "out", "train", CPU)
+    held_out = bank.load_bank(tmp_path / "out", "held_out", CPU)
+    assert len(train_bank) + len(held_out) == 30 and 0 < len(held_out) < 20
+    assert train_bank.width[:, 0].max() == 96
+    assert "| x | Debian | CC0-1.0 |" in prepare.licence_table([source], pictures)
+
+
+def test_drawings_are_told_from_photos() -> None:
+    from PIL import Image
+
+    drawn = Image.new("RGB", (200, 200), (250, 200, 10))
+    drawn.paste((0, 0, 0), (20, 20, 90, 90))
+    assert prepare.is_drawing(drawn)
+    noise = np.random.default_rng(1).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    assert not prepare.is_drawing(Image.fromarray(noise).resize((300, 300), Image.Resampling.BICUBIC))
+
+
+def test_qt_resources_are_read() -> None:
+    name = "a.jpg"
+    names = struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+    root = struct.pack(">IHII", 0, 2, 1, 1) + bytes(8)
+    leaf = struct.pack(">IHHHI", 0, 0, 0, 0, 0) + bytes(8)
+    tree_at = 20
+    data_at = tree_at + len(root) + len(leaf)
+    content = struct.pack(">I", 3) + b"abc"
+    header = b"qres" + struct.pack(">IIII", 2, tree_at, data_at, data_at + len(content))
+    assert list(qt_resource.entries(header + root + leaf + content + names)) == [("a.jpg", b"abc")]
+    with pytest.raises(ValueError, match="not a Qt resource"):
+        list(qt_resource.entries(b"nothing"))

