@@ -16,6 +16,9 @@ namespace rrn {
 
 inline constexpr float kDefaultThreshold = 0.75F;
 
+// Is this a threshold that a cosine can be above? Errors: kInvalidArgument.
+Status CheckThreshold(float threshold);
+
 // What a folder holds. Regular files are candidates whatever their name: the content tells whether they are images.
 struct FolderListing {
   std::vector<std::string> paths;    // candidates, each beginning with the folder as it was given, sorted by bytes

@@ -21,10 +21,16 @@ CURVE_POINTS = 200
 _TOP = 4
 
 
+def _unit(descriptors: Floats) -> Floats:
+    """Rows of length 1, float64 [n, dim]; a row of zeros stays one."""
+    rows: Floats = descriptors.astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows
+
+
 def cosines(descriptors: Floats) -> Floats:
     """Returns the cosine of every two rows: [n, dim] to float64 [n, n]; a row of zeros is unlike everything."""
-    rows = descriptors.astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = _unit(descriptors)
     similarity: Floats = np.clip(rows @ rows.T, -1.0, 1.0)
     return similarity
 
@@ -46,8 +52,7 @@ def whiten(descriptors: Floats, components: int) -> Floats:
     Returns:
         float64 [n, min(components, n - 1, dim)]; every column has a mean of 0 and a variance of 1.
     """
-    rows = descriptors.astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = _unit(descriptors)
     rows -= rows.mean(axis=0)
     left, values, _ = np.linalg.svd(rows, full_matrices=False)
     kept = min(components, len(rows) - 1, int((values > 1e-9 * values[0]).sum()))

@@ -16,15 +16,18 @@ Progress OnePhase(const PhaseProgress& progress, const char* phase) {
 
 }  // namespace
 
+Status CheckThreshold(float threshold) {
+  if (threshold >= -1.0F && threshold < 1.0F) return {};
+  return {StatusCode::kInvalidArgument, "threshold is " + std::to_string(threshold) +
+                                            ", expected -1 <= threshold < 1 (a cosine is never above 1; use 0.9999 for "
+                                            "exact copies)"};
+}
+
 Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress,
                                      const PathPairSink& pairs) {
-  // The negation also catches a threshold that is not a number.
-  if (!(options.threshold >= -1.0F && options.threshold < 1.0F)) {
-    return Status(StatusCode::kInvalidArgument, "threshold is " + std::to_string(options.threshold) +
-                                                    ", expected -1 <= threshold < 1 (a cosine is never above 1; use "
-                                                    "0.9999 for exact copies)");
-  }
+  Status threshold = CheckThreshold(options.threshold);
+  if (!threshold.ok()) return threshold;
   Result<FolderListing> listing = ListFolder(folder, options.recursive);
   if (!listing.ok()) return listing.status();
   Result<FileEmbeddings> embedded = embedder.EmbedFiles(listing->paths, OnePhase(progress, "images"));

@@ -218,9 +218,9 @@ int Run(int argc, char** argv) {
   arguments.embedder.decode.max_pixels = arguments.max_megapixels * 1'000'000;
   arguments.similarity.threads = arguments.embedder.threads;
   arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty();
-  if (!(arguments.similarity.threshold >= -1.0F && arguments.similarity.threshold < 1.0F)) {
-    return Fail(kUsage, "--threshold: expected -1 <= threshold < 1; a cosine is never above 1, use 0.9999 for copies");
-  }
+  // Here already, because two images need it too, and before a model is loaded.
+  const rrn::Status threshold = rrn::CheckThreshold(arguments.similarity.threshold);
+  if (!threshold.ok()) return Fail(threshold);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, OnSignal);
 
   const std::string problem = CheckPaths(arguments);

@@ -134,15 +134,18 @@ Status Outputs::Check() const {
   return {};
 }
 
+OutputFile& Outputs::Pairs() {
+  if (pairs_ == nullptr) {
+    pairs_ = std::make_unique<OutputFile>(options_.pairs);
+    pairs_->stream() << "first,second,similarity\n";
+  }
+  return *pairs_;
+}
+
 PathPairSink Outputs::PairSink() {
   if (options_.pairs.empty()) return {};
   return [this](const std::string& first, const std::string& second, float similarity) {
-    // Opened here and not earlier: a file inside the folder that is being searched would turn up among its files.
-    if (pairs_ == nullptr) {
-      pairs_ = std::make_unique<OutputFile>(options_.pairs);
-      pairs_->stream() << "first,second,similarity\n";
-    }
-    WritePairCsv(first, second, similarity, pairs_->stream());
+    WritePairCsv(first, second, similarity, Pairs().stream());
     return true;
   };
 }
@@ -153,11 +156,7 @@ Status Outputs::Write(const SimilarityReport& report) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
   if (options_.json != "-") write(options_.json, [&](std::ostream& out) { WriteJson(report, out); });
-  if (pairs_ != nullptr) {
-    status = status.ok() ? pairs_->Commit() : status;
-  } else {
-    write(options_.pairs, [](std::ostream& out) { out << "first,second,similarity\n"; });
-  }
+  if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   write(options_.embeddings, [&](std::ostream& out) {
     WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim), out);
   });

@@ -39,6 +39,10 @@ class Outputs {
   Status Write(const SimilarityReport& report);
 
  private:
+  // The pairs file with its header, made at the first call. Not earlier: a file inside the folder that is being
+  // searched would turn up among its files.
+  OutputFile& Pairs();
+
   OutputOptions options_;
   std::vector<std::string> paths_;
   std::unique_ptr<OutputFile> pairs_;
