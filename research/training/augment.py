@@ -1,9 +1,9 @@
 """Crops and distortions of whole batches on the training device.
 
-One call gives the clean crops, which the teacher sees, and their distorted copies, which the student sees. Everything
-is a tensor operation: nothing loops over pictures, and nothing waits for the device. All randomness comes from one
-generator that is seeded by (seed, step), so that a step's batch is the same whether or not training was interrupted
-before it.
+One call gives distorted copies of crops, which the student sees; the clean crops, which the teacher sees, are drawn
+where they are wanted. Everything is a tensor operation: nothing loops over pictures, and nothing waits for the device.
+All randomness comes from one generator that is seeded anew for each step's distortions and for each group of crops, so
+that a step's batch is the same whether or not training was interrupted before it.
 
 An operation with probability p works on a random subset of round(p x batch) pictures: the cost follows p, and shapes
 stay fixed.
@@ -34,20 +34,64 @@ _YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0)
 
 
 @dataclass
+class Crops:
+    """Which parts of which photos a batch shows; crops i and i + N / 2 are a pair from one photo.
+
+    Attributes:
+        ground: int64 [N], photo in the bank.
+        quad: float32 [N, 4, 2], corners of the crop in the photo's pixels.
+        thing: int64 [M], cut-outs pasted on some of the crops.
+        thing_quad: float32 [M, 4, 2].
+        place: int64 [M], the crops on which they are pasted.
+        same_crop: bool [N / 2], whether a pair's crops are equal.
+    """
+
+    ground: torch.Tensor
+    quad: torch.Tensor
+    thing: torch.Tensor
+    thing_quad: torch.Tensor
+    place: torch.Tensor
+    same_crop: torch.Tensor
+
+    @classmethod
+    def joined(cls, parts: list[Crops]) -> Crops:
+        """All crops of several groups, first crops of all pairs first."""
+        if len(parts) == 1:
+            return parts[0]
+        halves = [len(part.same_crop) for part in parts]
+        places = []
+        before = 0
+        for part, half in zip(parts, halves, strict=True):
+            places.append(torch.where(part.place < half, part.place + before, part.place + before + sum(halves) - half))
+            before += half
+
+        def pairwise(values: list[torch.Tensor]) -> torch.Tensor:
+            firsts = [value[:half] for value, half in zip(values, halves, strict=True)]
+            return torch.cat(firsts + [value[half:] for value, half in zip(values, halves, strict=True)])
+
+        return cls(
+            pairwise([part.ground for part in parts]),
+            pairwise([part.quad for part in parts]),
+            torch.cat([part.thing for part in parts]),
+            torch.cat([part.thing_quad for part in parts]),
+            torch.cat(places),
+            torch.cat([part.same_crop for part in parts]),
+        )
+
+
+@dataclass
 class Batch:
     """One step's pictures; pictures i and i + N / 2 are two crops of one photo.
 
     Attributes:
-        clean: float32 [N, 3, teacher_size, teacher_size] in 0 ... 1.
+        crops: What is to be seen; `Augmenter.render` makes clean pictures of it.
         distorted: float32 [N, 3, student_size, student_size] in 0 ... 1.
         photo: int64 [N], equal for crops of the same original photo.
-        same_crop: bool [N / 2], whether a pair's clean crops are equal.
     """
 
-    clean: torch.Tensor
+    crops: Crops
     distorted: torch.Tensor
     photo: torch.Tensor
-    same_crop: torch.Tensor
 
 
 class Augmenter:
@@ -82,21 +126,28 @@ class Augmenter:
         self._to_ycc = torch.tensor(_RGB_TO_YCC, device=self._device)
         self._to_rgb = torch.tensor(_YCC_TO_RGB, device=self._device)
 
-    def batch(self, step: int, student_size: int, count: int | None = None) -> Batch:
+    def batch(self, step: int, student_size: int, groups: list[int] | None = None) -> Batch:
         """Makes the batch of a step.
 
         Args:
-            step: Seeds the generator.
+            step: Seeds the distortions.
             student_size: Side of the distorted pictures.
-            count: Pictures, even; the configuration's number if None.
+            groups: Numbers that seed one group of crops each; the batch is all of them. New crops for the step if None.
         """
-        # Neighbouring seeds of the generator are not independent enough to use (seed + step) as it is.
-        self._generator.manual_seed((self._seed * 1_000_003 + step) * 2_654_435_761 % 2**63)
-        clean, photo, same = self._crops((count or self._data["batch"]) // 2)
-        distorted = self.distorted(clean, student_size)
-        return Batch(clean, distorted, self._bank.group[photo], same)
+        pairs = self._data["batch"] // 2
+        seeds = [2 * step] if groups is None else [2 * group for group in groups]
+        crops = Crops.joined([self._crops(seed, pairs // len(seeds)) for seed in seeds])
+        clean = self.render(crops, student_size)
+        self._seed_with(2 * step + 1)
+        photo = crops.ground.clone()
+        photo[crops.place] = crops.thing
+        return Batch(crops, self.distorted(clean), self._bank.group[photo])
 
     # ---- random numbers
+
+    def _seed_with(self, number: int) -> None:
+        # Neighbouring seeds of the generator are not independent enough to use the sum of both numbers as it is.
+        self._generator.manual_seed((self._seed * 1_000_003 + number) * 2_654_435_761 % 2**63)
 
     def _uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(*shape, generator=self._generator, device=self._device)
@@ -112,9 +163,9 @@ class Augmenter:
         chosen = torch.multinomial(self._bank.weight[among], count, replacement=True, generator=self._generator)
         return among[chosen]
 
-    def _crops(self, pairs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Clean crops [2 x pairs, 3, T, T], the photo of each, and which pairs are the same crop twice."""
-        size = self._data["teacher_size"]
+    def _crops(self, seed: int, pairs: int) -> Crops:
+        """Draws pairs of crops."""
+        self._seed_with(seed)
         cutouts = round(self._data["cutout_share"] * pairs) if len(self._bank.cutouts) else 0
         if not len(self._bank.photos):
             raise ValueError("the bank holds no ordinary photos")
@@ -124,20 +175,24 @@ class Augmenter:
         second = self._rectangle(first, self._data["pair_area"])
         quad = torch.cat([self._quad(first), self._quad(second)])
         quad[pairs:] = torch.where(same[:, None, None], quad[:pairs], quad[pairs:])
-        photo = torch.cat([ground, ground])
-        clean = self._sample(photo, quad, size)[..., :3]
+        thing = self._bank.cutouts[:0]
         if cutouts:
             thing = self._draw_photos(self._bank.cutouts, cutouts)
-            quads = torch.cat([self._quad(self._around(thing)), self._quad(self._around(thing))])
-            quads[cutouts:] = torch.where(same[:cutouts, None, None], quads[:cutouts], quads[cutouts:])
-            pasted = self._sample(torch.cat([thing, thing]), quads, size, outside_is_empty=True)
-            # Where pictures 0 ... cutouts of either half lie in the batch.
-            place = torch.cat([torch.arange(cutouts, device=self._device)] * 2)
-            place[cutouts:] += pairs
+        quads = torch.cat([self._quad(self._around(thing)), self._quad(self._around(thing))])
+        quads[cutouts:] = torch.where(same[:cutouts, None, None], quads[:cutouts], quads[cutouts:])
+        # The first pairs of the group carry them, at the same place in either half.
+        place = torch.arange(cutouts, device=self._device)
+        place = torch.cat([place, place + pairs])
+        return Crops(torch.cat([ground, ground]), quad, torch.cat([thing, thing]), quads, place, same)
+
+    def render(self, crops: Crops, size: int) -> torch.Tensor:
+        """The crops as clean pictures: float32 [N, 3, size, size] in 0 ... 1."""
+        clean = self._sample(crops.ground, crops.quad, size)[..., :3]
+        if len(crops.thing):
+            pasted = self._sample(crops.thing, crops.thing_quad, size, outside_is_empty=True)
             alpha = pasted[..., 3:]
-            clean[place] = pasted[..., :3] * alpha + clean[place] * (1 - alpha)
-            photo[place] = torch.cat([thing, thing])
-        return clean.permute(0, 3, 1, 2).contiguous(), photo, same
+            clean[crops.place] = pasted[..., :3] * alpha + clean[crops.place] * (1 - alpha)
+        return clean.permute(0, 3, 1, 2).contiguous()
 
     def _full(self, photo: torch.Tensor) -> torch.Tensor:
         """Rectangles [N, 4] (left, top, width, height) of whole photos."""
@@ -214,13 +269,11 @@ class Augmenter:
 
     # ---- distortions
 
-    def distorted(self, clean: torch.Tensor, size: int) -> torch.Tensor:
-        """Distorts float32 [N, 3, T, T] in 0 ... 1; returns [N, 3, size, size], in steps of 1 / 255."""
+    def distorted(self, clean: torch.Tensor) -> torch.Tensor:
+        """Distorts float32 [N, 3, S, S] in 0 ... 1; the result is in steps of 1 / 255."""
         count = len(clean)
         share = self._distort
         x = clean.clone()
-        if size != clean.shape[-1]:
-            x = F.interpolate(clean, (size, size), mode="bilinear", antialias=size < clean.shape[-1])
         chosen = self._subset(count, share["mirror"])
         x[chosen] = x[chosen].flip(3)
         chosen = self._subset(count, share["geometry"])

@@ -41,12 +41,13 @@ class Whitening:
         return cls(mean.float(), projection.float())
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Whitened features [N, components] of unit length."""
-        return F.normalize((F.normalize(features, dim=1) - self.mean) @ self.projection, dim=1)
+        """Whitened features [N, components], strongest direction first; their length is not 1."""
+        return (F.normalize(features, dim=1) - self.mean) @ self.projection
 
 
 def target_cosines(whitened: torch.Tensor, exponent: float) -> torch.Tensor:
     """The cosines [N, N] that the student shall have: the teacher's, clamped at zero, to the power of `exponent`."""
+    whitened = F.normalize(whitened, dim=1)
     target = (whitened @ whitened.T).clamp(min=0)
     # A power below 1 is infinitely steep at zero; the targets need no gradient, only finite values.
     return target if exponent == 1 else target.pow(exponent)
@@ -86,7 +87,7 @@ def regression(predicted: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
     The head is thrown away after training. Beyer et al., "Knowledge distillation: a good teacher is patient and
     consistent", 2021: teacher and student look at the same crop.
     """
-    return 1 - (F.normalize(predicted, dim=1) * whitened).sum(1).mean()
+    return 1 - F.cosine_similarity(predicted, whitened, dim=1).mean()
 
 
 def contrast(embedding: torch.Tensor, photo: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -11,7 +11,6 @@ current step, with a checkpoint.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import copy
 import hashlib
 import json
@@ -44,8 +43,8 @@ OVERLAYS = 256
 PARTS = ("augment", "teacher", "student")
 TERMS = ("loss", "relation", "pair", "regression", "contrast", "koleo")
 Config = dict[str, Any]
-# Pictures, teacher's features, seconds for the one and for the other.
-_Prepared = tuple[Batch, torch.Tensor, float, float]
+# Crops that are drawn, and kept in memory, together.
+GROUP = 32
 
 
 def load_config(path: Path, *, cuda: bool, changes: list[str] | None = None) -> Config:
@@ -141,18 +140,8 @@ class Trainer:
         self.step_number = 0
         self.crops = 0
         self.elapsed = 0.0
-        # On a CPU the next step's crops and teacher's features are made while the student trains, each side with half
-        # of the cores: oneDNN's backward convolutions wait actively for each other, so that a few large independent
-        # tasks use cores better than all of them on one task, above all when something else runs as well. On a GPU
-        # everything is queued anyway.
-        self._ahead: tuple[int, concurrent.futures.Future[_Prepared]] | None = None
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        if device.type == "cpu" and config["run"]["prefetch"]:
-            threads = max(1, (os.cpu_count() or 1) // 2)
-            torch.set_num_threads(threads)
-            self._pool = concurrent.futures.ThreadPoolExecutor(
-                1, initializer=torch.set_num_threads, initargs=(threads,)
-            )
+        # Teacher's features of groups of crops that come again, float16 [pairs of a group x 2, D] each.
+        self._memory: dict[int, torch.Tensor] = {}
 
     def _means(self) -> dict[str, Any]:
         return {"student": MEAN, "teacher": self.config["teacher"]["mean"]}
@@ -171,7 +160,7 @@ class Trainer:
         # Negative steps: crops that no training step uses.
         while sum(len(part) for part in features) < wanted:
             batch = self.augmenter.batch(-1 - len(features), self.config["data"]["student_sizes"][0])
-            features.append(self.teacher(self.normalised(batch.clean, "teacher")))
+            features.append(self._teach(batch))
         components = self.config["teacher"]["components"]
         self.whitening = losses.Whitening.fit(torch.cat(features), components)
         if self.whitening.projection.shape[1] != components:
@@ -183,35 +172,47 @@ class Trainer:
         size: int = sizes[step % len(sizes)]
         return size
 
-    def _prepare(self, step: int, timed: bool) -> _Prepared:
-        """A step's pictures and the teacher's features of them."""
-        times = [self._now(timed)]
-        batch = self.augmenter.batch(step, self.student_size(step))
-        times.append(self._now(timed))
-        features = self.teacher(self.normalised(batch.clean, "teacher"))
-        times.append(self._now(timed))
-        return batch, features, times[1] - times[0], times[2] - times[1]
+    def groups(self, step: int) -> list[int] | None:
+        """The groups of crops that a step shows, or None where every step has crops of its own.
 
-    def _prepared(self, step: int, timed: bool) -> _Prepared:
-        """The same, from the thread that works ahead where there is one."""
-        if self._pool is None:
-            return self._prepare(step, timed)
-        if self._ahead is None or self._ahead[0] != step:
-            self._ahead = (step, self._pool.submit(self._prepare, step, True))
-        prepared = self._ahead[1].result()
-        self._ahead = (step + 1, self._pool.submit(self._prepare, step + 1, True))
-        return prepared
+        Every group is seen once in each round through all of them, together with other groups each time.
+        """
+        data = self.config["data"]
+        count, per_step = data["groups"], data["batch"] // GROUP
+        if not count:
+            return None
+        steps = count // per_step
+        generator = torch.Generator().manual_seed(self.config["seed"] * 1_000_003 + step // steps)
+        order = torch.randperm(count, generator=generator)
+        return order[step % steps * per_step :][:per_step].tolist()
+
+    def _teach(self, batch: Batch) -> torch.Tensor:
+        """The teacher's features [N, D] of the clean crops."""
+        clean = self.augmenter.render(batch.crops, self.config["data"]["teacher_size"])
+        return self.teacher(self.normalised(clean, "teacher"))
+
+    def _features(self, batch: Batch, groups: list[int] | None) -> torch.Tensor:
+        """The same, from memory where the crops were seen before."""
+        if groups is None:
+            return self._teach(batch)
+        if not all(group in self._memory for group in groups):
+            halves = self._teach(batch).half().view(2, len(groups), GROUP // 2, -1)
+            for index, group in enumerate(groups):
+                self._memory[group] = halves[:, index].clone()
+        return torch.cat([self._memory[group] for group in groups], 1).float().flatten(0, 1)
 
     def loss(self, batch: Batch, features: torch.Tensor) -> torch.Tensor:
         """The terms named in TERMS, float32 [6]; the first is the weighted sum."""
         assert self.whitening is not None
         weights = self.config["loss"]
         whitened = self.whitening(features)
-        target = losses.target_cosines(whitened, weights["target_exponent"])
+        target = losses.target_cosines(
+            whitened[:, : self.config["teacher"]["relation_components"]], weights["target_exponent"]
+        )
         with torch.autocast(self.device.type, torch.bfloat16):
             embedding, last = self._run_student(self.normalised(batch.distorted, "student"))
         embedding = embedding.float()
-        everything, pairs = losses.relation(embedding, target, batch.same_crop)
+        everything, pairs = losses.relation(embedding, target, batch.crops.same_crop)
         terms = {
             "relation": everything,
             "pair": pairs,
@@ -238,8 +239,12 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         timed = clock is not None
-        batch, features, augment_seconds, teacher_seconds = self._prepared(self.step_number, timed)
-        began = self._now(timed)
+        times = [self._now(timed)]
+        groups = self.groups(self.step_number)
+        batch = self.augmenter.batch(self.step_number, self.student_size(self.step_number), groups)
+        times.append(self._now(timed))
+        features = self._features(batch, groups)
+        times.append(self._now(timed))
         self.student.train()
         terms = self.loss(batch, features)
         self.optimiser.zero_grad(set_to_none=True)
@@ -250,8 +255,8 @@ class Trainer:
         self.crops += len(batch.photo)
         self._average(settings["ema"])
         if clock is not None:
-            seconds = (augment_seconds, teacher_seconds, self._now(timed) - began)
-            clock.update(zip(PARTS, seconds, strict=True))
+            times.append(self._now(timed))
+            clock.update({part: after - before for part, before, after in zip(PARTS, times, times[1:], strict=False)})
         return terms.detach()
 
     def _now(self, timed: bool) -> float:
@@ -286,7 +291,7 @@ class Trainer:
         step = 0
         while sum(len(part) for part in photo) < wanted:
             batch = self.validator.batch(step, size)
-            shown = F.interpolate(batch.clean, (size, size), mode="bilinear", antialias=True)
+            shown = self.validator.render(batch.crops, size)
             for pictures, kept in ((shown, clean), (batch.distorted, distorted)):
                 with torch.autocast(self.device.type, torch.bfloat16):
                     kept.append(F.normalize(self.ema(self.normalised(pictures, "student"))[0].float(), dim=1))
