@@ -51,6 +51,7 @@ def small_config() -> dict[str, Any]:
         cuda=False,
         changes=[
             "data.batch=12",
+            "data.groups=0",
             "data.teacher_size=32",
             "data.student_sizes=[32, 48]",
             "teacher.components=6",
@@ -61,6 +62,13 @@ def small_config() -> dict[str, Any]:
             "run.checkpoint_minutes=0.0",
         ],
     )
+
+
+def remembering_config() -> dict[str, Any]:
+    """Eight groups of crops, two a step."""
+    config = small_config()
+    config["data"].update(batch=64, groups=8)
+    return config
 
 
 def small_bank(count: int = 10, seed: int = 0) -> bank.PhotoBank:
@@ -98,10 +106,11 @@ def small_augmenter(**distort: float) -> augment.Augmenter:
 
 @pytest.mark.parametrize("size", [24, 32, 48])
 def test_batches_have_their_shapes_and_range(size: int) -> None:
-    batch = small_augmenter().batch(3, size)
-    assert batch.clean.shape == (12, 3, 32, 32)
-    assert batch.distorted.shape == (12, 3, size, size)
-    for pictures in (batch.clean, batch.distorted):
+    made = small_augmenter()
+    batch = made.batch(3, size)
+    clean = made.render(batch.crops, size)
+    assert clean.shape == batch.distorted.shape == (12, 3, size, size)
+    for pictures in (clean, batch.distorted):
         assert pictures.isfinite().all() and pictures.min() >= 0 and pictures.max() <= 1
     assert torch.equal(batch.photo[:6], batch.photo[6:])
 
@@ -110,26 +119,40 @@ def test_a_step_always_gives_the_same_batch() -> None:
     first, second = small_augmenter(), small_augmenter()
     first.batch(1, 32)
     one, two, other = first.batch(2, 32), second.batch(2, 32), second.batch(3, 32)
-    assert torch.equal(one.clean, two.clean) and torch.equal(one.distorted, two.distorted)
-    assert not torch.equal(one.clean, other.clean)
+    assert torch.equal(first.render(one.crops, 32), second.render(two.crops, 32))
+    assert torch.equal(one.distorted, two.distorted)
+    assert not torch.equal(one.crops.quad, other.crops.quad)
+
+
+def test_groups_of_crops_come_again_in_any_company() -> None:
+    made = small_augmenter()
+    alone = made.render(made.batch(0, 32, [7]).crops, 32)
+    assert torch.equal(made.render(made.batch(5, 32, [7]).crops, 32), alone)
+    assert not torch.equal(made.batch(0, 32, [7]).distorted, made.batch(5, 32, [7]).distorted)
+    first, second = (made._crops(2 * group, 3) for group in (4, 9))
+    together = made.render(made.batch(1, 32, [4, 9]).crops, 32)
+    halves = [made.render(crops, 32).view(2, 3, 3, 32, 32) for crops in (first, second)]
+    assert torch.equal(together, torch.cat(halves, 1).flatten(0, 1))
 
 
 def test_every_distortion_alone_changes_its_share_of_pictures() -> None:
     names = ["mirror", "geometry", "colour", "grey", "blur", "noise", "rescale", "jpeg", "overlay"]
     none = dict.fromkeys(names, 0.0)
-    clean = small_augmenter().batch(0, 32).clean
-    untouched = small_augmenter(**none).distorted(clean, 32)
+    clean = small_augmenter().render(small_augmenter().batch(0, 32).crops, 32)
+    untouched = small_augmenter(**none).distorted(clean)
     assert (untouched - clean).abs().max() <= 0.5 / 255 + 1e-4
     for name in names:
-        changed = small_augmenter(**{**none, name: 1.0}).distorted(clean, 32)
+        changed = small_augmenter(**{**none, name: 1.0}).distorted(clean)
         assert ((changed - clean).abs().amax((1, 2, 3)) > 0.01).sum() >= 8, name
 
 
 def test_same_crops_are_equal_and_others_are_not() -> None:
-    batch = small_augmenter().batch(8, 32)
-    equal = (batch.clean[:6] == batch.clean[6:]).flatten(1).all(1)
+    made = small_augmenter()
+    crops = made.batch(8, 32).crops
+    clean = made.render(crops, 32)
+    equal = (clean[:6] == clean[6:]).flatten(1).all(1)
     # A cut-out's ground is a photo, so the flag holds for it as well.
-    assert torch.equal(equal, batch.same_crop)
+    assert torch.equal(equal, crops.same_crop)
 
 
 def test_sampling_a_whole_photo_gives_it_back() -> None:
@@ -214,9 +237,7 @@ def test_whitening_gives_equal_variance_and_no_mean() -> None:
 
 
 def test_the_student_can_learn_one_batch() -> None:
-    config = small_config()
-    config["run"]["prefetch"] = False
-    trainer = small_trainer(config)
+    trainer = small_trainer()
     terms = []
     for _ in range(5):
         trainer.step_number = 0
@@ -227,10 +248,30 @@ def test_the_student_can_learn_one_batch() -> None:
     assert 0 <= trainer.validate()["copy_recall_at_1"] <= 1
 
 
-@pytest.mark.parametrize("prefetch", ["true", "false"])
-def test_resuming_gives_the_same_next_step(tmp_path: Path, prefetch: str) -> None:
-    config = small_config()
-    config["run"]["prefetch"] = prefetch == "true"
+def test_every_group_is_seen_once_a_round() -> None:
+    trainer = small_trainer(remembering_config())
+    for first in (0, 4):
+        seen = [group for step in range(first, first + 4) for group in trainer.groups(step) or []]
+        assert sorted(seen) == list(range(8))
+    assert [trainer.groups(step) for step in range(4)] != [trainer.groups(step) for step in range(4, 8)]
+
+
+def test_the_teacher_is_asked_once_for_crops_that_come_again() -> None:
+    trainer = small_trainer(remembering_config())
+    asked = []
+    trainer.teacher = lambda images: asked.append(len(images)) or small_teacher(images)  # type: ignore[func-returns-value]
+    for _ in range(9):
+        trainer.step(0.1)
+    assert asked == [64] * 4
+    batch = trainer.augmenter.batch(0, 32, trainer.groups(9))
+    remembered = trainer._features(batch, trainer.groups(9))
+    assert asked == [64] * 4
+    assert torch.allclose(remembered, trainer._teach(batch), atol=1e-3)
+
+
+@pytest.mark.parametrize("remembering", [True, False])
+def test_resuming_gives_the_same_next_step(tmp_path: Path, remembering: bool) -> None:
+    config = remembering_config() if remembering else small_config()
     whole = small_trainer(config)
     for _ in range(2):
         whole.step(0.3)
