@@ -1,12 +1,19 @@
-# rrn::image_codecs: libjpeg-turbo, libpng, libwebp, libtiff and giflib, linked statically where the system has their
-# static libraries. The installed package includes this file too, so that users of rrn::image get the same libraries.
+# rrn::image_codecs: libjpeg-turbo, libpng, libwebp, libtiff, giflib and, if there is one, libdeflate; linked statically
+# where the system has their static libraries. The installed package includes this file too, so that users of
+# rrn::image get the same libraries.
 
 if(TARGET rrn::image_codecs)
   return()
 endif()
 
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(RRN_CODECS QUIET libjpeg libpng libwebp libwebpdemux libtiff-4)
+pkg_check_modules(RRN_DEFLATE QUIET libdeflate)
+if(RRN_DEFLATE_FOUND)
+  set(rrn_deflate libdeflate)
+else()
+  message(STATUS "rrn: no libdeflate; PNG files are inflated by zlib, which is slower")
+endif()
+pkg_check_modules(RRN_CODECS QUIET libjpeg libpng libwebp libwebpdemux libtiff-4 ${rrn_deflate})
 find_path(RRN_GIF_INCLUDE_DIR gif_lib.h)
 if(NOT RRN_CODECS_FOUND OR NOT RRN_GIF_INCLUDE_DIR)
   message(
@@ -47,5 +54,6 @@ set_target_properties(
   rrn::image_codecs
   PROPERTIES
     INTERFACE_INCLUDE_DIRECTORIES "${RRN_CODECS_INCLUDE_DIRS};${RRN_GIF_INCLUDE_DIR}"
+    INTERFACE_COMPILE_DEFINITIONS "$<$<BOOL:${RRN_DEFLATE_FOUND}>:RRN_HAVE_LIBDEFLATE>"
     INTERFACE_LINK_LIBRARIES
     "$<IF:$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>,${rrn_codecs_static},${RRN_CODECS_LIBRARIES};gif>")

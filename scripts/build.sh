@@ -35,7 +35,7 @@ for argument in "$@"; do
 done
 
 apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
-  libgif-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
+  libgif-dev libdeflate-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
 [ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales
 
 ensure_python

@@ -36,10 +36,19 @@ struct DecodeOptions {
   // Files that declare more pixels than this are refused before any pixel memory is taken: a few bytes can declare
   // a picture of terabytes ("decompression bomb").
   std::uint64_t max_pixels = 200'000'000;
+  // The side in pixels of the square that the picture will be resized to afterwards; 0: not known. Where the format
+  // makes that cheaper (JPEG, WebP without alpha), a bigger picture is then decoded at a fraction of its size, with
+  // both sides still at least kReducingGap times `target`. The resized result hardly differs (see image_test.cc).
+  int target = 0;
 };
 
+// What is left for the antialiased filter to shrink after decoding at a fraction: the more, the less the fraction's own
+// rougher filter shows. Pillow's thumbnails use the same gap.
+inline constexpr int kReducingGap = 2;
+
 // Decodes JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF (first page) from memory. The format is told by the
-// content, never by a file name. The EXIF (TIFF: own) orientation is applied, so the picture stands upright.
+// content, never by a file name. The EXIF (TIFF: own) orientation is applied, so the picture stands upright. The
+// picture has its full size unless options.target allows less.
 //
 // Errors: kUnsupported (not an image, or a format that is not read), kCorrupt (damaged or truncated), kTooLarge (over
 // options.max_pixels).

@@ -231,6 +231,14 @@ Status CheckSize(std::uint64_t width, std::uint64_t height, const DecodeOptions&
   return {};
 }
 
+bool FractionIsEnough(std::uint64_t width, std::uint64_t height, std::uint64_t factor, const DecodeOptions& options) {
+  if (options.target <= 0) {
+    return false;
+  }
+  const std::uint64_t least = static_cast<std::uint64_t>(options.target) * kReducingGap * factor;
+  return width >= least && height >= least;
+}
+
 std::string OneLine(const char* text) {
   std::string line(text);
   for (char& c : line) {

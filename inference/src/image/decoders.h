@@ -41,6 +41,9 @@ Image ApplyOrientation(Image image, int orientation);
 // width * height * 3 fits into std::size_t and both sizes fit into int.
 Status CheckSize(std::uint64_t width, std::uint64_t height, const DecodeOptions& options);
 
+// Whether a picture whose sides are divided by `factor` (>= 1) is still big enough for options.target.
+bool FractionIsEnough(std::uint64_t width, std::uint64_t height, std::uint64_t factor, const DecodeOptions& options);
+
 // The message of a library as the one line that a Status wants: control characters become spaces.
 std::string OneLine(const char* text);
 

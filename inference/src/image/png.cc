@@ -8,6 +8,7 @@
 
 #include "decoders.h"
 #include "exif.h"
+#include "png_inflate.h"
 
 namespace rrn::image_internal {
 namespace {
@@ -20,7 +21,8 @@ constexpr png_uint_32 kMaxSide = 0x7FFFFFFF;
 // objects with destructors of its own, right behind a setjmp.
 class PngReader {
  public:
-  explicit PngReader(Bytes file) : file_(file) {}
+  // With `trusted` checksums are not looked at.
+  PngReader(Bytes file, bool trusted) : file_(file), trusted_(trusted) {}
   PngReader(const PngReader&) = delete;
   PngReader& operator=(const PngReader&) = delete;
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
@@ -39,7 +41,12 @@ class PngReader {
     // The pixel limit is checked by the caller, who can say what to do about it.
     png_set_user_limits(png_, kMaxSide, kMaxSide);
     png_set_chunk_malloc_max(png_, kMaxChunkMemory);
-    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    if (trusted_) {
+      png_set_crc_action(png_, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+      png_set_option(png_, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
+    } else {
+      png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    }
     png_set_benign_errors(png_, 1);
     // Never inflated and never stored. tRNS and eXIf are wanted.
     static constexpr png_byte kSkipped[] =
@@ -118,6 +125,7 @@ class PngReader {
   }
 
   Bytes file_;
+  bool trusted_;
   std::size_t position_ = 0;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
@@ -173,14 +181,8 @@ bool ReadInterlaced(PngReader* reader, std::size_t width, std::size_t height, st
   return true;
 }
 
-}  // namespace
-
-Result<StoredImage> DecodePng(Bytes file, const DecodeOptions& options) {
-  constexpr std::size_t kFirstChunkName = 12;
-  if (file.size >= kFirstChunkName + 4 && std::memcmp(file.data + kFirstChunkName, "CgBI", 4) == 0) {
-    return Status(StatusCode::kUnsupported, "PNG in Apple's own CgBI variant is not read");
-  }
-  PngReader reader(file);
+Result<StoredImage> Decode(Bytes file, const DecodeOptions& options, bool trusted) {
+  PngReader reader(file, trusted);
   if (!reader.ReadHeader()) {
     return reader.Error();
   }
@@ -200,6 +202,18 @@ Result<StoredImage> DecodePng(Bytes file, const DecodeOptions& options) {
   }
   stored.orientation = reader.Orientation();
   return stored;
+}
+
+}  // namespace
+
+Result<StoredImage> DecodePng(Bytes file, const DecodeOptions& options) {
+  constexpr std::size_t kFirstChunkName = 12;
+  if (file.size >= kFirstChunkName + 4 && std::memcmp(file.data + kFirstChunkName, "CgBI", 4) == 0) {
+    return Status(StatusCode::kUnsupported, "PNG in Apple's own CgBI variant is not read");
+  }
+  const std::vector<std::uint8_t> inflated = InflatePng(file, options);
+  return inflated.empty() ? Decode(file, options, /*trusted=*/false)
+                          : Decode({inflated.data(), inflated.size()}, options, /*trusted=*/true);
 }
 
 }  // namespace rrn::image_internal

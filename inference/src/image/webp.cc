@@ -58,8 +58,9 @@ int ContainerOrientation(Bytes riff) {
   return 1;
 }
 
-// Decodes one VP8 or VP8L picture, possibly with an ALPH chunk, and lays it over white.
-Status DecodePicture(Bytes data, int width, int height, bool has_alpha, std::vector<std::uint8_t>* rgb) {
+// Decodes one VP8 or VP8L picture, possibly with an ALPH chunk, and lays it over white. width and height are the
+// picture's own, or with `scale` smaller ones, to which areas are averaged.
+Status DecodePicture(Bytes data, int width, int height, bool scale, bool has_alpha, std::vector<std::uint8_t>* rgb) {
   const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   const std::size_t channels = has_alpha ? 4 : 3;
   WebPDecoderConfig config;
@@ -70,6 +71,9 @@ Status DecodePicture(Bytes data, int width, int height, bool has_alpha, std::vec
     return Corrupt("damaged data");
   }
   rgb->resize(pixels * channels);
+  config.options.use_scaling = scale ? 1 : 0;
+  config.options.scaled_width = width;
+  config.options.scaled_height = height;
   config.output.colorspace = has_alpha ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
   config.output.u.RGBA.rgba = rgb->data();
@@ -118,7 +122,7 @@ Status DecodeFirstFrame(Bytes file, Image* image) {
     return Corrupt("a frame that is incomplete or outside the picture");
   }
   std::vector<std::uint8_t> rgb;
-  if (Status status = DecodePicture(picture, width, height, /*has_alpha=*/true, &rgb); !status.ok()) {
+  if (Status status = DecodePicture(picture, width, height, /*scale=*/false, /*has_alpha=*/true, &rgb); !status.ok()) {
     return status;
   }
   const std::size_t canvas_row = static_cast<std::size_t>(image->width) * 3;
@@ -129,6 +133,15 @@ Status DecodeFirstFrame(Bytes file, Image* image) {
                 rgb.data() + static_cast<std::size_t>(y) * frame_row, frame_row);
   }
   return {};
+}
+
+int LargestFraction(int width, int height, const DecodeOptions& options) {
+  int fraction = 1;
+  while (FractionIsEnough(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height),
+                          static_cast<std::uint64_t>(fraction) + 1, options)) {
+    ++fraction;
+  }
+  return fraction;
 }
 
 }  // namespace
@@ -154,11 +167,14 @@ Result<StoredImage> DecodeWebp(Bytes file, const DecodeOptions& options) {
     return status;
   }
   StoredImage stored;
-  stored.image.width = features.width;
-  stored.image.height = features.height;
-  const Status status = features.has_animation != 0 ? DecodeFirstFrame(riff, &stored.image)
-                                                    : DecodePicture(riff, features.width, features.height,
-                                                                    features.has_alpha != 0, &stored.image.rgb);
+  const bool plain = features.has_animation == 0;
+  // Colours under transparent pixels must not bleed into an average.
+  const int fraction = plain && features.has_alpha == 0 ? LargestFraction(features.width, features.height, options) : 1;
+  stored.image.width = (features.width + fraction - 1) / fraction;
+  stored.image.height = (features.height + fraction - 1) / fraction;
+  const Status status = plain ? DecodePicture(riff, stored.image.width, stored.image.height, fraction > 1,
+                                              features.has_alpha != 0, &stored.image.rgb)
+                              : DecodeFirstFrame(riff, &stored.image);
   if (!status.ok()) {
     return status;
   }
