@@ -93,6 +93,42 @@ struct Grouping {
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
                                        const PairSink& sink = {}, const Progress& progress = {});
 
+// Approximate search, for collections that are too large for the exact one. It is a choice: nothing in rrn takes it by
+// itself. Pairs that it finds are as exact as the others; some are missing, and how many is measured. Same input, same
+// result, whatever the threads. Built where hnswlib was found.
+struct ApproximateOptions {
+  int neighbours = 32;  // similar rows that are looked for from each row, 1 ... 10000; groups may be larger
+  int effort = 128;     // rows that are kept in view while looking, 1 ... 10000: more is slower and finds more
+};
+
+// How much an approximate search found, measured: a sample of rows is searched exactly.
+struct RecallEstimate {
+  std::size_t rows = 0;   // in the sample
+  std::size_t pairs = 0;  // similar pairs of these rows
+  std::size_t found = 0;  // those that the approximate search had found
+
+  // The share that was found; 1 if there was nothing to find.
+  double value() const { return pairs == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(pairs); }
+};
+
+// Whether this build can search approximately.
+bool ApproximateSearchAvailable();
+
+// As ForEachSimilarPair, with some pairs missing. One thread builds the graph, `threads` search it. Memory: a quarter
+// of the embeddings, 150 bytes a row, and 12 for each pair found, at most `neighbours` a row; `recall` takes another
+// quarter.
+//   recall: if not null, receives the estimate.
+// Errors: as above, and kUnsupported (see ApproximateSearchAvailable).
+Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float threshold,
+                                       const ApproximateOptions& options, int threads, const PairSink& sink,
+                                       RecallEstimate* recall, const Progress& progress = {});
+
+// As GroupByRepresentative, from the pairs of the approximate search. Errors: as above.
+Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embeddings, float threshold,
+                                                    const ApproximateOptions& options, int threads,
+                                                    const PairSink& sink, RecallEstimate* recall,
+                                                    const Progress& progress = {});
+
 }  // namespace rrn
 
 #endif  // RRN_SEARCH_H_
