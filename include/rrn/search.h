@@ -97,8 +97,8 @@ Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float t
 // itself. Pairs that it finds are as exact as the others; some are missing, and how many is measured. Same input, same
 // result, whatever the threads. Built where hnswlib was found.
 struct ApproximateOptions {
-  int neighbours = 32;  // similar rows that are looked for from each row, 1 ... 10000; groups may be larger
-  int effort = 128;     // rows that are kept in view while looking, 1 ... 10000: more is slower and finds more
+  int neighbours = 16;  // similar rows that are looked for from each row, 1 ... 10000; groups may be larger
+  int effort = 64;      // rows that are kept in view while looking, 1 ... 10000: more is slower and finds more
 };
 
 // How much an approximate search found, measured: a sample of rows is searched exactly.
@@ -115,7 +115,7 @@ struct RecallEstimate {
 bool ApproximateSearchAvailable();
 
 // As ForEachSimilarPair, with some pairs missing. One thread builds the graph, `threads` search it. Memory: a quarter
-// of the embeddings, 150 bytes a row, and 12 for each pair found, at most `neighbours` a row; `recall` takes another
+// of the embeddings, 120 bytes a row, and 12 for each pair found, at most `neighbours` a row; `recall` takes another
 // quarter.
 //   recall: if not null, receives the estimate.
 // Errors: as above, and kUnsupported (see ApproximateSearchAvailable).

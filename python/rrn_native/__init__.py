@@ -276,8 +276,8 @@ def similar_pairs_approximate(
     embeddings: npt.NDArray[Any],
     threshold: float = DEFAULT_THRESHOLD,
     *,
-    neighbours: int = 32,
-    effort: int = 128,
+    neighbours: int = 16,
+    effort: int = 64,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float]:

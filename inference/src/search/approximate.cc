@@ -14,6 +14,7 @@
 
 #include "rrn/parallel.h"
 #include "rrn/search.h"
+#include "search/filter_kernel.h"
 #include "search/group.h"
 #include "search/path.h"
 #include "search/scanner.h"
@@ -42,8 +43,8 @@ Status ForEachSimilarPairApproximately(const EmbeddingsView& /*embeddings*/, flo
 namespace {
 
 // Links of a row in the graph, on its lowest level twice as many; and how hard its links are looked for.
-constexpr std::size_t kLinks = 16;
-constexpr std::size_t kLeastEffort = 100;
+constexpr std::size_t kLinks = 10;
+constexpr std::size_t kBuildEffort = 64;
 
 // Rows that are searched exactly for the estimate.
 constexpr std::size_t kSampleRows = 256;
@@ -55,10 +56,14 @@ constexpr std::size_t kRowsPerStep = 1024;
 // most of the speed, because rows are met in random order.
 class ByteSpace : public hnswlib::SpaceInterface<float> {
  public:
-  explicit ByteSpace(std::size_t dim) : dim_(dim) {}
+  explicit ByteSpace(std::size_t dim) : dim_(dim) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2") != 0) dot_ = internal::DotBytesAvx2;
+#endif
+  }
   std::size_t get_data_size() override { return dim_ + sizeof(float); }
   hnswlib::DISTFUNC<float> get_dist_func() override { return Distance; }
-  void* get_dist_func_param() override { return &dim_; }
+  void* get_dist_func_param() override { return this; }
 
   std::vector<char> Round(const float* row) const {
     float largest = 0;
@@ -76,12 +81,18 @@ class ByteSpace : public hnswlib::SpaceInterface<float> {
   }
 
  private:
-  static float Distance(const void* first, const void* second, const void* dim_pointer) {
-    const std::size_t dim = *static_cast<const std::size_t*>(dim_pointer);
-    const auto* a = static_cast<const std::int8_t*>(first);
-    const auto* b = static_cast<const std::int8_t*>(second);
+  static std::int32_t Dot(const std::int8_t* a, const std::int8_t* b, std::size_t dim) {
     std::int32_t sum = 0;
     for (std::size_t d = 0; d < dim; ++d) sum += a[d] * b[d];
+    return sum;
+  }
+
+  static float Distance(const void* first, const void* second, const void* space) {
+    const auto* self = static_cast<const ByteSpace*>(space);
+    const std::size_t dim = self->dim_;
+    const auto* a = static_cast<const std::int8_t*>(first);
+    const auto* b = static_cast<const std::int8_t*>(second);
+    const std::int32_t sum = self->dot_(a, b, dim);
     float a_scale = 0;
     float b_scale = 0;
     std::memcpy(&a_scale, a + dim, sizeof a_scale);
@@ -90,6 +101,7 @@ class ByteSpace : public hnswlib::SpaceInterface<float> {
   }
 
   std::size_t dim_;
+  internal::DotBytesFunction dot_ = Dot;
 };
 
 bool Before(const SimilarPair& a, const SimilarPair& b) {
@@ -167,7 +179,7 @@ Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions
   const std::size_t wanted = std::min(static_cast<std::size_t>(options.neighbours) + 1, e.count);
   const std::size_t effort = std::max(static_cast<std::size_t>(options.effort), wanted);
   ByteSpace space(e.dim);
-  hnswlib::HierarchicalNSW<float> graph(&space, e.count, kLinks, std::max(kLeastEffort, effort));
+  hnswlib::HierarchicalNSW<float> graph(&space, e.count, kLinks, kBuildEffort);
   // One thread: with several, the graph would depend on which one comes first.
   for (std::size_t row = 0; row < e.count; ++row) {
     graph.addPoint(space.Round(e.data + row * e.dim).data(), row);

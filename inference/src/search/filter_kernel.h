@@ -37,7 +37,11 @@ struct Filter {
   void (*leave)() = nullptr;  // to be called after it
 };
 
+// dot(a, b) of `dim` bytes.
+using DotBytesFunction = std::int32_t (*)(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
+
 #ifdef __x86_64__
+std::int32_t DotBytesAvx2(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
 bool FilterAvx2(const FilterBlock& block);
 bool FilterAvxVnni(const FilterBlock& block);     // offset
 bool FilterAvx512Vnni(const FilterBlock& block);  // offset
