@@ -173,7 +173,7 @@ Status EstimateRecall(const EmbeddingsView& e, float threshold, int threads, con
 
 Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions& options, int threads,
               const PairSink& sink, RecallEstimate* recall, const Progress& progress) {
-  const Status cancelled(StatusCode::kCancelled, "cancelled");
+  const auto cancelled = [] { return Status(StatusCode::kCancelled, "cancelled"); };
   const std::size_t steps = (e.count + kRowsPerStep - 1) / kRowsPerStep;
   Steps done(progress, 2 * steps);
   const std::size_t wanted = std::min(static_cast<std::size_t>(options.neighbours) + 1, e.count);
@@ -183,7 +183,7 @@ Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions
   // One thread: with several, the graph would depend on which one comes first.
   for (std::size_t row = 0; row < e.count; ++row) {
     graph.addPoint(space.Round(e.data + row * e.dim).data(), row);
-    if ((row + 1) % kRowsPerStep == 0 && !done.Done(1)) return cancelled;
+    if ((row + 1) % kRowsPerStep == 0 && !done.Done(1)) return cancelled();
   }
   graph.setEf(effort);
 
@@ -203,7 +203,7 @@ Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions
       },
       [&] { next = steps; });
   if (!status.ok()) return status;
-  if (stop) return cancelled;
+  if (stop) return cancelled();
 
   std::vector<SimilarPair> pairs;
   for (std::vector<SimilarPair>& some : found) {
@@ -219,7 +219,7 @@ Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions
   }
   constexpr std::size_t kPortion = 4096;
   for (std::size_t begin = 0; begin < pairs.size(); begin += kPortion) {
-    if (!sink(pairs.data() + begin, std::min(kPortion, pairs.size() - begin))) return cancelled;
+    if (!sink(pairs.data() + begin, std::min(kPortion, pairs.size() - begin))) return cancelled();
   }
   return {};
 }

@@ -27,9 +27,9 @@ static inline bool FilterAvx(const FilterBlock& block) {
     const __m256i start1 = Multiply::Start(block.b_sums + column + kColumns);
     for (std::size_t i = 0; i < kFilterRows; i += kRows) {
       __m256i sums[kRows][2];
-      for (std::size_t r = 0; r < kRows; ++r) {
-        sums[r][0] = start0;
-        sums[r][1] = start1;
+      for (auto& row : sums) {
+        row[0] = start0;
+        row[1] = start1;
       }
       for (std::size_t d = 0; d < block.depth; d += 4) {
         const auto* packed = reinterpret_cast<const __m256i*>(right + d * kPackRows);

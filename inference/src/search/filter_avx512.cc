@@ -20,9 +20,9 @@ bool FilterAvx512Vnni(const FilterBlock& block) {
   std::uint32_t any = 0;
   for (std::size_t i = 0; i < kFilterRows; i += kRows) {
     __m512i sums[kRows][2];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      sums[r][0] = start0;
-      sums[r][1] = start1;
+    for (auto& row : sums) {
+      row[0] = start0;
+      row[1] = start1;
     }
     for (std::size_t d = 0; d < block.depth; d += 4) {
       const __m512i b0 = _mm512_loadu_si512(right0 + d * kPackRows);

@@ -1,5 +1,6 @@
 #include "search/path.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -33,8 +34,8 @@ bool MayUseAmx() {
   constexpr unsigned kAmxTile = 24;
   constexpr unsigned kAmxInt8 = 25;
   if (!CpuidLeaf7(0, kEdx, kAmxTile) || !CpuidLeaf7(0, kEdx, kAmxInt8)) return false;
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  constexpr std::int64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr std::int64_t kTileData = 18;               // XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
@@ -45,7 +46,7 @@ bool MayUseAmx() {
 
 #if defined(__aarch64__) && defined(__linux__)
 bool HasNeonDot() {
-  constexpr unsigned long kDotProduct = 1UL << 20U;  // HWCAP_ASIMDDP
+  constexpr std::uint64_t kDotProduct = 1U << 20U;  // HWCAP_ASIMDDP
   return (getauxval(AT_HWCAP) & kDotProduct) != 0;
 }
 #endif

@@ -37,7 +37,8 @@ constexpr std::size_t RoundUp(std::size_t value, std::size_t unit) { return (val
 
 // g of scanner.h.
 double SumError(std::size_t dim) {
-  const double roundings = static_cast<double>((dim + kLanes - 1) / kLanes + 4) * 0x1p-24;
+  const std::size_t terms = RoundUp(dim, kLanes) / kLanes + 4;
+  const double roundings = static_cast<double>(terms) * 0x1p-24;
   return roundings / (1 - roundings) + 1e-6;
 }
 
