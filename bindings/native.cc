@@ -174,11 +174,12 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels) {
 
 // The result as its JSON text: the Python side builds its typed objects from it, so the two can never disagree.
 std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std::string& folder, float threshold,
-                                       bool recursive, int threads, const PhaseCallback& progress) {
+                                       bool recursive, int threads, bool approximate, const PhaseCallback& progress) {
   rrn::SimilarityOptions options;
   options.threshold = threshold;
   options.recursive = recursive;
   options.threads = threads;
+  if (approximate) options.search = rrn::SearchMethod::kApproximate;
   Guard guard;
   std::string json;
   rrn::Result<rrn::SimilarityReport> result = [&] {
@@ -199,22 +200,27 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
   return {py::bytes(json), ToArray(std::move(report.embeddings), static_cast<std::size_t>(report.model.dim))};
 }
 
-py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, const Callback& progress) {
+// `neighbours` and `effort` of an approximate search, 0 for an exact one. Returns the pairs and the recall.
+py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, int neighbours, int effort,
+                       const Callback& progress) {
   const rrn::EmbeddingsView view = View(embeddings);
   std::vector<rrn::SimilarPair> pairs;
+  rrn::RecallEstimate recall;
   Guard guard;
+  const auto add = [&](const rrn::SimilarPair* found, std::size_t count) {
+    pairs.insert(pairs.end(), found, found + count);
+    return true;
+  };
+  const auto report = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
   rrn::Status status;
   {
     const py::gil_scoped_release nogil;
     std::vector<float> unit(view.data, view.data + view.count * view.dim);
     rrn::NormalizeRows(unit.data(), view.count, view.dim);
-    status = rrn::ForEachSimilarPair(
-        {unit.data(), view.count, view.dim}, threshold, threads,
-        [&](const rrn::SimilarPair* found, std::size_t count) {
-          pairs.insert(pairs.end(), found, found + count);
-          return true;
-        },
-        [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+    const rrn::EmbeddingsView rows{unit.data(), view.count, view.dim};
+    status = neighbours == 0 && effort == 0 ? rrn::ForEachSimilarPair(rows, threshold, threads, add, report)
+                                            : rrn::ForEachSimilarPairApproximately(
+                                                  rows, threshold, {neighbours, effort}, threads, add, &recall, report);
   }
   guard.Rethrow();
   if (!status.ok()) Throw(status);
@@ -228,7 +234,7 @@ py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, con
     second.mutable_at(i) = pair.second;
     similarity.mutable_at(i) = pair.similarity;
   }
-  return py::make_tuple(first, second, similarity);
+  return py::make_tuple(first, second, similarity, recall.value());
 }
 
 float CosineSimilarity(const Rows& embeddings) {
@@ -313,6 +319,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("decode", &Decode);
   m.def("preprocess", &Preprocess);
   m.def("similar_pairs", &SimilarPairs);
+  m.def("approximate_search_available", &rrn::ApproximateSearchAvailable);
   m.def("cosine_similarity", &CosineSimilarity);
   m.def("reduction", &Reduction);
   m.def("list_folder", [](const std::string& folder, bool recursive) {

@@ -4,7 +4,13 @@
 // float32 in one fixed order on every machine, with every instruction set, in every block and thread, so the same two
 // embeddings always have the same similarity, bit for bit.
 //
-// "Similar" means similarity > threshold, strictly. Memory grows with the number of embeddings, never with its square.
+// Where the machine has instructions for it, pairs that cannot be similar are sorted out by products of 8-bit integers
+// with a proven bound on their error, and only the rest is computed in float32. The result is the same, bit for bit;
+// the environment variable RRN_SEARCH_PATH chooses for measurements and tests: amx, avx512vnni, avxvnni, avx2, neon,
+// float32 (nothing sorted out), portable (nor any special instructions). Empty or not set: the fastest one there is.
+//
+// "Similar" means similarity > threshold, strictly. Memory grows with the number of embeddings (a quarter of
+// their own for the 8-bit rows), never with its square.
 //
 // Thread-safety: all functions may run at the same time on different data. Callbacks of one call are never concurrent.
 #ifndef RRN_SEARCH_H_
@@ -45,10 +51,15 @@ void NormalizeRows(float* rows, std::size_t count, std::size_t dim);
 // The similarity of two normalized rows of `dim` floats.
 float CosineSimilarity(const float* first, const float* second, std::size_t dim);
 
+// The share of similar pairs, 0 ... 1, among 4096 of them that are drawn at random, the same ones for the same count.
+// Takes a millisecond: it tells early that a threshold does not fit a model.
+double EstimateSimilarShare(const EmbeddingsView& embeddings, float threshold);
+
 // Calls `sink` with every pair of rows whose similarity is above `threshold`.
 //   embeddings: normalized rows, at most 2^32 - 1.
 //   threads: 0 means one for each core.
-// Errors: kInvalidArgument (too many rows, a threshold that is not a number), kCancelled.
+// Errors: kInvalidArgument (too many rows, a threshold that is not a number, RRN_SEARCH_PATH names no path of this
+// machine), kCancelled, kRuntime (not enough memory).
 Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int threads, const PairSink& sink,
                           const Progress& progress = {});
 
@@ -81,6 +92,42 @@ struct Grouping {
 // Errors: as above.
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
                                        const PairSink& sink = {}, const Progress& progress = {});
+
+// Approximate search, for collections that are too large for the exact one. It is a choice: nothing in rrn takes it by
+// itself. Pairs that it finds are as exact as the others; some are missing, and how many is measured. Same input, same
+// result, whatever the threads. Built where hnswlib was found.
+struct ApproximateOptions {
+  int neighbours = 16;  // similar rows that are looked for from each row, 1 ... 10000; groups may be larger
+  int effort = 64;      // rows that are kept in view while looking, 1 ... 10000: more is slower and finds more
+};
+
+// How much an approximate search found, measured: a sample of rows is searched exactly.
+struct RecallEstimate {
+  std::size_t rows = 0;   // in the sample
+  std::size_t pairs = 0;  // similar pairs of these rows
+  std::size_t found = 0;  // those that the approximate search had found
+
+  // The share that was found; 1 if there was nothing to find.
+  double value() const { return pairs == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(pairs); }
+};
+
+// Whether this build can search approximately.
+bool ApproximateSearchAvailable();
+
+// As ForEachSimilarPair, with some pairs missing. One thread builds the graph, `threads` search it. Memory: a quarter
+// of the embeddings, 120 bytes a row, and 12 for each pair found, at most `neighbours` a row; `recall` takes another
+// quarter.
+//   recall: if not null, receives the estimate.
+// Errors: as above, and kUnsupported (see ApproximateSearchAvailable).
+Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float threshold,
+                                       const ApproximateOptions& options, int threads, const PairSink& sink,
+                                       RecallEstimate* recall, const Progress& progress = {});
+
+// As GroupByRepresentative, from the pairs of the approximate search. Errors: as above.
+Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embeddings, float threshold,
+                                                    const ApproximateOptions& options, int threads,
+                                                    const PairSink& sink, RecallEstimate* recall,
+                                                    const Progress& progress = {});
 
 }  // namespace rrn
 

@@ -29,11 +29,19 @@ struct FolderListing {
 // Errors: kNotFound, kInvalidArgument (not a folder), kUnreadable.
 Result<FolderListing> ListFolder(const std::string& folder, bool recursive);
 
+enum class SearchMethod { kExact, kApproximate };
+
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
   bool recursive = true;
   bool keep_embeddings = true;  // in the report; without, the peak memory of an image is halved
+  SearchMethod search = SearchMethod::kExact;
+  ApproximateOptions approximate;  // of SearchMethod::kApproximate
+
+  // If not empty, receives a line for people, without a line break, before the pair search of 10,000 images or more,
+  // when more than half of a sample of pairs are similar. Called on the calling thread.
+  std::function<void(const std::string& line)> notice;
 };
 
 // One phase of the work, for people: "images" or "pairs".
@@ -47,6 +55,8 @@ struct SimilarityReport {
   std::vector<SkippedFile> skipped;  // sorted by path
   std::vector<float> embeddings;     // [paths.size(), model.dim], raw; empty without keep_embeddings
   Grouping grouping;
+  SearchMethod search = SearchMethod::kExact;
+  RecallEstimate recall;  // of SearchMethod::kApproximate
 
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
@@ -55,7 +65,8 @@ struct SimilarityReport {
 using PathPairSink = std::function<bool(const std::string& first, const std::string& second, float similarity)>;
 
 // Lists, embeds, searches and groups. A folder without readable images is not an error: the report is empty.
-// Errors: those of ListFolder, Embedder::EmbedFiles and ForEachSimilarPair.
+// Errors: those of ListFolder, Embedder::EmbedFiles, ForEachSimilarPair and ForEachSimilarPairApproximately; a method
+// that this build does not have is refused before any image is read.
 Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress = {},
                                      const PathPairSink& pairs = {});

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rrn_native._load import load as _load
 from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
-from rrn_native.result import Group, Image, Member, Model, SimilarityResult, Skipped
+from rrn_native.result import Group, Image, Member, Model, Search, SimilarityResult, Skipped
 
 _native: Any = _load()
 
@@ -38,6 +38,7 @@ __all__ = [
     "Member",
     "Model",
     "RrnError",
+    "Search",
     "SimilarityResult",
     "Skipped",
     "cosine_similarity",
@@ -49,6 +50,7 @@ __all__ = [
     "preprocess",
     "reduction",
     "similar_pairs",
+    "similar_pairs_approximate",
 ]
 
 FloatArray = npt.NDArray[np.float32]
@@ -185,11 +187,15 @@ class Embedder:
         *,
         recursive: bool = True,
         threads: int | None = None,
+        search: Literal["exact", "approximate"] = "exact",
         progress: PhaseProgress | None = None,
     ) -> SimilarityResult:
         """Finds the similar images of a folder with this model; see :func:`find_similar`."""
+        if search not in ("exact", "approximate"):
+            raise ValueError(f"search is {search!r}, expected 'exact' or 'approximate'")
+        approximate = search == "approximate"
         json_text, embeddings = self._native.find_similar(
-            os.fsencode(directory), threshold, recursive, threads or 0, _continue_unless_false(progress)
+            os.fsencode(directory), threshold, recursive, threads or 0, approximate, _continue_unless_false(progress)
         )
         return SimilarityResult.from_json(json_text, embeddings)
 
@@ -204,6 +210,7 @@ def find_similar(
     provider: str = "cpu",
     batch: int = 8,
     recursive: bool = True,
+    search: Literal["exact", "approximate"] = "exact",
     progress: PhaseProgress | None = None,
 ) -> SimilarityResult:
     """Finds the similar images of a folder and counts the unique ones.
@@ -217,6 +224,8 @@ def find_similar(
         provider: As for :class:`Embedder`.
         batch: As for :class:`Embedder`.
         recursive: Also look into sub-folders.
+        search: "exact", or "approximate" for millions of images: it misses some pairs, and ``result.search`` says how
+            many, as far as a sample tells.
         progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
 
     Returns:
@@ -229,7 +238,9 @@ def find_similar(
         CancelledError: The progress callback returned False.
     """
     embedder = Embedder(model, size, threads, provider, batch=batch)
-    return embedder.find_similar(directory, threshold, recursive=recursive, threads=threads, progress=progress)
+    return embedder.find_similar(
+        directory, threshold, recursive=recursive, threads=threads, search=search, progress=progress
+    )
 
 
 def similar_pairs(
@@ -255,10 +266,47 @@ def similar_pairs(
         CancelledError: The progress callback returned False.
     """
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray] = _native.similar_pairs(
-        rows, threshold, threads or 0, _continue_unless_false(progress)
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+        rows, threshold, threads or 0, 0, 0, _continue_unless_false(progress)
     )
-    return pairs
+    return pairs[:3]
+
+
+def similar_pairs_approximate(
+    embeddings: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    neighbours: int = 16,
+    effort: int = 64,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float]:
+    """Finds most of the pairs that :func:`similar_pairs` finds, for millions of rows; none that it does not find.
+
+    Args:
+        embeddings: As for :func:`similar_pairs`.
+        threshold: As for :func:`similar_pairs`.
+        neighbours: Similar rows that are looked for from each row (1 ... 10000).
+        effort: Rows that are kept in view while looking (1 ... 10000): more is slower and finds more.
+        threads: As for :func:`similar_pairs`; one thread prepares the search.
+        progress: As for :func:`similar_pairs`.
+
+    Returns:
+        (i, j, similarity, recall): as for :func:`similar_pairs`, and the share of the pairs of 256 random rows that was
+        found (1 if they have none).
+
+    Raises:
+        ValueError: As for :func:`similar_pairs`, or an argument out of its range.
+        RrnError: This build has no approximate search.
+        CancelledError: The progress callback returned False.
+    """
+    if neighbours < 1 or effort < 1:
+        raise ValueError(f"neighbours is {neighbours} and effort {effort}, expected 1 to 10000 for both")
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
+    found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+        rows, threshold, threads or 0, neighbours, effort, _continue_unless_false(progress)
+    )
+    return found
 
 
 def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:

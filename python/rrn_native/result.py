@@ -55,6 +55,20 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
+class Search:
+    """How pairs were looked for.
+
+    Attributes:
+        method: "exact" or "approximate".
+        recall: The share of the similar pairs that was found: 1 for exact; measured on a sample of images for
+            approximate, None if they have no similar ones.
+    """
+
+    method: str
+    recall: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class SimilarityResult:
     """What ``./build/similarity --json`` writes, as an object; ``to_dict`` gives exactly that JSON.
 
@@ -67,6 +81,7 @@ class SimilarityResult:
     version: int
     model: Model
     threshold: float
+    search: Search
     files: int
     read: int
     skipped: tuple[Skipped, ...]
@@ -86,6 +101,7 @@ class SimilarityResult:
             version=data["version"],
             model=Model(**data["model"]),
             threshold=data["threshold"],
+            search=Search(**data["search"]),
             files=data["files"],
             read=data["read"],
             skipped=tuple(Skipped(**entry) for entry in data["skipped"]),

@@ -178,6 +178,30 @@ def test_warns_when_most_pairs_are_similar(run_similarity: RunSimilarity, photos
     assert b"more than half" not in run_similarity(photos, *SMALL, "--threshold", 0.99).stderr
 
 
+def test_the_pairs_file_has_an_end(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    everything = ("--threshold", -1, "--pairs", pairs, "--json", "-")
+    run = run_similarity(photos, *SMALL, *everything, "--max-pairs", 4)
+    assert b"holds the first 4 of 10 similar pairs" in run.stderr
+    assert sum(image["similar"] for image in read_json(run)["images"]) == 20, "counts are of all pairs"
+    first = pairs.read_text().splitlines()
+    assert len(first) == 1 + 4
+    run = run_similarity(photos, *SMALL, *everything, "--max-pairs", 10)
+    assert b"holds the first" not in run.stderr
+    assert pairs.read_text().splitlines()[:5] == first
+    assert run_similarity(photos, *SMALL, *everything, "--max-pairs", 0).returncode == 2
+
+
+def test_search_methods(run_similarity: RunSimilarity, photos: Path) -> None:
+    assert read_json(run_similarity(photos, *SMALL, "--json", "-"))["search"] == {"method": "exact", "recall": 1}
+    assert run_similarity(photos, *SMALL, "--search", "fast").returncode == 2
+    run = run_similarity(photos, *SMALL, "--search", "approximate", "--threshold", 0.97)
+    if b"libhnswlib-dev" in run.stderr:
+        assert run.returncode == 4
+    else:
+        assert b"search   approximate: found 6 of the 6 similar pairs of a sample of 5 images" in run.stdout
+
+
 def test_two_files(run_similarity: RunSimilarity, photos: Path) -> None:
     same = run_similarity(photos / "first.png", photos / "first_small.png", *SMALL)
     assert same.returncode == 0

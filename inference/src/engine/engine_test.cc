@@ -300,8 +300,38 @@ TEST(FindSimilarTest, RefusesImpossibleThresholds) {
   const TemporaryFolder folder;
   const Embedder embedder = MakeEmbedder();
   for (const float threshold : {1.0F, 1.5F, -1.1F, std::nanf("")}) {
-    EXPECT_EQ(FindSimilar(embedder, folder.path(), {threshold}).status().code(), StatusCode::kInvalidArgument);
+    SimilarityOptions options;
+    options.threshold = threshold;
+    EXPECT_EQ(FindSimilar(embedder, folder.path(), options).status().code(), StatusCode::kInvalidArgument);
   }
+}
+
+TEST(FindSimilarTest, ApproximateSearchSaysSo) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 5; ++i) {
+    folder.Write(std::to_string(i) + ".bmp", EncodeBmp(MakePicture(20, 20, static_cast<std::uint32_t>(i / 2))));
+  }
+  const Embedder embedder = MakeEmbedder(1, 2);
+  SimilarityOptions options;
+  options.threshold = 0.9999F;
+  const Result<SimilarityReport> exact = FindSimilar(embedder, folder.path(), options);
+  ASSERT_TRUE(exact.ok());
+  options.search = SearchMethod::kApproximate;
+  const Result<SimilarityReport> report = FindSimilar(embedder, folder.path(), options);
+  if (!ApproximateSearchAvailable()) {
+    EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+    return;
+  }
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->grouping.similar, exact->grouping.similar);
+  std::ostringstream json;
+  WriteJson(*report, json);
+  EXPECT_THAT(json.str(), HasSubstr("\"search\":{\"method\":\"approximate\",\"recall\":1.0000}"));
+  std::ostringstream text;
+  WriteText(*report, text);
+  EXPECT_THAT(text.str(), HasSubstr("search   approximate: found "));
+  options.approximate.effort = 0;
+  EXPECT_EQ(FindSimilar(embedder, folder.path(), options).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {
@@ -315,8 +345,10 @@ TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {
         embedder, folder.path(), {}, [&](const char* phase, std::size_t, std::size_t) { return phase != stop; });
     EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
   }
+  SimilarityOptions all;
+  all.threshold = -1.0F;
   const Result<SimilarityReport> report = FindSimilar(
-      embedder, folder.path(), {-1.0F}, {}, [](const std::string&, const std::string&, float) { return false; });
+      embedder, folder.path(), all, {}, [](const std::string&, const std::string&, float) { return false; });
   EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
 }
 

@@ -131,6 +131,16 @@ void WriteGroups(const SimilarityReport& report, std::ostream& out) {
   out << "],\n";
 }
 
+// The recall is of the pairs, as far as a sample tells; null if the sample had none.
+void WriteSearch(const SimilarityReport& report, std::ostream& out) {
+  if (report.search == SearchMethod::kExact) {
+    out << "\"search\":{\"method\":\"exact\",\"recall\":1},\n";
+    return;
+  }
+  out << "\"search\":{\"method\":\"approximate\",\"recall\":"
+      << (report.recall.pairs == 0 ? "null" : Decimals(static_cast<float>(report.recall.value()), 4)) << "},\n";
+}
+
 void WriteImages(const SimilarityReport& report, std::ostream& out) {
   out << "\"images\":[";
   const char* separator = "\n  ";
@@ -189,6 +199,11 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
       << Shortest(report.threshold) << ")\n"
       << "unique   " << Digits(report.grouping.unique) << "  (" << Count(groups, "group", "groups") << " + "
       << Count(singletons, "image", "images") << " in no group)\n";
+  if (report.search == SearchMethod::kApproximate) {
+    out << "search   approximate: found " << Digits(report.recall.found) << " of the "
+        << Count(report.recall.pairs, "similar pair", "similar pairs") << " of a sample of "
+        << Count(report.recall.rows, "image", "images") << '\n';
+  }
 }
 
 void WriteJson(const SimilarityReport& report, std::ostream& out) {
@@ -197,7 +212,9 @@ void WriteJson(const SimilarityReport& report, std::ostream& out) {
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
       << ",\"weights_sha256\":" << JsonString(model.weights_sha256) << ",\"size\":" << std::to_string(model.size)
       << ",\"embedding_dim\":" << std::to_string(model.dim) << "},\n\"threshold\":" << Shortest(report.threshold)
-      << ",\n\"files\":" << Digits(report.files()) << ",\n\"read\":" << Digits(report.paths.size()) << ",\n";
+      << ",\n";
+  WriteSearch(report, out);
+  out << "\"files\":" << Digits(report.files()) << ",\n\"read\":" << Digits(report.paths.size()) << ",\n";
   WriteSkipped(report, out);
   WriteGroups(report, out);
   out << "\"unique\":" << Digits(report.grouping.unique) << ",\n";

@@ -1,6 +1,7 @@
 #include "rrn/similarity.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -12,6 +13,18 @@ namespace {
 Progress OnePhase(const PhaseProgress& progress, const char* phase) {
   if (!progress) return {};
   return [&progress, phase](std::size_t done, std::size_t total) { return progress(phase, done, total); };
+}
+
+// From this many images on, it is worth saying early that the threshold does not fit the model.
+constexpr std::size_t kManyImages = 10'000;
+
+void NoticeManyPairs(const EmbeddingsView& embeddings, const SimilarityOptions& options) {
+  if (!options.notice || embeddings.count < kManyImages) return;
+  const double share = EstimateSimilarShare(embeddings, options.threshold);
+  if (share <= 0.5) return;
+  options.notice("about " + std::to_string(std::lround(100 * share)) +
+                 " % of all pairs are similar, by a sample; unless the pictures really are, the threshold does not fit "
+                 "this model, and the search takes long");
 }
 
 }  // namespace
@@ -28,6 +41,11 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
                                      const PathPairSink& pairs) {
   Status threshold = CheckThreshold(options.threshold);
   if (!threshold.ok()) return threshold;
+  if (options.search == SearchMethod::kApproximate) {
+    // Without embeddings it answers at once whether it can do this.
+    Status possible = ForEachSimilarPairApproximately({}, options.threshold, options.approximate, 1, {}, nullptr);
+    if (!possible.ok()) return possible;
+  }
   Result<FolderListing> listing = ListFolder(folder, options.recursive);
   if (!listing.ok()) return listing.status();
   Result<FileEmbeddings> embedded = embedder.EmbedFiles(listing->paths, OnePhase(progress, "images"));
@@ -58,8 +76,14 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
       });
     };
   }
-  Result<Grouping> grouping = GroupByRepresentative({unit.data(), report.paths.size(), dim}, options.threshold,
-                                                    options.threads, sink, OnePhase(progress, "pairs"));
+  const EmbeddingsView view{unit.data(), report.paths.size(), dim};
+  NoticeManyPairs(view, options);
+  report.search = options.search;
+  Result<Grouping> grouping =
+      options.search == SearchMethod::kExact
+          ? GroupByRepresentative(view, options.threshold, options.threads, sink, OnePhase(progress, "pairs"))
+          : GroupByRepresentativeApproximately(view, options.threshold, options.approximate, options.threads, sink,
+                                               &report.recall, OnePhase(progress, "pairs"));
   if (!grouping.ok()) return grouping.status();
   report.grouping = *std::move(grouping);
   return report;

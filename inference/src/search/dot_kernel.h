@@ -92,9 +92,6 @@ void DotTileAvx2(const float* a, std::size_t a_rows, const float* b, std::size_t
 void DotTileAvx512(const float* a, std::size_t a_rows, const float* b, std::size_t b_rows, std::size_t dim, float* out);
 #endif
 
-// The fastest one that this machine can run.
-DotTileFunction BestDotTile();
-
 }  // namespace rrn::internal
 
 #endif  // RRN_SEARCH_DOT_KERNEL_H_

@@ -36,7 +36,23 @@ void PairStore::SortByRow() {
   pairs_ = {};
 }
 
-bool PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
+template <typename IsTaken>
+std::vector<std::uint32_t> PairStore::NextRows(const std::vector<std::uint32_t>& order, std::size_t from,
+                                               std::size_t most, const IsTaken& is_taken) const {
+  std::vector<std::uint32_t> next;
+  std::size_t neighbours = 0;
+  for (std::size_t i = from; i < order.size() && next.size() < most; ++i) {
+    const std::uint32_t row = order[i];
+    if (is_taken(row)) continue;
+    neighbours += similar_[row];
+    // Rows without neighbours come last and need no search.
+    if (similar_[row] == 0 || (!next.empty() && neighbours > max_stored_)) break;
+    next.push_back(row);
+  }
+  return next;
+}
+
+Status PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
   const std::size_t rows = similar_.size();
   if (!overflowed_) SortByRow();
 
@@ -49,24 +65,41 @@ bool PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
   constexpr float kNone = -2.0F;  // below every cosine
   std::vector<float> best(rows, kNone);
   std::vector<std::uint32_t> owner(rows, 0);
+  const auto is_taken = [&best](std::uint32_t row) { return best[row] != kNone; };
   std::size_t representatives = 0;
-  std::vector<GroupMember> found;
-  for (const std::uint32_t row : order) {
-    if (best[row] != kNone) continue;  // Similar to an earlier representative, so it cannot be one.
+  // Neighbours found ahead for several rows, for speed. Those that turn out to belong to an earlier one were searched
+  // for in vain, so the more of them were of use, the more are searched next.
+  constexpr std::size_t kMostAhead = 256;
+  std::vector<std::uint32_t> ahead;
+  std::vector<std::vector<GroupMember>> found;
+  std::size_t used = 0;  // of `ahead`
+  std::size_t next = 0;  // in `ahead`
+  for (std::size_t i = 0; i < rows; ++i) {
+    const std::uint32_t row = order[i];
+    if (is_taken(row)) continue;  // Similar to an earlier representative, so it cannot be one.
     ++representatives;
     if (similar_[row] == 0) continue;
-    found.clear();
+    const GroupMember* begin = nullptr;
     if (overflowed_) {
-      if (!find(row, &found)) return false;
+      while (next < ahead.size() && ahead[next] != row) ++next;
+      if (next == ahead.size()) {
+        ahead = NextRows(order, i, std::clamp(2 * used, std::size_t{1}, kMostAhead), is_taken);
+        Status status = find(ahead, &found);
+        if (!status.ok()) return status;
+        next = 0;
+        used = 0;
+      }
+      ++used;
+      begin = found[next].data();
     } else {
-      found.assign(neighbours_.begin() + static_cast<std::ptrdiff_t>(begin_[row]),
-                   neighbours_.begin() + static_cast<std::ptrdiff_t>(begin_[row + 1]));
+      begin = neighbours_.data() + begin_[row];
     }
-    for (const GroupMember& neighbour : found) {
-      float& similarity = best[neighbour.index];
-      if (neighbour.similarity > similarity || (neighbour.similarity == similarity && row < owner[neighbour.index])) {
-        similarity = neighbour.similarity;
-        owner[neighbour.index] = row;
+    for (const GroupMember* neighbour = begin; neighbour != begin + similar_[row]; ++neighbour) {
+      float& similarity = best[neighbour->index];
+      if (neighbour->similarity > similarity ||
+          (neighbour->similarity == similarity && row < owner[neighbour->index])) {
+        similarity = neighbour->similarity;
+        owner[neighbour->index] = row;
       }
     }
   }
@@ -83,7 +116,7 @@ bool PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
   }
   grouping->unique = representatives;
   grouping->similar = std::move(similar_);
-  return true;
+  return {};
 }
 
 }  // namespace rrn::internal

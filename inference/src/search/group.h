@@ -8,15 +8,19 @@
 #include <vector>
 
 #include "rrn/search.h"
+#include "rrn/status.h"
 
 namespace rrn::internal {
+
+class Scanner;
 
 // Up to this many pairs are remembered (48 MB, and 64 MB while grouping); past it, neighbours are computed again when
 // they are needed. Only a model that finds nearly everything similar gets there.
 inline constexpr std::size_t kMaxStoredPairs = 4'000'000;
 
-// Finds a row's neighbours anew, in ascending order of index; returns false to cancel.
-using FindNeighbours = std::function<bool(std::uint32_t row, std::vector<GroupMember>* neighbours)>;
+// Finds the neighbours of each of `rows` anew, in ascending order of index.
+using FindNeighbours =
+    std::function<Status(const std::vector<std::uint32_t>& rows, std::vector<std::vector<GroupMember>>* found)>;
 
 // Collects the pairs of `rows` rows, then groups them by the rule of GroupByRepresentative. Not thread-safe.
 class PairStore {
@@ -25,11 +29,15 @@ class PairStore {
 
   void Add(const SimilarPair* pairs, std::size_t count);
 
-  // `find` is called only if more than `max_stored` pairs were added; the result is the same either way. Returns false
-  // if `find` cancelled. To be called once.
-  bool Group(const FindNeighbours& find, Grouping* grouping);
+  // `find` is called only if more than `max_stored` pairs were added; the result is the same either way. It is asked
+  // for several rows at a time, of at most `max_stored` neighbours or one row. To be called once. Errors: of `find`.
+  Status Group(const FindNeighbours& find, Grouping* grouping);
 
  private:
+  // The next rows of `order` that may become representatives, at most `most`.
+  template <typename IsTaken>
+  std::vector<std::uint32_t> NextRows(const std::vector<std::uint32_t>& order, std::size_t from, std::size_t most,
+                                      const IsTaken& is_taken) const;
   void SortByRow();
 
   std::vector<std::uint32_t> similar_;
@@ -40,9 +48,9 @@ class PairStore {
   std::vector<GroupMember> neighbours_;
 };
 
-// All rows similar to `row`, itself left out, in ascending order.
-void NeighboursOfRow(const EmbeddingsView& embeddings, float threshold, std::uint32_t row,
-                     std::vector<GroupMember>* neighbours);
+// All rows similar to each of `rows` (in any order), itself left out, in ascending order. Errors: kRuntime.
+Status NeighboursOfRows(const Scanner& scanner, const std::vector<std::uint32_t>& rows, int threads,
+                        std::vector<std::vector<GroupMember>>* found);
 
 }  // namespace rrn::internal
 

@@ -1,93 +1,99 @@
 #include "rrn/search.h"
 
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <cmath>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rrn/parallel.h"
 #include "search/dot_kernel.h"
 #include "search/group.h"
+#include "search/path.h"
+#include "search/scanner.h"
 
 namespace rrn {
-namespace internal {
-
-DotTileFunction BestDotTile() {
-#ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512f") != 0) return DotTileAvx512;
-  if (__builtin_cpu_supports("avx2") != 0) return DotTileAvx2;
-#endif
-  return DotTilePortable;
-}
-
-}  // namespace internal
-
 namespace {
 
-using internal::kTileRows;
+using internal::Columns;
+using internal::Scanner;
+using internal::SearchPath;
 
-// Rounding can lift the cosine of two equal rows above 1.
-float Clamp(float similarity) { return std::clamp(similarity, -1.0F, 1.0F); }
+using RowsFound = std::vector<std::vector<GroupMember>>;
 
-// Rows of one job. A job's pairs are kept until their turn to be reported comes, at worst rows * count of them.
-constexpr std::size_t kRowsPerJob = 32;
+// Rows of one job: many, so that the other side is read from memory rarely, but enough jobs for all threads, since the
+// first ones are the longest.
+constexpr std::size_t kMinRowsPerJob = internal::kFilterRows;
+constexpr std::size_t kMaxRowsPerJob = 512;
+constexpr std::size_t kJobsPerThread = 16;
 
-std::size_t JobCount(std::size_t rows) { return (rows + kRowsPerJob - 1) / kRowsPerJob; }
+// Pairs that wait for their turn to be reported, over all jobs that are done (32 MB).
+constexpr std::size_t kMaxWaitingPairs = 4'000'000;
 
-// Appends the pairs of rows [begin, end) with all later rows, ordered.
-void PairsOfRows(const EmbeddingsView& e, float threshold, internal::DotTileFunction dot_tile, std::size_t begin,
-                 std::size_t end, std::vector<SimilarPair>* pairs) {
-  std::array<float, kTileRows * kTileRows> tile;
-  for (std::size_t j = begin; j < e.count; j += kTileRows) {
-    const std::size_t b_rows = std::min(kTileRows, e.count - j);
-    for (std::size_t i = begin; i < std::min(end, j + b_rows); i += kTileRows) {
-      const std::size_t a_rows = std::min(kTileRows, end - i);
-      dot_tile(e.data + i * e.dim, a_rows, e.data + j * e.dim, b_rows, e.dim, tile.data());
-      for (std::size_t a = 0; a < a_rows; ++a) {
-        for (std::size_t b = 0; b < b_rows; ++b) {
-          const float similarity = Clamp(tile[a * kTileRows + b]);
-          if (similarity > threshold && i + a < j + b) {
-            pairs->push_back({static_cast<std::uint32_t>(i + a), static_cast<std::uint32_t>(j + b), similarity});
-          }
-        }
-      }
-    }
+// The most similar pairs that a job should find (16 MB), by the estimate.
+constexpr std::size_t kMaxPairsPerJob = 2'000'000;
+
+// Pairs of one call of a sink.
+constexpr std::size_t kPortion = 4096;
+
+std::size_t RowsPerJob(std::size_t rows, std::size_t workers, double similar_share) {
+  const std::size_t shared = rows / (kJobsPerThread * workers) / kMinRowsPerJob * kMinRowsPerJob;
+  const double pairs_per_row = similar_share * static_cast<double>(rows);
+  std::size_t most = kMaxRowsPerJob;
+  while (most > kMinRowsPerJob && pairs_per_row * static_cast<double>(most) > static_cast<double>(kMaxPairsPerJob)) {
+    most /= 2;
   }
-  std::sort(pairs->begin(), pairs->end(), [](const SimilarPair& x, const SimilarPair& y) {
-    return x.first != y.first ? x.first < y.first : x.second < y.second;
-  });
+  return std::clamp(shared, kMinRowsPerJob, most);
 }
 
 // Hands out jobs and reports their pairs in the order of the jobs. A thread that is far ahead waits, which bounds the
 // memory of pairs that cannot be reported yet.
 class OrderedJobs {
  public:
-  OrderedJobs(std::size_t jobs, std::size_t window, const PairSink& sink, const Progress& progress)
-      : jobs_(jobs), window_(window), ready_(window), done_(window, 0), sink_(sink), progress_(progress) {}
+  OrderedJobs(std::size_t rows, std::size_t rows_per_job, std::size_t window, const PairSink& sink,
+              const Progress& progress)
+      : rows_(rows),
+        rows_per_job_(rows_per_job),
+        jobs_((rows + rows_per_job - 1) / rows_per_job),
+        window_(window),
+        ready_(window),
+        done_(window, 0),
+        sink_(sink),
+        progress_(progress) {}
 
-  // False when there is nothing left to do.
-  bool Next(std::size_t* job) {
+  // The rows of the next job, in ascending order; false when there is nothing left to do.
+  bool Next(std::vector<std::uint32_t>* rows) {
     std::unique_lock<std::mutex> lock(mutex_);
-    room_.wait(lock, [this] { return cancelled_ || next_ == jobs_ || next_ < reported_ + window_; });
+    // Pairs wait only behind a job that some thread works on.
+    room_.wait(lock, [this] {
+      return cancelled_ || next_ == jobs_ || (next_ < reported_ + window_ && waiting_ <= kMaxWaitingPairs);
+    });
     if (cancelled_ || next_ == jobs_) return false;
-    *job = next_++;
+    const std::size_t begin = next_++ * rows_per_job_;
+    rows->resize(std::min(rows_per_job_, rows_ - begin));
+    std::iota(rows->begin(), rows->end(), static_cast<std::uint32_t>(begin));
     return true;
   }
 
-  void Finish(std::size_t job, std::vector<SimilarPair> pairs) {
+  // `found` holds the later similar rows of each row of the job that begins with `first`.
+  void Finish(std::uint32_t first, RowsFound found) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    ready_[job % window_] = std::move(pairs);
-    done_[job % window_] = 1;
+    const std::size_t slot = first / rows_per_job_ % window_;
+    for (const auto& row : found) waiting_ += row.size();
+    ready_[slot] = std::move(found);
+    done_[slot] = 1;
     while (!cancelled_ && reported_ < jobs_ && done_[reported_ % window_] != 0) {
-      const std::vector<SimilarPair> turn = std::move(ready_[reported_ % window_]);
+      const RowsFound turn = std::move(ready_[reported_ % window_]);
       done_[reported_ % window_] = 0;
-      if (!turn.empty() && !sink_(turn.data(), turn.size())) cancelled_ = true;
+      Report(turn);
       ++reported_;
       if (progress_ && !progress_(reported_, jobs_)) cancelled_ = true;
     }
@@ -104,18 +110,67 @@ class OrderedJobs {
   bool cancelled() const { return cancelled_; }
 
  private:
+  void Report(const RowsFound& found) {
+    auto row = static_cast<std::uint32_t>(reported_ * rows_per_job_);
+    for (const std::vector<GroupMember>& members : found) {
+      waiting_ -= members.size();
+      for (const GroupMember& member : members) {
+        portion_.push_back({row, member.index, member.similarity});
+        if (portion_.size() == kPortion) Flush();
+      }
+      ++row;
+    }
+    Flush();
+  }
+
+  void Flush() {
+    if (!portion_.empty() && !cancelled_ && !sink_(portion_.data(), portion_.size())) cancelled_ = true;
+    portion_.clear();
+  }
+
+  const std::size_t rows_;
+  const std::size_t rows_per_job_;
   const std::size_t jobs_;
   const std::size_t window_;
   std::mutex mutex_;
   std::condition_variable room_;
   std::size_t next_ = 0;
   std::size_t reported_ = 0;
+  std::size_t waiting_ = 0;  // pairs in `ready_`
   bool cancelled_ = false;
-  std::vector<std::vector<SimilarPair>> ready_;  // ring of `window_` jobs
+  std::vector<RowsFound> ready_;  // ring of `window_` jobs
   std::vector<char> done_;
+  std::vector<SimilarPair> portion_;
   const PairSink& sink_;
   const Progress& progress_;
 };
+
+Status Check(const EmbeddingsView& embeddings, float threshold) {
+  if (std::isnan(threshold)) return {StatusCode::kInvalidArgument, "the threshold is not a number"};
+  if (embeddings.count > std::numeric_limits<std::uint32_t>::max()) {
+    return {StatusCode::kInvalidArgument,
+            "expected at most 4294967295 embeddings, got " + std::to_string(embeddings.count)};
+  }
+  return {};
+}
+
+Status ScanAll(const EmbeddingsView& embeddings, float threshold, const Scanner& scanner, int threads,
+               const PairSink& sink, const Progress& progress) {
+  const std::size_t workers = ThreadCount(threads, (embeddings.count + kMinRowsPerJob - 1) / kMinRowsPerJob);
+  const std::size_t rows_per_job = RowsPerJob(embeddings.count, workers, EstimateSimilarShare(embeddings, threshold));
+  OrderedJobs ordered(embeddings.count, rows_per_job, 4 * workers, sink, progress);
+  const auto work = [&] {
+    for (std::vector<std::uint32_t> rows; ordered.Next(&rows);) {
+      RowsFound found;
+      scanner.Scan(rows, Columns::kLater, &found);
+      ordered.Finish(rows.front(), std::move(found));
+    }
+  };
+  Status status = RunOnThreads(workers, work, [&ordered] { ordered.Cancel(); });
+  if (!status.ok()) return status;
+  if (ordered.cancelled()) return {StatusCode::kCancelled, "cancelled"};
+  return {};
+}
 
 }  // namespace
 
@@ -132,73 +187,92 @@ void NormalizeRows(float* rows, std::size_t count, std::size_t dim) {
 float CosineSimilarity(const float* first, const float* second, std::size_t dim) {
   float similarity = 0;
   internal::DotTilePortable(first, 1, second, 1, dim, &similarity);
-  return Clamp(similarity);
+  return internal::ClampSimilarity(similarity);
+}
+
+double EstimateSimilarShare(const EmbeddingsView& embeddings, float threshold) {
+  constexpr std::size_t kSample = 4096;
+  const std::size_t count = embeddings.count;
+  if (count < 2) return 0;
+  // Any generator would do; this one is the same everywhere.
+  std::minstd_rand random(1);
+  std::size_t similar = 0;
+  for (std::size_t i = 0; i < kSample; ++i) {
+    const std::size_t first = random() % count;
+    const std::size_t second = (first + 1 + random() % (count - 1)) % count;
+    const float* rows = embeddings.data;
+    const float cosine =
+        CosineSimilarity(rows + first * embeddings.dim, rows + second * embeddings.dim, embeddings.dim);
+    if (cosine > threshold) ++similar;
+  }
+  return static_cast<double>(similar) / static_cast<double>(kSample);
 }
 
 Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int threads, const PairSink& sink,
                           const Progress& progress) {
-  if (std::isnan(threshold)) return {StatusCode::kInvalidArgument, "the threshold is not a number"};
-  if (embeddings.count > std::numeric_limits<std::uint32_t>::max()) {
-    return {StatusCode::kInvalidArgument,
-            "expected at most 4294967295 embeddings, got " + std::to_string(embeddings.count)};
-  }
-  const std::size_t jobs = JobCount(embeddings.count);
-  const std::size_t workers = ThreadCount(threads, jobs);
-  OrderedJobs ordered(jobs, 4 * workers, sink, progress);
-  const internal::DotTileFunction dot_tile = internal::BestDotTile();
-  const auto work = [&] {
-    for (std::size_t job = 0; ordered.Next(&job);) {
-      std::vector<SimilarPair> pairs;
-      const std::size_t begin = job * kRowsPerJob;
-      PairsOfRows(embeddings, threshold, dot_tile, begin, std::min(begin + kRowsPerJob, embeddings.count), &pairs);
-      ordered.Finish(job, std::move(pairs));
-    }
-  };
-  Status status = RunOnThreads(workers, work, [&ordered] { ordered.Cancel(); });
+  Status status = Check(embeddings, threshold);
   if (!status.ok()) return status;
-  if (ordered.cancelled()) return {StatusCode::kCancelled, "cancelled"};
-  return {};
+  const Result<SearchPath> path = internal::ChoosePath();
+  if (!path.ok()) return path.status();
+  Scanner scanner(embeddings, threshold, *path);
+  status = scanner.Prepare(threads);
+  if (!status.ok()) return status;
+  return ScanAll(embeddings, threshold, scanner, threads, sink, progress);
 }
 
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
                                        const PairSink& sink, const Progress& progress) {
+  Status status = Check(embeddings, threshold);
+  if (!status.ok()) return status;
+  const Result<SearchPath> path = internal::ChoosePath();
+  if (!path.ok()) return path.status();
+  Scanner scanner(embeddings, threshold, *path);
+  status = scanner.Prepare(threads);
+  if (!status.ok()) return status;
   internal::PairStore store(embeddings.count, internal::kMaxStoredPairs);
-  const std::size_t jobs = JobCount(embeddings.count);
-  Status status = ForEachSimilarPair(
-      embeddings, threshold, threads,
+  std::size_t total = 0;
+  status = ScanAll(
+      embeddings, threshold, scanner, threads,
       [&](const SimilarPair* pairs, std::size_t count) {
         store.Add(pairs, count);
         return !sink || sink(pairs, count);
       },
-      progress);
+      [&](std::size_t done, std::size_t of) {
+        total = of;
+        return !progress || progress(done, of);
+      });
   if (!status.ok()) return status;
   Grouping grouping;
-  const bool done = store.Group(
-      [&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
-        internal::NeighboursOfRow(embeddings, threshold, row, neighbours);
-        return !progress || progress(jobs, jobs);
+  status = store.Group(
+      [&](const std::vector<std::uint32_t>& rows, RowsFound* found) -> Status {
+        if (progress && !progress(total, total)) return {StatusCode::kCancelled, "cancelled"};
+        return internal::NeighboursOfRows(scanner, rows, threads, found);
       },
       &grouping);
-  if (!done) return Status(StatusCode::kCancelled, "cancelled");
+  if (!status.ok()) return status;
   return grouping;
 }
 
 namespace internal {
 
-void NeighboursOfRow(const EmbeddingsView& e, float threshold, std::uint32_t row,
-                     std::vector<GroupMember>* neighbours) {
-  const DotTileFunction dot_tile = BestDotTile();
-  std::array<float, kTileRows * kTileRows> tile;
-  for (std::size_t j = 0; j < e.count; j += kTileRows) {
-    const std::size_t b_rows = std::min(kTileRows, e.count - j);
-    dot_tile(e.data + row * e.dim, 1, e.data + j * e.dim, b_rows, e.dim, tile.data());
-    for (std::size_t b = 0; b < b_rows; ++b) {
-      const float similarity = Clamp(tile[b]);
-      if (similarity > threshold && j + b != row) {
-        neighbours->push_back({static_cast<std::uint32_t>(j + b), similarity});
-      }
+Status NeighboursOfRows(const Scanner& scanner, const std::vector<std::uint32_t>& rows, int threads, RowsFound* found) {
+  std::vector<std::size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return rows[a] < rows[b]; });
+  found->assign(rows.size(), {});
+  const std::size_t portions = (rows.size() + kMinRowsPerJob - 1) / kMinRowsPerJob;
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t portion = next++; portion < portions; portion = next++) {
+      const std::size_t begin = portion * kMinRowsPerJob;
+      std::vector<std::uint32_t> some(std::min(kMinRowsPerJob, rows.size() - begin));
+      for (std::size_t i = 0; i < some.size(); ++i) some[i] = rows[order[begin + i]];
+      RowsFound neighbours;
+      scanner.Scan(some, Columns::kOthers, &neighbours);
+      for (std::size_t i = 0; i < some.size(); ++i) (*found)[order[begin + i]] = std::move(neighbours[i]);
     }
-  }
+  };
+  return RunOnThreads(ThreadCount(threads, portions), work, [&] { next = portions; });
 }
 
 }  // namespace internal

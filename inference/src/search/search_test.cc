@@ -18,6 +18,8 @@
 
 #include "search/dot_kernel.h"
 #include "search/group.h"
+#include "search/path.h"
+#include "search/scanner.h"
 
 namespace rrn {
 namespace {
@@ -276,39 +278,84 @@ TEST(GroupTest, LawsHoldOnRandomData) {
   }
 }
 
-TEST(GroupTest, ForgottenPairsGiveTheSameGroups) {
-  const std::size_t dim = 8;
-  const std::vector<float> rows = MakeRows(200, dim, 5, 0.8F);
-  const EmbeddingsView view{rows.data(), 200, dim};
-  const auto pairs = AllPairs(rows, dim, 0.5F, 1);
-  ASSERT_GT(pairs.size(), 20U);
-  std::vector<Grouping> groupings;
-  groupings.reserve(2);
-  for (const std::size_t limit : {pairs.size(), pairs.size() - 1}) {
-    internal::PairStore store(200, limit);
-    store.Add(pairs.data(), pairs.size());
-    int found_anew = 0;
-    EXPECT_TRUE(store.Group(
-        [&](std::uint32_t row, std::vector<GroupMember>* neighbours) {
-          ++found_anew;
-          internal::NeighboursOfRow(view, 0.5F, row, neighbours);
-          return true;
-        },
-        &groupings.emplace_back()));
-    EXPECT_EQ(found_anew > 0, limit < pairs.size());
-  }
-  ASSERT_EQ(groupings[0].groups.size(), groupings[1].groups.size());
-  EXPECT_EQ(groupings[0].unique, groupings[1].unique);
-  for (std::size_t g = 0; g < groupings[0].groups.size(); ++g) {
-    const Group& a = groupings[0].groups[g];
-    const Group& b = groupings[1].groups[g];
-    EXPECT_EQ(a.representative, b.representative);
-    ASSERT_EQ(a.members.size(), b.members.size());
-    for (std::size_t m = 0; m < a.members.size(); ++m) {
-      EXPECT_EQ(a.members[m].index, b.members[m].index);
-      EXPECT_EQ(a.members[m].similarity, b.members[m].similarity);
+void ExpectSameGroups(const Grouping& a, const Grouping& b) {
+  EXPECT_EQ(a.unique, b.unique);
+  EXPECT_EQ(a.similar, b.similar);
+  ASSERT_EQ(a.groups.size(), b.groups.size());
+  for (std::size_t g = 0; g < a.groups.size(); ++g) {
+    EXPECT_EQ(a.groups[g].representative, b.groups[g].representative);
+    ASSERT_EQ(a.groups[g].members.size(), b.groups[g].members.size());
+    for (std::size_t m = 0; m < a.groups[g].members.size(); ++m) {
+      EXPECT_EQ(a.groups[g].members[m].index, b.groups[g].members[m].index);
+      EXPECT_EQ(a.groups[g].members[m].similarity, b.groups[g].members[m].similarity);
     }
   }
+}
+
+TEST(GroupTest, ForgottenPairsGiveTheSameGroups) {
+  const std::size_t dim = 8;
+  for (const float threshold : {0.2F, 0.5F, 0.9F}) {
+    const std::vector<float> rows = MakeRows(400, dim, 5, 0.8F);
+    const EmbeddingsView view{rows.data(), 400, dim};
+    const auto pairs = AllPairs(rows, dim, threshold, 1);
+    ASSERT_GT(pairs.size(), 20U);
+    internal::Scanner scanner(view, threshold, internal::AvailablePaths().front());
+    ASSERT_TRUE(scanner.Prepare(1).ok());
+    Grouping expected;
+    for (const std::size_t limit : {pairs.size(), pairs.size() - 1, std::size_t{1}}) {
+      internal::PairStore store(400, limit);
+      store.Add(pairs.data(), pairs.size());
+      int searches = 0;
+      Grouping grouping;
+      const Status status = store.Group(
+          [&](const std::vector<std::uint32_t>& asked, std::vector<std::vector<GroupMember>>* found) {
+            ++searches;
+            return internal::NeighboursOfRows(scanner, asked, 2, found);
+          },
+          &grouping);
+      ASSERT_TRUE(status.ok());
+      EXPECT_EQ(searches > 0, limit < pairs.size());
+      if (limit == pairs.size()) {
+        expected = std::move(grouping);
+      } else {
+        ExpectSameGroups(grouping, expected);
+      }
+    }
+  }
+}
+
+TEST(GroupTest, ErrorsOfTheSecondSearchComeThrough) {
+  internal::PairStore store(3, 0);
+  const SimilarPair pair{0, 1, 0.9F};
+  store.Add(&pair, 1);
+  Grouping grouping;
+  const Status status =
+      store.Group([](const std::vector<std::uint32_t>&,
+                     std::vector<std::vector<GroupMember>>*) { return Status(StatusCode::kCancelled, "cancelled"); },
+                  &grouping);
+  EXPECT_EQ(status.code(), StatusCode::kCancelled);
+}
+
+TEST(PairsTest, ThreadsAndManyJobsDoNotChangeOrder) {
+  const std::size_t dim = 24;
+  const std::vector<float> rows = MakeRows(3000, dim, 21);
+  for (const float threshold : {0.0F, 0.75F}) {
+    const auto expected = AllPairs(rows, dim, threshold, 1);
+    ASSERT_GT(expected.size(), 3000U);
+    for (const int threads : {2, 3, 4}) EXPECT_TRUE(Same(AllPairs(rows, dim, threshold, threads), expected)) << threads;
+  }
+}
+
+TEST(EstimateTest, IsCloseAndNeedsTwoRows) {
+  const std::size_t dim = 24;
+  const std::vector<float> rows = MakeRows(700, dim, 2);
+  EXPECT_EQ(EstimateSimilarShare({rows.data(), 0, dim}, 0.5F), 0);
+  EXPECT_EQ(EstimateSimilarShare({rows.data(), 1, dim}, -1), 0);
+  EXPECT_EQ(EstimateSimilarShare({rows.data(), 700, dim}, 1), 0);
+  const auto all = static_cast<double>(700 * 699 / 2);
+  const double exact = static_cast<double>(AllPairs(rows, dim, 0.1F, 1).size()) / all;
+  // Six standard deviations of the mean of 4096 drawings.
+  EXPECT_NEAR(EstimateSimilarShare({rows.data(), 700, dim}, 0.1F), exact, 6 * std::sqrt(0.25 / 4096));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -63,6 +64,7 @@ struct Arguments {
   rrn::SimilarityOptions similarity;
   std::uint64_t max_megapixels = 200;
   rrn::OutputOptions outputs;
+  std::string search = "exact";
 };
 
 void Declare(CLI::App* app, Arguments* a) {
@@ -88,7 +90,21 @@ void Declare(CLI::App* app, Arguments* a) {
   app->add_flag("--recursive,!--no-recursive", a->similarity.recursive, "Also look into sub-folders (default: yes)");
   app->add_option("--json", a->outputs.json,
                   "Write the result as JSON to this file; '-' for standard output, instead of text");
-  app->add_option("--pairs", a->outputs.pairs, "Write all similar pairs to this CSV file (first,second,similarity)");
+  app->add_option("--pairs", a->outputs.pairs, "Write the similar pairs to this CSV file (first,second,similarity)");
+  app->add_option("--max-pairs", a->outputs.max_pairs,
+                  "Lines of that file at most; the counts are always of all pairs, and what is missing is said")
+      ->check(CLI::Range(std::uint64_t{1}, std::numeric_limits<std::uint64_t>::max()))
+      ->capture_default_str();
+  app->add_option("--search", a->search,
+                  "exact, or approximate for millions of images: misses some pairs and says how many (of a sample)")
+      ->check(CLI::IsMember({"exact", "approximate"}))
+      ->capture_default_str();
+  app->add_option("--search-neighbours", a->similarity.approximate.neighbours,
+                  "Approximate search: similar images that are looked for from each image (1 ... 10000)")
+      ->capture_default_str();
+  app->add_option("--search-effort", a->similarity.approximate.effort,
+                  "Approximate search: more is slower and misses less (1 ... 10000)")
+      ->capture_default_str();
   app->add_option(
       "--embeddings", a->outputs.embeddings,
       "Write the embeddings to this .npy file (float32 [n, dim]), and their paths to the .txt file beside it, a line "
@@ -168,13 +184,25 @@ int Find(const rrn::Embedder& embedder, const Arguments& arguments) {
     line.Update(phase, done, total);
     return g_signal == 0;
   };
+  rrn::SimilarityOptions options = arguments.similarity;
+  bool told = false;
+  if (!arguments.outputs.quiet) {
+    options.notice = [&](const std::string& text) {
+      line.Clear();
+      std::cerr << "similarity: warning: " << text << '\n';
+      told = true;
+    };
+  }
   rrn::Result<rrn::SimilarityReport> report =
-      rrn::FindSimilar(embedder, arguments.paths[0], arguments.similarity, progress, outputs.PairSink());
+      rrn::FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink());
   line.Clear();
   if (!report.ok()) return Fail(report.status());
   status = outputs.Write(*report);
   if (!status.ok()) return Fail(status);
-  if (!arguments.outputs.quiet && MostPairsAreSimilar(*report)) {
+  if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
+    std::cerr << "similarity: warning: " << outputs.Missing() << '\n';
+  }
+  if (!arguments.outputs.quiet && !told && MostPairsAreSimilar(*report)) {
     std::cerr << "similarity: warning: more than half of all pairs are similar; unless the pictures really are, the "
                  "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
   }
@@ -217,6 +245,7 @@ int Run(int argc, char** argv) {
   }
   arguments.embedder.decode.max_pixels = arguments.max_megapixels * 1'000'000;
   arguments.similarity.threads = arguments.embedder.threads;
+  if (arguments.search == "approximate") arguments.similarity.search = rrn::SearchMethod::kApproximate;
   arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty();
   // Here already, because two images need it too, and before a model is loaded.
   const rrn::Status threshold = rrn::CheckThreshold(arguments.similarity.threshold);

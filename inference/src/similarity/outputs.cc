@@ -145,9 +145,15 @@ OutputFile& Outputs::Pairs() {
 PathPairSink Outputs::PairSink() {
   if (options_.pairs.empty()) return {};
   return [this](const std::string& first, const std::string& second, float similarity) {
-    WritePairCsv(first, second, similarity, Pairs().stream());
+    if (pairs_seen_++ < options_.max_pairs) WritePairCsv(first, second, similarity, Pairs().stream());
     return true;
   };
+}
+
+std::string Outputs::Missing() const {
+  if (pairs_seen_ <= options_.max_pairs) return "";
+  return options_.pairs + " holds the first " + std::to_string(options_.max_pairs) + " of " +
+         std::to_string(pairs_seen_) + " similar pairs (--max-pairs)";
 }
 
 Status Outputs::Write(const SimilarityReport& report) {

@@ -2,6 +2,7 @@
 #ifndef RRN_SIMILARITY_OUTPUTS_H_
 #define RRN_SIMILARITY_OUTPUTS_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,10 +13,11 @@
 namespace rrn {
 
 struct OutputOptions {
-  std::string json;        // a path, "-" for standard output, or empty
-  std::string pairs;       // a path or empty
-  std::string embeddings;  // a path that ends in .npy, or empty
-  bool quiet = false;      // no text on standard output
+  std::string json;                      // a path, "-" for standard output, or empty
+  std::string pairs;                     // a path or empty
+  std::uint64_t max_pairs = 10'000'000;  // lines of that file; later pairs are counted, not written
+  std::string embeddings;                // a path that ends in .npy, or empty
+  bool quiet = false;                    // no text on standard output
 };
 
 class OutputFile;
@@ -35,6 +37,9 @@ class Outputs {
   // Receives the pairs if they were asked for, otherwise empty.
   PathPairSink PairSink();
 
+  // What the pairs file lacks, for people; empty if nothing.
+  std::string Missing() const;
+
   // Writes everything. Errors: kRuntime, naming the place.
   Status Write(const SimilarityReport& report);
 
@@ -46,6 +51,7 @@ class Outputs {
   OutputOptions options_;
   std::vector<std::string> paths_;
   std::unique_ptr<OutputFile> pairs_;
+  std::uint64_t pairs_seen_ = 0;
 };
 
 }  // namespace rrn

@@ -1,0 +1,58 @@
+// A cheap test that says of 32 x 32 pairs of rows which ones may be similar, compiled once for each instruction set
+// (filter_*.cc). It multiplies rows rounded to 8 bits; scanner.h says why no similar pair can slip through.
+//
+// As in dot_kernel.h, nothing of the standard library but <cstddef> and <cstdint> may be included here.
+#ifndef RRN_SEARCH_FILTER_KERNEL_H_
+#define RRN_SEARCH_FILTER_KERNEL_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rrn::internal {
+
+inline constexpr std::size_t kFilterRows = 32;   // rows, and columns, of one call
+inline constexpr std::size_t kFilterDepth = 64;  // rows are padded with zeros to a multiple of this
+inline constexpr std::size_t kPackRows = 16;     // rows that are packed together
+
+// Rows of bytes b, -127 <= b <= 127, `depth` of each. Packed means: sixteen rows side by side, four bytes at a time,
+// [depth / 4][16][4]; that is the second operand of a matrix tile, and sixteen columns of a vector instruction.
+struct FilterBlock {
+  const std::int8_t* a = nullptr;        // [32][depth]; with Filter::offset, every byte b is stored as b + 128
+  const std::int8_t* b = nullptr;        // two packs
+  std::size_t depth = 0;                 // a multiple of kFilterDepth
+  const std::int32_t* b_sums = nullptr;  // [32] sums of the rows of b
+  const float* b_scales = nullptr;       // [32]
+  const float* a_limits = nullptr;       // [32]
+  std::uint32_t* flags = nullptr;        // [32] output
+};
+
+// Sets bit j of flags[i] unless dot(a_i, b_j) * b_scales[j] <= a_limits[i], in float32; NaN sets it. Returns whether
+// any bit is set.
+using FilterFunction = bool (*)(const FilterBlock& block);
+
+struct Filter {
+  FilterFunction run = nullptr;
+  bool offset = false;        // `a` holds unsigned bytes
+  void (*enter)() = nullptr;  // to be called on a thread before `run`, if not null
+  void (*leave)() = nullptr;  // to be called after it
+};
+
+// dot(a, b) of `dim` bytes.
+using DotBytesFunction = std::int32_t (*)(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
+
+#ifdef __x86_64__
+std::int32_t DotBytesAvx2(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
+bool FilterAvx2(const FilterBlock& block);
+bool FilterAvxVnni(const FilterBlock& block);     // offset
+bool FilterAvx512Vnni(const FilterBlock& block);  // offset
+bool FilterAmx(const FilterBlock& block);         // between EnterAmx and LeaveAmx
+void EnterAmx();
+void LeaveAmx();
+#endif
+#ifdef __aarch64__
+bool FilterNeonDot(const FilterBlock& block);
+#endif
+
+}  // namespace rrn::internal
+
+#endif  // RRN_SEARCH_FILTER_KERNEL_H_

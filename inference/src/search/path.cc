@@ -1,0 +1,102 @@
+#include "search/path.h"
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+#ifdef __linux__
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace rrn::internal {
+namespace {
+
+#ifdef __x86_64__
+
+// Bit `bit` of register eax (0) or edx (3) of CPUID leaf 7.
+bool CpuidLeaf7(unsigned subleaf, unsigned which, unsigned bit) {
+  unsigned registers[4] = {};
+  if (__get_cpuid_count(7, subleaf, &registers[0], &registers[1], &registers[2], &registers[3]) == 0) return false;
+  return (registers[which] >> bit & 1U) != 0;
+}
+
+// The registers are large, so Linux hands them out on request only. It says no where it is too old, where a sandbox
+// forbids it, or where some thread's signal stack is too small to save them.
+bool MayUseAmx() {
+#ifdef __linux__
+  constexpr unsigned kEdx = 3;
+  constexpr unsigned kAmxTile = 24;
+  constexpr unsigned kAmxInt8 = 25;
+  if (!CpuidLeaf7(0, kEdx, kAmxTile) || !CpuidLeaf7(0, kEdx, kAmxInt8)) return false;
+  constexpr std::int64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr std::int64_t kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+bool HasNeonDot() {
+  constexpr std::uint64_t kDotProduct = 1U << 20U;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProduct) != 0;
+}
+#endif
+
+std::vector<SearchPath> FindPaths() {
+  std::vector<SearchPath> paths;
+  DotTileFunction best = DotTilePortable;
+#ifdef __x86_64__
+  const bool avx2 = __builtin_cpu_supports("avx2") != 0;
+  const bool avx512 = __builtin_cpu_supports("avx512f") != 0;
+  if (avx512) {
+    best = DotTileAvx512;
+  } else if (avx2) {
+    best = DotTileAvx2;
+  }
+  constexpr unsigned kEax = 0;
+  constexpr unsigned kAvxVnni = 4;
+  if (avx512 && MayUseAmx()) paths.push_back({"amx", best, {FilterAmx, false, EnterAmx, LeaveAmx}});
+  if (avx512 && __builtin_cpu_supports("avx512vnni") != 0) {
+    paths.push_back({"avx512vnni", best, {FilterAvx512Vnni, true}});
+  }
+  if (avx2 && CpuidLeaf7(1, kEax, kAvxVnni)) paths.push_back({"avxvnni", best, {FilterAvxVnni, true}});
+  if (avx2) paths.push_back({"avx2", best, {FilterAvx2}});
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+  if (HasNeonDot()) paths.push_back({"neon", best, {FilterNeonDot}});
+#endif
+  paths.push_back({"float32", best, {}});
+  paths.push_back({"portable", DotTilePortable, {}});
+  return paths;
+}
+
+}  // namespace
+
+const std::vector<SearchPath>& AvailablePaths() {
+  static const std::vector<SearchPath> paths = FindPaths();
+  return paths;
+}
+
+Result<SearchPath> ChoosePath() {
+  const std::vector<SearchPath>& paths = AvailablePaths();
+  const char* wanted = std::getenv("RRN_SEARCH_PATH");
+  if (wanted == nullptr || *wanted == '\0') return paths.front();
+  std::string names;
+  for (const SearchPath& path : paths) {
+    if (std::string(wanted) == path.name) return path;
+    names += std::string(names.empty() ? "" : ", ") + path.name;
+  }
+  return Status(StatusCode::kInvalidArgument,
+                "RRN_SEARCH_PATH is '" + std::string(wanted) + "'; this machine has " + names);
+}
+
+}  // namespace rrn::internal

@@ -1,0 +1,295 @@
+// Every path of this machine against the plain double loop, byte by byte.
+#include "search/scanner.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "rrn/search.h"
+#include "search/path.h"
+
+#ifdef __linux__
+#include <csignal>
+#endif
+
+namespace rrn::internal {
+namespace {
+
+using Found = std::vector<std::vector<GroupMember>>;
+
+std::uint32_t Bits(float value) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+std::vector<std::uint32_t> AllRows(std::size_t count) {
+  std::vector<std::uint32_t> rows(count);
+  std::iota(rows.begin(), rows.end(), 0U);
+  return rows;
+}
+
+Found DoubleLoop(const EmbeddingsView& e, float threshold, const std::vector<std::uint32_t>& rows, Columns columns) {
+  Found found(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::uint32_t j = columns == Columns::kLater ? rows[i] + 1 : 0; j < e.count; ++j) {
+      if (j == rows[i]) continue;
+      const float similarity = CosineSimilarity(e.data + rows[i] * e.dim, e.data + j * e.dim, e.dim);
+      if (similarity > threshold) found[i].push_back({j, similarity});
+    }
+  }
+  return found;
+}
+
+void ExpectSame(const Found& got, const Found& expected, const std::string& what) {
+  ASSERT_EQ(got.size(), expected.size()) << what;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].size(), expected[i].size()) << what << " row " << i;
+    for (std::size_t k = 0; k < got[i].size(); ++k) {
+      ASSERT_EQ(got[i][k].index, expected[i][k].index) << what << " row " << i;
+      ASSERT_EQ(Bits(got[i][k].similarity), Bits(expected[i][k].similarity)) << what << " row " << i;
+    }
+  }
+}
+
+// Every path, for pairs and for neighbours of a few rows.
+void CheckAllPaths(const std::vector<float>& rows, std::size_t dim, float threshold, const std::string& what) {
+  const EmbeddingsView view{rows.data(), rows.size() / dim, dim};
+  const std::vector<std::uint32_t> all = AllRows(view.count);
+  std::vector<std::uint32_t> some;
+  for (std::uint32_t row = 0; row < view.count; row += 3) some.push_back(row);
+  const Found pairs = DoubleLoop(view, threshold, all, Columns::kLater);
+  const Found neighbours = DoubleLoop(view, threshold, some, Columns::kOthers);
+  for (const SearchPath& path : AvailablePaths()) {
+    const std::string where = what + " dim " + std::to_string(dim) + " count " + std::to_string(view.count) +
+                              " threshold " + std::to_string(threshold) + " path " + path.name;
+    Scanner scanner(view, threshold, path);
+    ASSERT_TRUE(scanner.Prepare(2).ok());
+    Found found;
+    scanner.Scan(all, Columns::kLater, &found);
+    ExpectSame(found, pairs, where + " pairs");
+    found.clear();
+    scanner.Scan(some, Columns::kOthers, &found);
+    ExpectSame(found, neighbours, where + " neighbours");
+  }
+}
+
+std::vector<float> RandomRows(std::size_t count, std::size_t dim, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(count * dim);
+  for (float& v : rows) v = normal(random);
+  return rows;
+}
+
+// Near-duplicates of a few rows, from bit-identical to clearly different, so that similarities lie on both sides of
+// any threshold and some very close to it.
+std::vector<float> NearDuplicates(std::size_t count, std::size_t dim, std::uint32_t seed) {
+  std::vector<float> rows = RandomRows(count, dim, seed);
+  std::mt19937 random(seed + 1);
+  for (std::size_t i = 1; i < count; ++i) {
+    if (random() % 3 == 0) continue;
+    const std::size_t of = random() % i;
+    const float noise = std::ldexp(1.0F, -static_cast<int>(random() % 25)) * static_cast<float>(random() % 3);
+    for (std::size_t d = 0; d < dim; ++d) rows[i * dim + d] = rows[of * dim + d] + noise * rows[i * dim + d];
+  }
+  NormalizeRows(rows.data(), count, dim);
+  return rows;
+}
+
+TEST(ScannerTest, EveryPathEqualsTheDoubleLoop) {
+  for (const std::size_t dim : {1U, 7U, 63U, 64U, 65U, 512U, 513U}) {
+    for (const std::size_t count : {0U, 1U, 2U, 31U, 32U, 33U, 64U, 65U, 300U}) {
+      if (count == 300 && dim > 65 && dim != 512) continue;
+      const std::vector<float> rows = NearDuplicates(count, dim, static_cast<std::uint32_t>(dim + count));
+      for (const float threshold : {-1.0F, -0.3F, 0.0F, 0.75F, 0.999F}) CheckAllPaths(rows, dim, threshold, "random");
+    }
+  }
+}
+
+TEST(ScannerTest, ThresholdsAtExactSimilaritiesAndBesideThem) {
+  const std::size_t dim = 130;
+  const std::size_t count = 70;
+  const std::vector<float> rows = NearDuplicates(count, dim, 4);
+  for (std::size_t i = 0; i < 12; ++i) {
+    const float at = CosineSimilarity(&rows[i * dim], &rows[(i * i + i + 1) % count * dim], dim);
+    for (const float threshold : {at, std::nextafter(at, -1.0F), std::nextafter(at, 1.0F)}) {
+      CheckAllPaths(rows, dim, threshold, "exact");
+    }
+  }
+}
+
+// The worst rows for rounding: nearly every element is half a step off, all errors have one sign, and point where the
+// other row does. A bound without either of its two terms loses some of these pairs.
+TEST(ScannerTest, RowsThatRoundBadly) {
+  constexpr std::size_t kDim = 2048;
+  const std::vector<float> steps = {0.499F, -0.499F, 0.501F, 1.499F, 2.499F, 3.499F, -3.499F, 3.501F};
+  for (const float first : steps) {
+    for (const float second : steps) {
+      std::vector<float> rows;
+      for (const float step : {first, second}) {
+        rows.push_back(127);
+        rows.insert(rows.end(), kDim - 1, step);
+      }
+      NormalizeRows(rows.data(), 2, kDim);
+      const float similarity = CosineSimilarity(rows.data(), rows.data() + kDim, kDim);
+      const std::string what = "steps " + std::to_string(first) + ' ' + std::to_string(second);
+      CheckAllPaths(rows, kDim, std::nextafter(similarity, -1.0F), what);
+      CheckAllPaths(rows, kDim, similarity, what);
+    }
+  }
+}
+
+TEST(ScannerTest, ZerosOneHotAndRowsOfAnyMagnitude) {
+  const std::size_t dim = 67;
+  std::vector<float> rows = NearDuplicates(90, dim, 11);
+  const auto scale = [&](std::size_t row, float by) {
+    for (std::size_t d = 0; d < dim; ++d) rows[row * dim + d] *= by;
+  };
+  const std::vector<float> magnitudes = {0.0F,  -0.0F,  1e-45F,  1e-38F, 1e-30F, 1e-19F, 1e-6F, 0.5F,
+                                         -1.0F, 1.001F, 1000.0F, 1e6F,   1e7F,   1e19F,  1e30F, 3e38F};
+  for (std::size_t i = 0; i < magnitudes.size(); ++i) {
+    scale(5 * i, magnitudes[i]);
+    scale(5 * i + 1, magnitudes[i]);
+  }
+  for (std::size_t row = 81; row < 86; ++row) {
+    for (std::size_t d = 0; d < dim; ++d) rows[row * dim + d] = d == row % 2 ? 1.0F : 0.0F;
+  }
+  rows[86 * dim + 3] = std::numeric_limits<float>::quiet_NaN();
+  rows[87 * dim + 66] = std::numeric_limits<float>::infinity();
+  rows[88 * dim] = -std::numeric_limits<float>::infinity();
+  for (const float threshold : {-2.0F, -1.0F, -1e-44F, -0.0F, 0.0F, 1e-44F, 0.75F, 0.999F, 1.0F, 2.0F}) {
+    CheckAllPaths(rows, dim, threshold, "magnitudes");
+  }
+}
+
+// So many pairs are similar that the filter is left out for some chunks, and is tried again later.
+TEST(ScannerTest, ManySimilarRowsThenFew) {
+  const std::size_t dim = 16;
+  std::vector<float> rows = RandomRows(2600, dim, 13);
+  for (std::size_t i = 0; i < 400; ++i) {
+    for (std::size_t d = 0; d < dim; ++d) rows[i * dim + d] = 3 + rows[i * dim + d];
+  }
+  NormalizeRows(rows.data(), 2600, dim);
+  CheckAllPaths(rows, dim, 0.75F, "dense");
+}
+
+// Longer than the filter takes.
+TEST(ScannerTest, VeryLongRows) {
+  const std::size_t dim = 64001;
+  CheckAllPaths(NearDuplicates(6, dim, 3), dim, 0.75F, "long");
+  CheckAllPaths(NearDuplicates(6, dim - 1, 3), dim - 1, 0.75F, "long");
+}
+
+TEST(ScannerTest, KernelsFlagExactlyWhatTheyShould) {
+  const std::size_t depth = 512;
+  std::vector<std::int8_t> bytes(2 * kFilterRows * depth);
+  std::mt19937 random(18);
+  for (std::int8_t& b : bytes) b = static_cast<std::int8_t>(static_cast<int>(random() % 255) - 127);
+  bytes[0] = bytes[1] = bytes[kFilterRows * depth] = 127;
+  bytes[2] = bytes[kFilterRows * depth + 2] = -127;
+  // The expected flags from plain sums of the packed form.
+  for (const SearchPath& path : AvailablePaths()) {
+    if (path.filter.run == nullptr) continue;
+    std::vector<std::int8_t> a(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(kFilterRows * depth));
+    alignas(64) static std::int8_t b[kFilterRows * 512];
+    std::vector<std::int32_t> sums(kFilterRows, 0);
+    std::vector<std::vector<std::int32_t>> products(kFilterRows, std::vector<std::int32_t>(kFilterRows, 0));
+    for (std::size_t j = 0; j < kFilterRows; ++j) {
+      for (std::size_t d = 0; d < depth; ++d) {
+        const std::int8_t value = bytes[(kFilterRows + j) * depth + d];
+        b[j / kPackRows * kPackRows * depth + d / 4 * 4 * kPackRows + j % kPackRows * 4 + d % 4] = value;
+        sums[j] += value;
+        for (std::size_t i = 0; i < kFilterRows; ++i) products[i][j] += a[i * depth + d] * value;
+      }
+    }
+    if (path.filter.offset) {
+      for (std::int8_t& v : a) v = static_cast<std::int8_t>(static_cast<unsigned char>(v) ^ 0x80U);
+    }
+    std::vector<float> scales(kFilterRows);
+    std::vector<float> limits(kFilterRows);
+    for (std::size_t i = 0; i < kFilterRows; ++i) {
+      scales[i] = i == 5 ? std::numeric_limits<float>::quiet_NaN() : 0.25F * static_cast<float>(i);
+      // Some limits are met exactly: the test is strict.
+      limits[i] = static_cast<float>(products[i][(i + 7) % kFilterRows]) * scales[(i + 7) % kFilterRows];
+      if (i == 9) limits[i] = std::numeric_limits<float>::infinity();
+      if (i == 10) limits[i] = -std::numeric_limits<float>::infinity();
+    }
+    std::vector<std::uint32_t> flags(kFilterRows, 0xdeadbeef);
+    if (path.filter.enter != nullptr) path.filter.enter();
+    const bool any = path.filter.run({a.data(), b, depth, sums.data(), scales.data(), limits.data(), flags.data()});
+    if (path.filter.leave != nullptr) path.filter.leave();
+    EXPECT_TRUE(any);
+    for (std::size_t i = 0; i < kFilterRows; ++i) {
+      for (std::size_t j = 0; j < kFilterRows; ++j) {
+        const bool expected = !(static_cast<float>(products[i][j]) * scales[j] <= limits[i]);
+        EXPECT_EQ((flags[i] >> j & 1U) != 0, expected) << path.name << ' ' << i << ' ' << j;
+      }
+    }
+  }
+}
+
+TEST(PathTest, EndsWithThePathsOfEveryMachine) {
+  const std::vector<SearchPath>& paths = AvailablePaths();
+  ASSERT_GE(paths.size(), 2U);
+  EXPECT_EQ(std::string(paths[paths.size() - 2].name), "float32");
+  EXPECT_EQ(std::string(paths.back().name), "portable");
+}
+
+TEST(PathTest, TheEnvironmentChooses) {
+  for (const SearchPath& path : AvailablePaths()) {
+    ASSERT_EQ(setenv("RRN_SEARCH_PATH", path.name, 1), 0);
+    const Result<SearchPath> chosen = ChoosePath();
+    ASSERT_TRUE(chosen.ok());
+    EXPECT_EQ(std::string(chosen->name), path.name);
+  }
+  ASSERT_EQ(setenv("RRN_SEARCH_PATH", "warp", 1), 0);
+  const float row = 1;
+  const Status status = ForEachSimilarPair({&row, 1, 1}, 0.5F, 1, [](const SimilarPair*, std::size_t) { return true; });
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("portable"), std::string::npos);
+  EXPECT_FALSE(GroupByRepresentative({&row, 1, 1}, 0.5F, 1).ok());
+  ASSERT_EQ(unsetenv("RRN_SEARCH_PATH"), 0);
+  EXPECT_EQ(std::string(ChoosePath()->name), AvailablePaths().front().name);
+}
+
+#ifdef __linux__
+// The system hands out the matrix unit only if every thread's signal stack can hold its registers. A fresh process, in
+// which nobody has asked yet, with a small one must do without, and quietly.
+void SearchWithoutMatrixUnit() {
+  static char small[4096];
+  stack_t stack = {};
+  stack.ss_sp = small;
+  stack.ss_size = sizeof small;
+  if (sigaltstack(&stack, nullptr) != 0) std::_Exit(0);  // this system does not even allow such a stack
+  for (const SearchPath& path : AvailablePaths()) {
+    if (std::string(path.name) == "amx") std::_Exit(1);
+  }
+  const std::vector<float> rows = NearDuplicates(100, 64, 3);
+  const EmbeddingsView view{rows.data(), 100, 64};
+  Scanner scanner(view, 0.75F, AvailablePaths().front());
+  if (!scanner.Prepare(1).ok()) std::_Exit(2);
+  Found found;
+  scanner.Scan(AllRows(100), Columns::kLater, &found);
+  ExpectSame(found, DoubleLoop(view, 0.75F, AllRows(100), Columns::kLater), "without");
+  std::_Exit(::testing::Test::HasFailure() ? 3 : 0);
+}
+
+TEST(PathDeathTest, DoesWithoutTheMatrixUnitWhereItIsRefused) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(SearchWithoutMatrixUnit(), ::testing::ExitedWithCode(0), "");
+}
+#endif
+
+}  // namespace
+}  // namespace rrn::internal

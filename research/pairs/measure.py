@@ -1,0 +1,160 @@
+"""Times the pair search by number of rows, instruction set and threads, and writes the times as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rrn_native
+
+DIM = 512
+SLOW = ("float32", "portable")
+SLOW_ROWS = 30_000
+
+
+def make_rows(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Returns random rows, float32 [count, 512]; every fiftieth is a near-copy of another."""
+    random = np.random.default_rng(seed)
+    rows = random.standard_normal((count, DIM), dtype=np.float32)
+    copies = count // 50
+    rows[:copies] = rows[copies : 2 * copies] + 0.1 * rows[:copies]
+    return rows
+
+
+def available_paths() -> list[str]:
+    """Returns the values of RRN_SEARCH_PATH that this machine can run, the fastest first."""
+    os.environ["RRN_SEARCH_PATH"] = "?"
+    try:
+        rrn_native.similar_pairs(np.zeros((2, 1), np.float32))
+    except ValueError as error:
+        return str(error).partition("this machine has ")[2].split(", ")
+    finally:
+        del os.environ["RRN_SEARCH_PATH"]
+    raise RuntimeError("RRN_SEARCH_PATH is not understood by this build")
+
+
+def timed(rows: npt.NDArray[np.float32], threshold: float, path: str, threads: int) -> tuple[float, str, int]:
+    """Runs one search; returns its seconds, the SHA-256 of its result and the number of pairs."""
+    os.environ["RRN_SEARCH_PATH"] = path
+    try:
+        start = time.perf_counter()
+        found = rrn_native.similar_pairs(rows, threshold, threads=threads)
+        seconds = time.perf_counter() - start
+    finally:
+        del os.environ["RRN_SEARCH_PATH"]
+    digest = hashlib.sha256()
+    for column in found:
+        digest.update(column.tobytes())
+    return seconds, digest.hexdigest(), len(found[0])
+
+
+def measure_exact(
+    count: int, threshold: float, paths: list[str], threads: list[int], runs: int
+) -> list[dict[str, Any]]:
+    """Times all paths and numbers of threads on `count` rows, in turns.
+
+    Raises:
+        RuntimeError: Two of them gave different results.
+    """
+    rows = make_rows(count)
+    cases = [(path, number) for path in paths for number in threads]
+    seconds: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+    results: set[tuple[str, int]] = set()
+    for _ in range(runs):
+        for case in cases:
+            duration, digest, pairs = timed(rows, threshold, *case)
+            seconds[case].append(duration)
+            results.add((digest, pairs))
+            if len(results) > 1:
+                raise RuntimeError(f"{case} gave another result than those before, for {count} rows")
+    pairs = next(iter(results))[1]
+    return [
+        {
+            "rows": count,
+            "path": path,
+            "threads": number,
+            "pairs": pairs,
+            "median_seconds": statistics.median(seconds[path, number]),
+            "seconds": seconds[path, number],
+        }
+        for path, number in cases
+    ]
+
+
+def measure_approximate(count: int, threshold: float, threads: int) -> dict[str, Any]:
+    """Times the approximate search once, with its default settings."""
+    rows = make_rows(count)
+    start = time.perf_counter()
+    found = rrn_native.similar_pairs_approximate(rows, threshold, threads=threads)
+    return {
+        "rows": count,
+        "path": "approximate",
+        "threads": threads,
+        "pairs": len(found[0]),
+        "recall": found[3],
+        "median_seconds": time.perf_counter() - start,
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns the processor, its cores, the versions and the commit."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+    run = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "rrn": rrn_native.__version__,
+        "numpy": np.__version__,
+        "commit": run.stdout.strip() or None,
+    }
+
+
+def main() -> None:
+    """Reads the command line, measures, writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--counts", default="1000,10000,100000", help="numbers of rows (default: %(default)s)")
+    parser.add_argument("--paths", help="values of RRN_SEARCH_PATH (default: all of this machine; see the README)")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument("--threshold", type=float, default=0.75, help="default: %(default)s")
+    parser.add_argument("--approximate", action="store_true", help="time the approximate search too, once")
+    arguments = parser.parse_args()
+    threads = [int(number) for number in arguments.threads.split(",")]
+    measured = []
+    for count in (int(number) for number in arguments.counts.split(",")):
+        if arguments.paths:
+            paths = arguments.paths.split(",")
+        else:
+            paths = [path for path in available_paths() if count < SLOW_ROWS or path not in SLOW]
+        measured += measure_exact(count, arguments.threshold, paths, threads, arguments.runs)
+        if arguments.approximate:
+            measured.append(measure_approximate(count, arguments.threshold, max(threads)))
+        for entry in measured:
+            if entry["rows"] == count:
+                print(f"{count:8} {entry['path']:12} {entry['threads']} threads {entry['median_seconds']:9.3f} s")
+    result = {
+        "machine": describe_machine(),
+        "dim": DIM,
+        "threshold": arguments.threshold,
+        "runs": arguments.runs,
+        "measured": measured,
+    }
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
