@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <onnxruntime_cxx_api.h>
 
-#include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -36,6 +36,15 @@ fs::path OnnxRuntimeFolder() {
 
 // The first release with plugins is 1.22.
 constexpr std::uint32_t kPluginOrtApiVersion = 22;
+
+// 22 for release 1.22.0; 0 if the release calls itself otherwise.
+std::uint32_t OrtMinorVersion() {
+  const std::string version = OrtGetApiBase()->GetVersionString();
+  if (version.rfind("1.", 0) != 0) return 0;
+  std::uint32_t minor = 0;
+  std::from_chars(version.data() + 2, version.data() + version.size(), minor);
+  return minor;
+}
 
 bool CpuIsFastInBf16() {
 #if defined(__x86_64__)
@@ -132,7 +141,9 @@ std::string FindOpenVino() {
 
 Status AppendOpenVino(const Choice& choice, const std::string& library, std::size_t threads, const std::string& cache,
                       Ort::Env* env, Ort::SessionOptions* session_options) {
-  const OrtApi* api = OrtGetApiBase()->GetApi(kPluginOrtApiVersion);
+  // Asking an older release for this API would make it print.
+  const OrtApi* api =
+      OrtMinorVersion() < kPluginOrtApiVersion ? nullptr : OrtGetApiBase()->GetApi(kPluginOrtApiVersion);
   if (api == nullptr) {
     return {StatusCode::kNotFound,
             std::string("ONNX Runtime ") + OrtGetApiBase()->GetVersionString() + " knows no plugins, 1.23 does"};
