@@ -381,6 +381,8 @@ class OpenVinoTest : public ::testing::TestWithParam<const char*> {
 TEST_P(OpenVinoTest, SameBitsWhateverBatchAndThreadsAndCloseToTheCpu) {
   std::vector<Image> pictures;
   std::vector<ImageView> views;
+  pictures.reserve(11);
+  views.reserve(11);
   for (int i = 0; i < 11; ++i) pictures.push_back(MakePicture(40 + 13 * i, 30 + 7 * i, static_cast<std::uint32_t>(i)));
   for (const Image& picture : pictures) views.push_back({picture.rgb.data(), picture.width, picture.height});
   const std::vector<float> one = Embed(1, 1, views);

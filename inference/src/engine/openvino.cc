@@ -100,8 +100,8 @@ std::string LoadConfig(const Choice& choice, std::size_t threads, const std::str
   nlohmann::json cpu;
   // In an int8 model the hint is for what is not quantised.
   cpu["INFERENCE_PRECISION_HINT"] = choice.precision == "bf16" ? "bf16" : choice.precision == "fp16" ? "f16" : "f32";
-  // One stream of one thread for each worker: the worker waits while its stream computes. Pinned streams would all sit
-  // on the same cores in two processes, and the pinning leaks to the threads that call.
+  // One stream of one thread for each worker: the worker waits while its stream computes. Pinned streams of two
+  // processes would share cores while others are idle.
   cpu["NUM_STREAMS"] = std::to_string(threads);
   cpu["INFERENCE_NUM_THREADS"] = std::to_string(threads);
   cpu["ENABLE_CPU_PINNING"] = "NO";
