@@ -74,10 +74,10 @@ const OrtEpDevice* LoadDevice(const OrtApi& api, const std::string& library, Ort
   const std::lock_guard<std::mutex> lock(mutex);
   const OrtEpDevice* device = FindDevice(api, env);
   if (device != nullptr) return device;
-  // Never released: the plugin would be unloaded with the last environment, while threads of its own still run.
-  static const auto* const keep_loaded = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "rrn");
-  (void)keep_loaded;
   Ort::ThrowOnError(api.RegisterExecutionProviderLibrary(env, "rrn_openvino", library.c_str()));
+  // Never released: the plugin would be unloaded with the last environment, while threads of its own still run.
+  static const Ort::Env* keep_loaded = nullptr;
+  if (keep_loaded == nullptr) keep_loaded = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "rrn");
   return FindDevice(api, env);
 }
 
