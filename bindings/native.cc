@@ -297,19 +297,23 @@ PYBIND11_MODULE(_native, m) {
       .def_readonly("size", &rrn::ModelInfo::size)
       .def_readonly("dim", &rrn::ModelInfo::dim)
       .def_readonly("provider", &rrn::ModelInfo::provider)
+      .def_readonly("precision", &rrn::ModelInfo::precision)
+      .def_readonly("note", &rrn::ModelInfo::note)
       .def_readonly("custom_op", &rrn::ModelInfo::custom_op);
 
   py::class_<rrn::Embedder>(m, "Embedder")
-      .def(py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
-                       const std::string& provider, std::uint64_t max_pixels) {
-             const py::gil_scoped_release nogil;
-             rrn::EmbedderOptions options{model, op_library, size, batch, threads, provider, {max_pixels}};
-             rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(options);
-             const py::gil_scoped_acquire gil;
-             return std::make_unique<rrn::Embedder>(Unwrap(std::move(embedder)));
-           }),
-           py::kw_only(), py::arg("model"), py::arg("op_library"), py::arg("size"), py::arg("batch"),
-           py::arg("threads"), py::arg("provider"), py::arg("max_pixels"))
+      .def(
+          py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
+                      const std::string& provider, const std::string& precision, bool cache, std::uint64_t max_pixels) {
+            const py::gil_scoped_release nogil;
+            rrn::EmbedderOptions options{model,    op_library, size,  batch,       threads,
+                                         provider, precision,  cache, {max_pixels}};
+            rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(options);
+            const py::gil_scoped_acquire gil;
+            return std::make_unique<rrn::Embedder>(Unwrap(std::move(embedder)));
+          }),
+          py::kw_only(), py::arg("model"), py::arg("op_library"), py::arg("size"), py::arg("batch"), py::arg("threads"),
+          py::arg("provider"), py::arg("precision"), py::arg("cache"), py::arg("max_pixels"))
       .def_property_readonly("info", &rrn::Embedder::info)
       .def("embed_files", &EmbedFiles)
       .def("embed_images", &EmbedImages)

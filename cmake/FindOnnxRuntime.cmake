@@ -2,11 +2,13 @@
 #   OnnxRuntime::headers       the headers only
 #   OnnxRuntime::OnnxRuntime   headers and library
 #   OnnxRuntime_LIBRARY        the shared library that programs will load
+#   OnnxRuntime_OPENVINO       the OpenVINO plugin's library, empty if it is not there
 #
 # Looked for, in this order:
 #   headers   ONNXRUNTIME_ROOT (an unpacked official release), the system, .deps/onnxruntime (scripts/build.sh puts the
 #             headers of a distribution's package there)
 #   library   ONNXRUNTIME_ROOT, the system, the onnxruntime wheel of Python_EXECUTABLE (the wheel has no headers)
+#   plugin    the environment variable RRN_OPENVINO_EP, the onnxruntime_ep_openvino package of Python_EXECUTABLE
 #
 # Programs are linked to a stub with the library's SONAME instead of the library: the wheel's only symbol carries a
 # version (OrtGetApiBase@@VERS_x), and a binary linked to it would refuse every other release.
@@ -22,23 +24,42 @@ if(OnnxRuntime_LIBRARY AND NOT EXISTS "${OnnxRuntime_LIBRARY}")
   unset(OnnxRuntime_LIBRARY CACHE) # the environment that had it is gone
 endif()
 find_library(OnnxRuntime_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS "${ONNXRUNTIME_ROOT}/lib")
-if(NOT OnnxRuntime_LIBRARY)
-  if(NOT Python_EXECUTABLE)
-    find_program(Python_EXECUTABLE python3)
-  endif()
+if(NOT Python_EXECUTABLE)
+  find_program(Python_EXECUTABLE python3)
+endif()
+# rrn_python_package(NAME VARIABLE): the folder of an installed package, without importing it; empty if there is none.
+function(rrn_python_package name variable)
   execute_process(
     COMMAND "${Python_EXECUTABLE}" -c
-            "import importlib.util as u; s = u.find_spec('onnxruntime'); print(s.submodule_search_locations[0])"
-    OUTPUT_VARIABLE wheel
+            "import importlib.util as u; s = u.find_spec('${name}'); print(s.submodule_search_locations[0])"
+    OUTPUT_VARIABLE folder
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
-    RESULT_VARIABLE wheel_failed)
-  if(NOT wheel_failed)
+    RESULT_VARIABLE failed)
+  if(failed)
+    set(folder "")
+  endif()
+  set(${variable} "${folder}" PARENT_SCOPE)
+endfunction()
+
+if(NOT OnnxRuntime_LIBRARY)
+  rrn_python_package(onnxruntime wheel)
+  if(wheel)
     file(GLOB wheel_libraries "${wheel}/capi/libonnxruntime.so*")
     if(wheel_libraries)
       list(GET wheel_libraries 0 wheel_library)
       set(OnnxRuntime_LIBRARY "${wheel_library}" CACHE FILEPATH "ONNX Runtime's shared library" FORCE)
     endif()
   endif()
+endif()
+
+# Asked again at every configuring: packages come and go.
+set(OnnxRuntime_OPENVINO "$ENV{RRN_OPENVINO_EP}")
+if(NOT OnnxRuntime_OPENVINO)
+  rrn_python_package(onnxruntime_ep_openvino plugin)
+  set(OnnxRuntime_OPENVINO "${plugin}/libonnxruntime_providers_openvino_plugin.so")
+endif()
+if(NOT EXISTS "${OnnxRuntime_OPENVINO}")
+  set(OnnxRuntime_OPENVINO "")
 endif()
 
 include(FindPackageHandleStandardArgs)

@@ -19,7 +19,8 @@ Installs what is missing (system packages through apt-get, as root or with sudo;
   --help    this text
 
 Environment: RRN_PYTHON (use this Python instead of .venv), ONNXRUNTIME_ROOT (an unpacked official ONNX Runtime
-release), CUDACXX (nvcc; found on the PATH otherwise). A second run takes seconds.
+release), RRN_OPENVINO_EP (the OpenVINO plugin's library; installed from PyPI otherwise, where it exists), CUDACXX
+(nvcc; found on the PATH otherwise). A second run takes seconds.
 END
 }
 
@@ -54,6 +55,10 @@ sys.exit(tuple(map(int, version.groups())) < (3, 25))'; then
   pip_install cmake 'cmake>=3.25,<4'
   PATH=$(dirname "$PYTHON"):$PATH
 fi
+
+# The fast path for bf16 and int8; it is a part of no result unless it is asked for.
+pip_try openvino onnxruntime-ep-openvino \
+  || echo "note: no onnxruntime-ep-openvino for this machine, so bf16 is not available and int8 is slower"
 
 "$ROOT/scripts/onnxruntime_headers.sh"
 

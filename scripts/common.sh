@@ -65,13 +65,18 @@ ensure_python() {
 
 # pip_install NAME REQUIREMENT...: installs the requirements unless that was done before with the same ones.
 pip_install() {
+  pip_try "$@" || die "pip could not install: ${*:2}"
+}
+
+# pip_try NAME REQUIREMENT...: the same, but failing is no error.
+pip_try() {
   local name=$1 stamp
   shift
   stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/rrn-$name.txt
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && return 0
   say "Installing Python packages: $*"
   "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2 || true) \
-    || die "pip could not install: $*"
+    || return 1
   echo "$*" > "$stamp"
 }
 

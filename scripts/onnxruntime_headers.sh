@@ -4,6 +4,9 @@
 # The onnxruntime wheel brings the library without headers. Newer releases of Debian and Ubuntu have a package with them.
 # It is downloaded from the mirror that this machine is set up for, through a private apt configuration, and unpacked;
 # the system's own package lists and packages stay as they are.
+#
+# Headers of 1.22 or newer are looked for first, because those know plugin execution providers (openvino). With older
+# ones everything else is built.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 target=$ROOT/.deps/onnxruntime
@@ -32,6 +35,20 @@ mirror=$(sources | awk -v id="$ID" '
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+# The API of the headers in a folder: 22 for release 1.22.
+api() { grep -rhoE '^#define ORT_API_VERSION [0-9]+' "$1" | grep -oE '[0-9]+$' | head -n 1; }
+
+# install_headers UNPACKED SUITE: puts the headers in their place.
+install_headers() {
+  mkdir -p "$target"
+  rm -rf "$target/include"
+  mv "$1/usr/include/onnxruntime" "$target/include"
+  cp "$1/usr/share/doc/libonnxruntime-dev/copyright" "$target/"
+  echo "took those of 1.$(api "$target/include") from $ID $2"
+}
+
+older=
 for suite in $suites; do
   apt=$work/$suite
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
@@ -42,12 +59,16 @@ for suite in $suites; do
   (cd "$apt" && apt-get "${options[@]}" download libonnxruntime-dev >> log 2>&1) || continue
   dpkg -x "$apt"/libonnxruntime-dev_*.deb "$apt/unpacked"
   found "$apt/unpacked" || continue
-  mkdir -p "$target"
-  rm -rf "$target/include"
-  mv "$apt/unpacked/usr/include/onnxruntime" "$target/include"
-  cp "$apt/unpacked/usr/share/doc/libonnxruntime-dev/copyright" "$target/"
-  echo "took them from $ID $suite"
-  exit 0
+  if [ "$(api "$apt/unpacked")" -ge 22 ]; then
+    install_headers "$apt/unpacked" "$suite"
+    exit 0
+  fi
+  older=${older:-$suite}
 done
+if [ -n "$older" ]; then
+  install_headers "$work/$older/unpacked" "$older"
+  echo "note: they are older than 1.22, so rrn is built without plugin execution providers (openvino)"
+  exit 0
+fi
 cat "$work"/*/log >&2 || true
 die "no package with ONNX Runtime's headers on this machine's mirror; set ONNXRUNTIME_ROOT to an unpacked release"

@@ -32,8 +32,18 @@ struct EmbedderOptions {
   int batch = 8;
   // Worker threads; 0: one for each core. The embeddings do not depend on it.
   int threads = 0;
-  // ONNX Runtime execution provider: "cpu" or "cuda".
-  std::string provider = "cpu";
+  // Who computes: "auto", "cpu", "openvino", "cuda" or "tensorrt" (ONNX Runtime's execution providers). "auto" takes
+  // the first that works here and gains from the precision: tensorrt, openvino, cpu for bf16 and int8; cuda, cpu for
+  // fp32. Another one is an error where it is not installed. Embeddings are the same bits only on the same provider.
+  std::string provider = "auto";
+  // "auto", "fp32", "fp16", "bf16" or "int8". "auto" is fp32, with two exceptions: bf16 on a named "openvino" whose CPU
+  // computes in it, and int8 for a model file that is called *.int8.onnx. "int8" runs STEM.int8.onnx, which
+  // `python -m rrn_native.quantize` makes, beside STEM.onnx. Where provider is "auto" and nothing here gains from the
+  // precision, fp32 is computed and ModelInfo::note says so.
+  std::string precision = "auto";
+  // May compiled models be kept for the next start, in $XDG_CACHE_HOME/rrn (~/.cache/rrn)? Used where compiling takes
+  // longer than loading: openvino int8, and tensorrt. The folder may be deleted at any time.
+  bool cache = true;
   DecodeOptions decode;
 };
 
@@ -44,7 +54,9 @@ struct ModelInfo {
   std::string weights_sha256;  // of the weights file; empty if the file does not say
   int size = 0;                // side of the input square actually used, in pixels
   int dim = 0;                 // D, length of an embedding
-  std::string provider;        // as in EmbedderOptions
+  std::string provider;        // the one in use, as in EmbedderOptions, never "auto"
+  std::string precision;       // the one in use, never "auto"
+  std::string note;            // one line if "auto" could not give what was asked for, and why; otherwise empty
   bool custom_op = false;      // libreduction_op.so is registered
 };
 
@@ -67,8 +79,9 @@ struct FileEmbeddings {
 // A model, loaded and ready. Movable. Its const functions may be called from several threads at the same time.
 class Embedder {
  public:
-  // Errors: kInvalidArgument (an option out of range), kNotFound (no such file), kUnsupported (provider), kRuntime
-  // (ONNX Runtime refuses the file, or its input and outputs are not as described above).
+  // Errors: kInvalidArgument (an option out of range, or a precision that the provider never has), kNotFound (no such
+  // file), kUnsupported (the provider is not installed or this machine lacks the precision), kRuntime (ONNX Runtime
+  // refuses the file, or its input and outputs are not as described above).
   static Result<Embedder> Create(const EmbedderOptions& options);
 
   Embedder(Embedder&& other) noexcept;

@@ -14,6 +14,7 @@ Heavier tools are modules of their own: ``python -m rrn_native.export`` and ``py
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,6 +58,8 @@ FloatArray = npt.NDArray[np.float32]
 PixelArray = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], bool | None]
 PhaseProgress = Callable[[str, int, int], bool | None]
+Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
 
@@ -80,15 +83,25 @@ class Embedder:
             comes with the package.
         size: Side of the square that images are resized to, in pixels (32 ... 4096).
         threads: Worker threads; None for one for each core. Embeddings do not depend on it.
-        provider: ONNX Runtime execution provider, "cpu" or "cuda".
+        provider: Who computes: "auto", "cpu", "openvino", "cuda" or "tensorrt" (ONNX Runtime's execution providers).
+            "auto" takes the first one that works here and gains from the precision. Embeddings are the same bits only
+            on the same provider.
+        precision: "auto", "fp32", "fp16", "bf16" or "int8". "auto" is fp32, except bf16 on a named "openvino" whose CPU
+            computes in it, and int8 for a model file called ``*.int8.onnx``. "int8" runs the ``STEM.int8.onnx`` beside
+            the model, which ``python -m rrn_native.quantize`` makes.
         batch: Images per inference call (1 ... 1024). Embeddings do not depend on it.
         max_pixels: Larger images are refused before they are decoded.
         op_library: ``libreduction_op.so``; None for the one that comes with the package.
+        cache: Keep compiled models for the next start, in ``$XDG_CACHE_HOME/rrn`` (``~/.cache/rrn``), where compiling
+            takes long (openvino int8, tensorrt).
+
+    Warns:
+        RuntimeWarning: With provider "auto", nothing here gains from the precision, so fp32 is computed.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range, or the provider never has the precision.
         FileNotFoundError: No such model or library.
-        RrnError: ONNX Runtime refuses the model or the provider.
+        RrnError: ONNX Runtime refuses the model, or the provider is not installed.
     """
 
     def __init__(
@@ -96,11 +109,13 @@ class Embedder:
         model: PathLike | None = None,
         size: int = 224,
         threads: int | None = None,
-        provider: str = "cpu",
+        provider: Provider = "auto",
         *,
+        precision: Precision = "auto",
         batch: int = 8,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         op_library: PathLike | None = None,
+        cache: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
@@ -111,9 +126,13 @@ class Embedder:
             batch=batch,
             threads=threads or 0,
             provider=provider,
+            precision=precision,
+            cache=cache,
             max_pixels=max_pixels,
         )
         self._max_pixels = max_pixels
+        if self._native.info.note:
+            warnings.warn(self._native.info.note, RuntimeWarning, stacklevel=2)
 
     @property
     def size(self) -> int:
@@ -124,6 +143,16 @@ class Embedder:
     def dim(self) -> int:
         """Length of an embedding; 512 for ReductionResNet-18."""
         return int(self._native.info.dim)
+
+    @property
+    def provider(self) -> str:
+        """Who computes; never "auto"."""
+        return str(self._native.info.provider)
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; never "auto"."""
+        return str(self._native.info.precision)
 
     def embed(
         self,
@@ -207,7 +236,8 @@ def find_similar(
     model: PathLike | None = None,
     size: int = 224,
     threads: int | None = None,
-    provider: str = "cpu",
+    provider: Provider = "auto",
+    precision: Precision = "auto",
     batch: int = 8,
     recursive: bool = True,
     search: Literal["exact", "approximate"] = "exact",
@@ -222,6 +252,7 @@ def find_similar(
         size: As for :class:`Embedder`.
         threads: As for :class:`Embedder`; also of the pair search.
         provider: As for :class:`Embedder`.
+        precision: As for :class:`Embedder`.
         batch: As for :class:`Embedder`.
         recursive: Also look into sub-folders.
         search: "exact", or "approximate" for millions of images: it misses some pairs, and ``result.search`` says how
@@ -237,7 +268,7 @@ def find_similar(
         RrnError: The folder cannot be listed, or model or runtime failed.
         CancelledError: The progress callback returned False.
     """
-    embedder = Embedder(model, size, threads, provider, batch=batch)
+    embedder = Embedder(model, size, threads, provider, precision=precision, batch=batch)
     return embedder.find_similar(
         directory, threshold, recursive=recursive, threads=threads, search=search, progress=progress
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +28,8 @@ def load() -> ModuleType:
     Raises:
         ImportError: With the likely causes.
     """
+    # Releases from 1.31 on report their use over the network, and keep a device id, unless told before they start.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     library = _onnxruntime_library()
     if library is not None:
         ctypes.CDLL(str(library))

@@ -45,13 +45,15 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Which model made the embeddings."""
+    """Which model made the embeddings, where and in which precision."""
 
     file: str
     weights_origin: str
     weights_sha256: str
     size: int
     embedding_dim: int
+    provider: str
+    precision: str
 
 
 @dataclasses.dataclass(frozen=True)

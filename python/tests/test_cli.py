@@ -273,7 +273,7 @@ def test_help_and_version(run_similarity: RunSimilarity) -> None:
     text = run_similarity("--help").stdout.decode()
     for option in (
         *("--threshold", "--model", "--size", "--batch", "--threads", "--provider", "--recursive", "--json", "--pairs"),
-        *("--embeddings", "--quiet", "--version", "Exit codes", "130"),
+        *("--embeddings", "--quiet", "--version", "--precision", "--no-cache", "Exit codes", "130"),
     ):
         assert option in text
     assert b"ONNX Runtime" in run_similarity("--version").stdout

@@ -53,3 +53,13 @@ def test_executable(photos: Path, tmp_path: Path) -> None:
     run = subprocess.run([BINARY, photos, "--size", "64"], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "read     5" in run.stdout
+    # Plugins came later than 1.20.
+    fast = [BINARY, photos, "--size", "64", "--precision", "bf16"]
+    run = subprocess.run(fast, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "instead of bf16 (openvino: " in run.stderr
+    run = subprocess.run(
+        [*fast, "--provider", "openvino"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 4, run.stdout
+    assert run.stderr.count("\n") == 1

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/provider.h"
 #include "engine/session.h"
 #include "rrn/parallel.h"
 
@@ -145,10 +146,7 @@ Status CheckOptions(const EmbedderOptions& options) {
   }
   if (options.batch < 1 || options.batch > 1024) return range("batch", options.batch, 1, 1024);
   if (options.threads < 0 || options.threads > 1024) return range("threads", options.threads, 0, 1024);
-  if (options.provider != "cpu" && options.provider != "cuda") {
-    return {StatusCode::kInvalidArgument, "provider is '" + options.provider + "', expected cpu or cuda"};
-  }
-  return {};
+  return internal::ChoicesFor(options).status();
 }
 
 }  // namespace

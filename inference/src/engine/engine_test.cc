@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -13,7 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/compiled_cache.h"
+#include "engine/provider.h"
 #include "rrn/embedder.h"
+#include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
 
@@ -24,6 +29,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 // A folder that goes away with the test.
 class TemporaryFolder {
@@ -104,6 +110,7 @@ Embedder MakeEmbedder(int batch = 4, int threads = 2, const std::string& op_libr
   options.size = 64;
   options.batch = batch;
   options.threads = threads;
+  options.provider = "cpu";
   Result<Embedder> embedder = Embedder::Create(options);
   EXPECT_TRUE(embedder.ok()) << embedder.status().message();
   return *std::move(embedder);
@@ -156,7 +163,8 @@ TEST(EmbedderTest, RefusesWrongOptions) {
   options.model = RRN_MODEL;
   for (const auto& [size, batch, threads, provider] :
        {std::tuple{31, 1, 1, "cpu"}, std::tuple{4097, 1, 1, "cpu"}, std::tuple{64, 0, 1, "cpu"},
-        std::tuple{64, 1025, 1, "cpu"}, std::tuple{64, 1, -1, "cpu"}, std::tuple{64, 1, 1, "tpu"}}) {
+        std::tuple{64, 1025, 1, "cpu"}, std::tuple{64, 1, -1, "cpu"}, std::tuple{64, 1, 1, "tpu"},
+        std::tuple{64, 1, 1, ""}}) {
     options.size = size;
     options.batch = batch;
     options.threads = threads;
@@ -165,11 +173,244 @@ TEST(EmbedderTest, RefusesWrongOptions) {
   }
 }
 
+std::vector<std::string> Choices(const std::string& provider, const std::string& precision,
+                                 const std::string& model = "m.onnx") {
+  EmbedderOptions options;
+  options.model = model;
+  options.provider = provider;
+  options.precision = precision;
+  const Result<std::vector<internal::Choice>> choices = internal::ChoicesFor(options);
+  if (!choices.ok()) return {choices.status().message()};
+  std::vector<std::string> texts;
+  for (const internal::Choice& choice : *choices) texts.push_back(choice.provider + " " + choice.precision);
+  return texts;
+}
+
+TEST(ProviderTest, ChoosesByWhatWasAskedFor) {
+  EXPECT_THAT(Choices("auto", "auto"), ElementsAre("cuda fp32", "cpu fp32"));
+  EXPECT_THAT(Choices("auto", "bf16"), ElementsAre("tensorrt bf16", "openvino bf16", "cpu fp32"));
+  EXPECT_THAT(Choices("auto", "fp16"), ElementsAre("tensorrt fp16", "cpu fp32"));
+  EXPECT_THAT(Choices("auto", "int8"), ElementsAre("tensorrt int8", "openvino int8", "cpu int8"));
+  EXPECT_THAT(Choices("openvino", "auto"), ElementsAre("openvino bf16", "openvino fp32"));
+  EXPECT_THAT(Choices("cpu", "auto"), ElementsAre("cpu fp32"));
+  EXPECT_THAT(Choices("cpu", "auto", "m.int8.onnx"), ElementsAre("cpu int8"));
+  EXPECT_THAT(Choices("cpu", "bf16"), ElementsAre(HasSubstr("does not compute in bf16")));
+  EXPECT_THAT(Choices("cuda", "int8"), ElementsAre(HasSubstr("does not compute in int8")));
+  EXPECT_THAT(Choices("auto", "fp32", "m.int8.onnx"), ElementsAre(HasSubstr("is an int8 model")));
+  EXPECT_THAT(Choices("tpu", "auto"), ElementsAre(HasSubstr("'tpu', expected one of auto, cpu")));
+  EXPECT_THAT(Choices("auto", "int4"), ElementsAre(HasSubstr("'int4', expected one of auto, fp32")));
+}
+
+TEST(ProviderTest, FindsTheInt8Model) {
+  EXPECT_EQ(internal::ModelFileFor("a/m.onnx", "fp32"), "a/m.onnx");
+  EXPECT_EQ(internal::ModelFileFor("a/m.onnx", "int8"), "a/m.int8.onnx");
+  EXPECT_EQ(internal::ModelFileFor("a/m.int8.onnx", "int8"), "a/m.int8.onnx");
+  EXPECT_EQ(internal::ModelFileFor("a/model", "int8"), "a/model.int8.onnx");
+}
+
+TEST(ProviderTest, SaysWhatCouldNotBeHad) {
+  EmbedderOptions options;
+  const internal::Choice cpu{"cpu", "fp32"};
+  const internal::Refusal missing{{"openvino", "bf16"}, {StatusCode::kNotFound, "not installed"}};
+  const internal::Refusal failed{{"cuda", "fp32"}, {StatusCode::kRuntime, "no driver"}};
+  EXPECT_EQ(internal::FallbackNote(options, cpu, {}), "");
+  EXPECT_EQ(internal::FallbackNote(options, cpu, {missing}), "") << "nothing is lost in fp32";
+  EXPECT_EQ(internal::FallbackNote(options, cpu, {failed}), "computing in fp32 on cpu (cuda: no driver)");
+  options.precision = "bf16";
+  EXPECT_EQ(internal::FallbackNote(options, cpu, {missing}),
+            "computing in fp32 on cpu instead of bf16 (openvino: not installed)");
+  options.provider = "openvino";
+  EXPECT_EQ(internal::FallbackNote(options, cpu, {missing}), "");
+}
+
+// An environment variable with another value (null: without it) as long as the object lives.
+class ScopedVariable {
+ public:
+  ScopedVariable(const char* name, const char* value) : name_(name) {
+    const char* old = std::getenv(name);
+    had_ = old != nullptr;
+    if (had_) old_ = old;
+    if (value != nullptr) {
+      setenv(name, value, 1);
+    } else {
+      unsetenv(name);
+    }
+  }
+  ~ScopedVariable() {
+    if (had_) {
+      setenv(name_, old_.c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+  ScopedVariable(const ScopedVariable&) = delete;
+  ScopedVariable& operator=(const ScopedVariable&) = delete;
+
+ private:
+  const char* name_;
+  bool had_ = false;
+  std::string old_;
+};
+
+TEST(CacheEntryTest, KeepsWhatIsCompleteAndIntact) {
+  const TemporaryFolder folder;
+  const ScopedVariable variable("XDG_CACHE_HOME", folder.path().c_str());
+  const std::string model = folder.Write("model", "weights");
+  const auto write = [](const std::string& path, const std::string& text) { std::ofstream(path) << text; };
+  std::string place;
+  {
+    internal::CacheEntry unfinished({model}, {"a"});
+    ASSERT_FALSE(unfinished.folder().empty());
+    write(unfinished.folder() + "/blob", "compiled");
+  }
+  {
+    internal::CacheEntry first({model}, {"a"});
+    internal::CacheEntry second({model}, {"a"});
+    EXPECT_FALSE(first.found());
+    EXPECT_FALSE(second.found());
+    EXPECT_NE(first.folder(), second.folder()) << "two processes at once";
+    for (internal::CacheEntry* entry : {&first, &second}) {
+      write(entry->folder() + "/blob", "compiled");
+      entry->Keep();
+    }
+    place = first.folder();
+  }
+  EXPECT_TRUE(internal::CacheEntry({model}, {"a"}).found());
+  EXPECT_EQ(internal::CacheEntry({model}, {"a"}).folder(), place);
+  EXPECT_FALSE(internal::CacheEntry({model}, {"b"}).found());
+  folder.Write("model", "weighty");
+  EXPECT_FALSE(internal::CacheEntry({model}, {"a"}).found());
+  folder.Write("model", "weights");
+
+  write(place + "/blob", "compilee");
+  internal::CacheEntry damaged({model}, {"a"});
+  EXPECT_FALSE(damaged.found());
+  write(damaged.folder() + "/blob", "compiled");
+  damaged.Keep();
+  EXPECT_TRUE(internal::CacheEntry({model}, {"a"}).found()) << "the damaged one is replaced";
+  std::size_t entries = 0;
+  for (const auto& entry : fs::directory_iterator(folder.Sub("rrn/compiled"))) entries += entry.is_directory() ? 1 : 0;
+  EXPECT_EQ(entries, 1U) << "no unfinished folders are left";
+}
+
+TEST(CacheEntryTest, DoesWithoutAFolder) {
+  const TemporaryFolder folder;
+  const std::string file = folder.Write("file", "");
+  const ScopedVariable variable("XDG_CACHE_HOME", file.c_str());
+  internal::CacheEntry entry({file}, {});
+  EXPECT_FALSE(entry.found());
+  EXPECT_EQ(entry.folder(), "");
+  entry.Keep();
+  const ScopedVariable relative("XDG_CACHE_HOME", "not/absolute");
+  const ScopedVariable home("HOME", nullptr);
+  EXPECT_EQ(internal::CacheFolder(), "");
+}
+
+EmbedderOptions OptionsFor(const std::string& provider, const std::string& precision) {
+  EmbedderOptions options;
+  options.model = RRN_MODEL;
+  options.op_library = RRN_OP_LIBRARY;
+  options.size = 64;
+  options.provider = provider;
+  options.precision = precision;
+  return options;
+}
+
+TEST(EmbedderTest, SaysWhatIsMissingForAProvider) {
+  for (const auto& [provider, package] : {std::pair{"cuda", "onnxruntime-gpu"}, {"tensorrt", "TensorRT"}}) {
+    const Result<Embedder> embedder = Embedder::Create(OptionsFor(provider, "fp32"));
+    if (embedder.ok()) continue;  // a machine with a GPU
+    EXPECT_THAT(embedder.status().message(), HasSubstr(package));
+  }
+  const ScopedVariable variable("RRN_OPENVINO_EP", "/nowhere/plugin.so");
+  const Status status = Embedder::Create(OptionsFor("openvino", "fp32")).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_THAT(status.message(), HasSubstr("pip install onnxruntime-ep-openvino"));
+  const Status int8 = Embedder::Create(OptionsFor("cpu", "int8")).status();
+  if (!fs::exists(internal::ModelFileFor(RRN_MODEL, "int8"))) {
+    EXPECT_EQ(int8.code(), StatusCode::kNotFound);
+    EXPECT_THAT(int8.message(), HasSubstr("rrn_native.quantize"));
+  }
+}
+
+TEST(EmbedderTest, AutomaticProviderFallsBackAndSaysSo) {
+  const ScopedVariable variable("RRN_OPENVINO_EP", "/nowhere/plugin.so");
+  const Result<Embedder> exact = Embedder::Create(OptionsFor("auto", "auto"));
+  ASSERT_TRUE(exact.ok());
+  EXPECT_EQ(exact->info().precision, "fp32");
+  const Result<Embedder> fast = Embedder::Create(OptionsFor("auto", "bf16"));
+  ASSERT_TRUE(fast.ok());
+  if (fast->info().provider == "tensorrt") GTEST_SKIP() << "bf16 is here";
+  EXPECT_EQ(fast->info().provider, "cpu");
+  EXPECT_EQ(fast->info().precision, "fp32");
+  EXPECT_THAT(fast->info().note, HasSubstr("instead of bf16 (openvino: "));
+}
+
+TEST(EmbedderTest, BrokenPluginIsAReasonNotACrash) {
+  const TemporaryFolder folder;
+  const std::string broken = folder.Write("plugin.so", "no library");
+  const ScopedVariable variable("RRN_OPENVINO_EP", broken.c_str());
+  const Result<Embedder> embedder = Embedder::Create(OptionsFor("auto", "bf16"));
+  ASSERT_TRUE(embedder.ok());
+  if (embedder->info().precision == "bf16") GTEST_SKIP() << "the plugin was loaded before";
+  EXPECT_THAT(embedder->info().note, HasSubstr("openvino: "));
+}
+
+// On a real plugin; skipped where it is not installed.
+class OpenVinoTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const Result<Embedder> embedder = Embedder::Create(OptionsFor("openvino", GetParam()));
+    if (!embedder.ok()) GTEST_SKIP() << embedder.status().message();
+  }
+  static std::vector<float> Embed(int batch, int threads, const std::vector<ImageView>& views) {
+    EmbedderOptions options = OptionsFor("openvino", GetParam());
+    options.batch = batch;
+    options.threads = threads;
+    const Result<Embedder> embedder = Embedder::Create(options);
+    EXPECT_TRUE(embedder.ok()) << embedder.status().message();
+    EXPECT_EQ(embedder->info().provider, "openvino");
+    EXPECT_EQ(embedder->info().precision, GetParam());
+    EXPECT_EQ(embedder->info().note, "");
+    const Result<std::vector<float>> rows = embedder->EmbedImages(views);
+    EXPECT_TRUE(rows.ok()) << rows.status().message();
+    return *rows;
+  }
+};
+
+TEST_P(OpenVinoTest, SameBitsWhateverBatchAndThreadsAndCloseToTheCpu) {
+  std::vector<Image> pictures;
+  std::vector<ImageView> views;
+  pictures.reserve(11);
+  views.reserve(11);
+  for (int i = 0; i < 11; ++i) pictures.push_back(MakePicture(40 + 13 * i, 30 + 7 * i, static_cast<std::uint32_t>(i)));
+  for (const Image& picture : pictures) views.push_back({picture.rgb.data(), picture.width, picture.height});
+  const std::vector<float> one = Embed(1, 1, views);
+  for (const auto& [batch, threads] : {std::pair{3, 1}, {4, 2}, {8, 2}, {16, 3}}) {
+    EXPECT_EQ(one, Embed(batch, threads, views)) << batch << " images, " << threads << " threads";
+  }
+  const Result<std::vector<float>> cpu = MakeEmbedder(4, 2).EmbedImages(views);
+  ASSERT_TRUE(cpu.ok());
+  // bf16 keeps 8 bits, fp16 11, fp32 24; errors of rounded weights and activations mostly average out.
+  const float least = std::string(GetParam()) == "fp32" ? 0.9999999F : 0.9990F;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    std::vector<float> both(one.begin() + static_cast<std::ptrdiff_t>(512 * i),
+                            one.begin() + static_cast<std::ptrdiff_t>(512 * (i + 1)));
+    both.insert(both.end(), cpu->begin() + static_cast<std::ptrdiff_t>(512 * i),
+                cpu->begin() + static_cast<std::ptrdiff_t>(512 * (i + 1)));
+    NormalizeRows(both.data(), 2, 512);
+    EXPECT_GT(CosineSimilarity(both.data(), both.data() + 512, 512), least) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, OpenVinoTest, ::testing::Values("fp32", "fp16", "bf16"));
+
 TEST(EmbedderTest, RefusesMissingAndForeignFiles) {
   const TemporaryFolder folder;
   EmbedderOptions options;
   options.model = folder.Sub("missing.onnx");
   EXPECT_EQ(CreateCode(options), StatusCode::kNotFound);
+  options.provider = "cpu";
   options.model = folder.Write("text.onnx", "this is no model\nat all");
   const Result<Embedder> text = Embedder::Create(options);
   EXPECT_EQ(text.status().code(), StatusCode::kRuntime);
@@ -258,6 +499,10 @@ TEST(FindSimilarTest, CountsAddUpAndBadFilesLoseNothingElse) {
   WriteText(*report, text);
   EXPECT_THAT(text.str(), HasSubstr("files    7\nread     4\nskipped  3\ngroups   1"));
   EXPECT_THAT(text.str(), HasSubstr("cut.bmp: "));
+  EXPECT_THAT(text.str(), StartsWith("model reduction_resnet18.onnx, 64 pixels, cpu fp32\n"));
+  std::ostringstream json;
+  WriteJson(*report, json);
+  EXPECT_THAT(json.str(), HasSubstr(R"("embedding_dim":512,"provider":"cpu","precision":"fp32"})"));
 }
 
 TEST(FindSimilarTest, ForgettingTheEmbeddingsChangesNothingElse) {

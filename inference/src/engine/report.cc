@@ -168,6 +168,9 @@ std::string CsvField(const std::string& text) {
 void WriteText(const SimilarityReport& report, std::ostream& out) {
   std::vector<bool> grouped(report.paths.size(), false);
   Table table(report, out);
+  const ModelInfo& model = report.model;
+  out << "model " << OneLinePath(model.file) << ", " << std::to_string(model.size) << " pixels, " << model.provider
+      << ' ' << model.precision << '\n';
   if (!report.paths.empty()) out << "  similarity  dissimilar  image\n";
   std::size_t number = 0;
   for (const Group& group : report.grouping.groups) {
@@ -211,7 +214,8 @@ void WriteJson(const SimilarityReport& report, std::ostream& out) {
   out << "{\"version\":1,\n\"model\":{\"file\":" << JsonString(model.file)
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
       << ",\"weights_sha256\":" << JsonString(model.weights_sha256) << ",\"size\":" << std::to_string(model.size)
-      << ",\"embedding_dim\":" << std::to_string(model.dim) << "},\n\"threshold\":" << Shortest(report.threshold)
+      << ",\"embedding_dim\":" << std::to_string(model.dim) << ",\"provider\":" << JsonString(model.provider)
+      << ",\"precision\":" << JsonString(model.precision) << "},\n\"threshold\":" << Shortest(report.threshold)
       << ",\n";
   WriteSearch(report, out);
   out << "\"files\":" << Digits(report.files()) << ",\n\"read\":" << Digits(report.paths.size()) << ",\n";

@@ -9,13 +9,19 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "engine/compiled_cache.h"
+#include "engine/openvino.h"
+#include "engine/provider.h"
+#include "rrn/parallel.h"
 #include "rrn/version.h"
 
 namespace rrn {
@@ -25,7 +31,8 @@ const char* OnnxRuntimeVersion() { return OrtGetApiBase()->GetVersionString(); }
 namespace internal {
 namespace {
 
-// The oldest ONNX Runtime that works (1.20); nothing newer than its API is called, so any newer one does too.
+// The oldest ONNX Runtime that works (1.20); nothing newer than its API is called here, so any newer one does too.
+// openvino.cc asks for a newer API and does without where there is none.
 constexpr std::uint32_t kMinOrtApiVersion = 20;
 
 // ONNX Runtime's exceptions may span lines; our messages are one.
@@ -74,11 +81,69 @@ Metadata ReadMetadata(const Ort::Session& session) {
   return metadata;
 }
 
+Ort::Env MakeEnv() {
+  Ort::Env env(ORT_LOGGING_LEVEL_FATAL, "rrn");
+  // What a library may do against reports of its use over the network; the program does more, see main.cc.
+  env.DisableTelemetryEvents();
+  return env;
+}
+
+// Options of the providers that come with a build of ONNX Runtime.
+using KeyValues = std::vector<std::pair<std::string, std::string>>;
+
+// Calls `set` with the keys and values as the C API wants them.
+template <typename Set>
+void SetKeyValues(const KeyValues& options, const Set& set) {
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+  for (const auto& [key, value] : options) {
+    keys.push_back(key.c_str());
+    values.push_back(value.c_str());
+  }
+  Ort::ThrowOnError(set(keys.data(), values.data(), keys.size()));
+}
+
+void AppendCuda(Ort::SessionOptions* session_options) {
+  const OrtApi& api = Ort::GetApi();
+  OrtCUDAProviderOptionsV2* created = nullptr;
+  Ort::ThrowOnError(api.CreateCUDAProviderOptions(&created));
+  const std::unique_ptr<OrtCUDAProviderOptionsV2, decltype(api.ReleaseCUDAProviderOptions)> options(
+      created, api.ReleaseCUDAProviderOptions);
+  // TF32 is not fp32, and a search for the fastest algorithm may end differently every time.
+  SetKeyValues({{"use_tf32", "0"}, {"cudnn_conv_algo_search", "HEURISTIC"}}, [&](auto* keys, auto* values, auto count) {
+    return api.UpdateCUDAProviderOptions(options.get(), keys, values, count);
+  });
+  session_options->AppendExecutionProvider_CUDA_V2(*options);
+}
+
+void AppendTensorRt(const Choice& choice, bool cache, Ort::SessionOptions* session_options) {
+  const OrtApi& api = Ort::GetApi();
+  OrtTensorRTProviderOptionsV2* created = nullptr;
+  Ort::ThrowOnError(api.CreateTensorRTProviderOptions(&created));
+  const std::unique_ptr<OrtTensorRTProviderOptionsV2, decltype(api.ReleaseTensorRTProviderOptions)> options(
+      created, api.ReleaseTensorRTProviderOptions);
+  KeyValues settings;
+  if (choice.precision != "fp32") settings.emplace_back("trt_" + choice.precision + "_enable", "1");
+  // Building an engine takes minutes.
+  const std::string folder = cache ? MakeCacheFolder("tensorrt") : "";
+  if (!folder.empty()) {
+    settings.insert(settings.end(), {{"trt_engine_cache_enable", "1"},
+                                     {"trt_engine_cache_path", folder},
+                                     {"trt_timing_cache_enable", "1"},
+                                     {"trt_timing_cache_path", folder}});
+  }
+  SetKeyValues(settings, [&](auto* keys, auto* values, auto count) {
+    return api.UpdateTensorRTProviderOptions(options.get(), keys, values, count);
+  });
+  session_options->AppendExecutionProvider_TensorRT_V2(*options);
+}
+
 class OrtSession final : public Session {
  public:
-  OrtSession(const EmbedderOptions& options, const std::string& op_library)
-      : env_(ORT_LOGGING_LEVEL_FATAL, "rrn"),
-        session_(env_, options.model.c_str(), MakeOptions(options, op_library)),
+  OrtSession(const EmbedderOptions& options, const Choice& choice, bool custom_op, Ort::Env env,
+             const Ort::SessionOptions& session_options)
+      : env_(std::move(env)),
+        session_(env_, options.model.c_str(), session_options),
         memory_(Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault)) {
     const Metadata metadata = ReadMetadata(session_);
     preprocessing_ = metadata.preprocessing;
@@ -86,9 +151,12 @@ class OrtSession final : public Session {
     info_.weights_origin = metadata.weights_origin;
     info_.weights_sha256 = metadata.weights_sha256;
     info_.size = options.size > 0 ? options.size : metadata.size;
-    info_.provider = options.provider;
-    info_.custom_op = !op_library.empty();
+    info_.provider = choice.provider;
+    info_.precision = choice.precision;
+    info_.custom_op = custom_op;
   }
+
+  void set_note(std::string note) { info_.note = std::move(note); }
 
   const ModelInfo& info() const override { return info_; }
   const Preprocessing& preprocessing() const override { return preprocessing_; }
@@ -156,28 +224,6 @@ class OrtSession final : public Session {
   }
 
  private:
-  static Ort::SessionOptions MakeOptions(const EmbedderOptions& options, const std::string& op_library) {
-    Ort::SessionOptions session_options;
-    // Parallelism is over batches: every worker runs its own batch on its own thread, which keeps all cores busy
-    // without any hand-over between the layers of one batch.
-    session_options.SetIntraOpNumThreads(1);
-    session_options.SetInterOpNumThreads(1);
-    session_options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
-    session_options.SetDeterministicCompute(true);
-    if (!op_library.empty()) session_options.RegisterCustomOpsLibrary(op_library.c_str());
-    if (options.provider == "cuda") session_options.AppendExecutionProvider_CUDA_V2(*CudaOptions());
-    return session_options;
-  }
-
-  struct ReleaseCudaOptions {
-    void operator()(OrtCUDAProviderOptionsV2* options) const { Ort::GetApi().ReleaseCUDAProviderOptions(options); }
-  };
-  static std::unique_ptr<OrtCUDAProviderOptionsV2, ReleaseCudaOptions> CudaOptions() {
-    OrtCUDAProviderOptionsV2* options = nullptr;
-    Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&options));
-    return std::unique_ptr<OrtCUDAProviderOptionsV2, ReleaseCudaOptions>(options);
-  }
-
   Ort::Value RunOnce(float* input, std::size_t count) const {
     const std::array<std::int64_t, 4> shape = {static_cast<std::int64_t>(count), 3, info_.size, info_.size};
     const auto side = static_cast<std::size_t>(info_.size);
@@ -201,27 +247,131 @@ class OrtSession final : public Session {
   std::size_t max_batch_ = std::numeric_limits<std::size_t>::max();
 };
 
+Ort::SessionOptions MakeOptions(const std::string& op_library) {
+  Ort::SessionOptions session_options;
+  // Parallelism is over batches: every worker runs its own batch on its own thread, which keeps all cores busy
+  // without any hand-over between the layers of one batch.
+  session_options.SetIntraOpNumThreads(1);
+  session_options.SetInterOpNumThreads(1);
+  session_options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+  session_options.SetDeterministicCompute(true);
+  if (!op_library.empty()) session_options.RegisterCustomOpsLibrary(op_library.c_str());
+  return session_options;
+}
+
+// One of the providers that a build of ONNX Runtime has or has not.
+Status CheckBuiltIn(const std::string& provider, const char* name, const char* package) {
+  const std::vector<std::string> available = Ort::GetAvailableProviders();
+  if (std::find(available.begin(), available.end(), name) != available.end()) return {};
+  return {StatusCode::kNotFound,
+          "provider '" + provider + "' is not in this ONNX Runtime; install " + package + " or use 'cpu'"};
+}
+
+// What tells this machine's processor from others; compiled models may hold its instructions.
+std::string DescribeCpu() {
+  std::ifstream stream("/proc/cpuinfo");
+  std::string text;
+  std::string line;
+  while (std::getline(stream, line) && !line.empty()) {
+    if (line.rfind("model name", 0) == 0 || line.rfind("flags", 0) == 0) text += line;
+  }
+  return text;
+}
+
+class Opener {
+ public:
+  Opener(const EmbedderOptions& options, std::string op_library)
+      : options_(options), op_library_(std::move(op_library)) {}
+
+  // Errors: kNotFound where the provider is not installed, kUnsupported, kRuntime.
+  Result<std::unique_ptr<OrtSession>> Open(const Choice& choice) const {
+    try {
+      return TryOpen(choice);
+    } catch (const std::exception& error) {
+      return Status(StatusCode::kRuntime, options_.model + ": " + OneLine(error.what()));
+    }
+  }
+
+ private:
+  Result<std::unique_ptr<OrtSession>> TryOpen(const Choice& choice) const {
+    Ort::Env env = MakeEnv();
+    Ort::SessionOptions session_options = MakeOptions(op_library_);
+    std::unique_ptr<CacheEntry> compiled;
+    Status status;
+    if (choice.provider == "openvino") {
+      status = Append(choice, &compiled, &env, &session_options);
+    } else if (choice.provider == "cuda") {
+      status = CheckBuiltIn("cuda", "CUDAExecutionProvider", "onnxruntime-gpu");
+      if (status.ok()) AppendCuda(&session_options);
+    } else if (choice.provider == "tensorrt") {
+      status = CheckBuiltIn("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu and TensorRT");
+      if (status.ok()) {
+        AppendTensorRt(choice, options_.cache, &session_options);
+        AppendCuda(&session_options);  // for what TensorRT leaves
+      }
+    }
+    if (!status.ok()) return status;
+    auto session =
+        std::make_unique<OrtSession>(options_, choice, !op_library_.empty(), std::move(env), session_options);
+    if (compiled != nullptr) compiled->Keep();
+    const std::string problem = session->CheckModel();
+    if (!problem.empty()) return Status(StatusCode::kRuntime, options_.model + ": " + problem);
+    return session;
+  }
+
+  Status Append(const Choice& choice, std::unique_ptr<CacheEntry>* compiled, Ort::Env* env,
+                Ort::SessionOptions* session_options) const {
+    const std::string library = FindOpenVino();
+    if (library.empty()) {
+      return {StatusCode::kNotFound,
+              "the OpenVINO plugin is not installed; pip install onnxruntime-ep-openvino, or name its library in "
+              "RRN_OPENVINO_EP"};
+    }
+    const std::size_t threads = ThreadCount(options_.threads, std::numeric_limits<std::size_t>::max());
+    // Quantised models take long to compile. Others are compiled about as fast as they are read.
+    if (options_.cache && choice.precision == "int8") {
+      *compiled = std::make_unique<CacheEntry>(
+          std::vector<std::string>{options_.model, library},
+          std::vector<std::string>{DescribeCpu(), OnnxRuntimeVersion(), Version(), choice.precision,
+                                   std::to_string(threads), op_library_.empty() ? "function" : "operator"});
+    }
+    return AppendOpenVino(choice, library, threads, *compiled == nullptr ? "" : (*compiled)->folder(), env,
+                          session_options);
+  }
+
+  const EmbedderOptions& options_;
+  const std::string op_library_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::Open(const EmbedderOptions& options) {
   Status status = InitOrt();
   if (!status.ok()) return status;
-  const std::string op_library = options.op_library.empty() ? DefaultOpLibraryPath() : options.op_library;
-  try {
-    if (options.provider == "cuda") {
-      const std::vector<std::string> available = Ort::GetAvailableProviders();
-      if (std::find(available.begin(), available.end(), "CUDAExecutionProvider") == available.end()) {
-        return Status(StatusCode::kUnsupported,
-                      "provider 'cuda' is not in this ONNX Runtime; install onnxruntime-gpu or use 'cpu'");
-      }
-    }
-    auto session = std::make_unique<OrtSession>(options, op_library);
-    const std::string problem = session->CheckModel();
-    if (!problem.empty()) return Status(StatusCode::kRuntime, options.model + ": " + problem);
-    return std::unique_ptr<Session>(std::move(session));
-  } catch (const std::exception& error) {
-    return Status(StatusCode::kRuntime, options.model + ": " + OneLine(error.what()));
+  const Result<std::vector<Choice>> choices = ChoicesFor(options);
+  if (!choices.ok()) return choices.status();
+  EmbedderOptions resolved = options;
+  resolved.model = ModelFileFor(options.model, choices->back().precision);
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(resolved.model, error)) {
+    return Status(StatusCode::kNotFound,
+                  resolved.model + ": no such file" +
+                      (resolved.model == options.model ? "" : "; python -m rrn_native.quantize makes the int8 model"));
   }
+  const Opener opener(resolved, options.op_library.empty() ? DefaultOpLibraryPath() : options.op_library);
+  std::vector<Refusal> refusals;
+  for (const Choice& choice : *choices) {
+    Result<std::unique_ptr<OrtSession>> session = opener.Open(choice);
+    if (session.ok()) {
+      (*session)->set_note(FallbackNote(options, choice, refusals));
+      return std::unique_ptr<Session>(*std::move(session));
+    }
+    refusals.push_back({choice, session.status()});
+  }
+  // A provider that is missing is something that this machine cannot do; kNotFound is for files.
+  status = refusals.back().status;
+  if (status.code() == StatusCode::kNotFound) return Status(StatusCode::kUnsupported, status.message());
+  return status;
 }
 
 }  // namespace internal

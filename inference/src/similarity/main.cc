@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -82,8 +83,15 @@ void Declare(CLI::App* app, Arguments* a) {
       ->capture_default_str();
   app->add_option("--threads", a->embedder.threads, "Worker threads, 0: one for each core; does not change results")
       ->capture_default_str();
-  app->add_option("--provider", a->embedder.provider, "ONNX Runtime execution provider: cpu or cuda")
+  app->add_option("--provider", a->embedder.provider,
+                  "Who computes: auto, cpu, openvino, cuda or tensorrt; auto takes the best one here for the precision")
       ->capture_default_str();
+  app->add_option(
+         "--precision", a->embedder.precision,
+         "auto, fp32, fp16, bf16 or int8; auto is fp32, except bf16 with --provider openvino on a CPU that has "
+         "it. bf16 and int8 are faster and move similarities a little; int8 needs MODEL.int8.onnx")
+      ->capture_default_str();
+  app->add_flag("!--no-cache", a->embedder.cache, "Do not keep compiled models for the next start in ~/.cache/rrn");
   app->add_option("--max-megapixels", a->max_megapixels, "Larger images are skipped, not decoded")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000}))
       ->capture_default_str();
@@ -259,12 +267,18 @@ int Run(int argc, char** argv) {
     const bool usage = embedder.status().code() == rrn::StatusCode::kInvalidArgument;
     return Fail(usage ? kUsage : kRuntimeError, embedder.status().message());
   }
+  if (!embedder->info().note.empty() && !arguments.outputs.quiet) {
+    std::cerr << "similarity: note: " << embedder->info().note << '\n';
+  }
   return arguments.paths.size() == 2 ? Compare(*embedder, arguments) : Find(*embedder, arguments);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Releases of ONNX Runtime from 1.31 on report their use over the network, and keep a device id, unless told before
+  // they start. This program works without a network; whoever wants the reports can set the variable to 0.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   try {
     return Run(argc, argv);
   } catch (const std::exception& error) {
