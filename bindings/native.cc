@@ -160,11 +160,11 @@ Rows Preprocess(const Pixels& pixels, int size) {
   return MakeInput(size, [&](float* data) { return rrn::PreprocessImage(view, size, {}, data); });
 }
 
-Pixels Decode(const py::bytes& data, std::uint64_t max_pixels) {
+Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
   const std::string_view bytes = data;
   rrn::Result<rrn::Image> result = [&] {
     const py::gil_scoped_release nogil;
-    return rrn::DecodeImage(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), {max_pixels});
+    return rrn::DecodeImage(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), {max_pixels, target});
   }();
   const rrn::Image image = Unwrap(std::move(result));
   Pixels pixels(std::vector<py::ssize_t>{image.height, image.width, 3});
@@ -302,18 +302,19 @@ PYBIND11_MODULE(_native, m) {
       .def_readonly("custom_op", &rrn::ModelInfo::custom_op);
 
   py::class_<rrn::Embedder>(m, "Embedder")
-      .def(
-          py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
-                      const std::string& provider, const std::string& precision, bool cache, std::uint64_t max_pixels) {
-            const py::gil_scoped_release nogil;
-            rrn::EmbedderOptions options{model,    op_library, size,  batch,       threads,
-                                         provider, precision,  cache, {max_pixels}};
-            rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(options);
-            const py::gil_scoped_acquire gil;
-            return std::make_unique<rrn::Embedder>(Unwrap(std::move(embedder)));
-          }),
-          py::kw_only(), py::arg("model"), py::arg("op_library"), py::arg("size"), py::arg("batch"), py::arg("threads"),
-          py::arg("provider"), py::arg("precision"), py::arg("cache"), py::arg("max_pixels"))
+      .def(py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
+                       const std::string& provider, const std::string& precision, bool cache, std::uint64_t max_pixels,
+                       bool full_decode) {
+             const py::gil_scoped_release nogil;
+             rrn::EmbedderOptions options{model,    op_library, size,  batch,        threads,
+                                          provider, precision,  cache, {max_pixels}, full_decode};
+             rrn::Result<rrn::Embedder> embedder = rrn::Embedder::Create(options);
+             const py::gil_scoped_acquire gil;
+             return std::make_unique<rrn::Embedder>(Unwrap(std::move(embedder)));
+           }),
+           py::kw_only(), py::arg("model"), py::arg("op_library"), py::arg("size"), py::arg("batch"),
+           py::arg("threads"), py::arg("provider"), py::arg("precision"), py::arg("cache"), py::arg("max_pixels"),
+           py::arg("full_decode"))
       .def_property_readonly("info", &rrn::Embedder::info)
       .def("embed_files", &EmbedFiles)
       .def("embed_images", &EmbedImages)

@@ -44,7 +44,11 @@ struct EmbedderOptions {
   // May compiled models be kept for the next start, in $XDG_CACHE_HOME/rrn (~/.cache/rrn)? Used where compiling takes
   // longer than loading: openvino int8, and tensorrt. The folder may be deleted at any time.
   bool cache = true;
+  // Its `target` is not looked at: files are decoded for `size`.
   DecodeOptions decode;
+  // Decode all files at their full size, also where a fraction is enough (see DecodeOptions::target). Slower for large
+  // JPEGs; cosines change by less than 0.001.
+  bool full_decode = false;
 };
 
 // What a model says about itself.

@@ -189,7 +189,7 @@ def validate(
         network = model_from_onnx(proto)
     else:
         network = ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
-    embedder = rrn_native.Embedder(str(model_path), size=side)
+    embedder = rrn_native.Embedder(str(model_path), size=side, full_decode=True)
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
         for name, run in (

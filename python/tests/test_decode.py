@@ -113,7 +113,7 @@ def test_damage_never_crashes(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decoded = rrn_native._native.decode(bytes(content), 1_000_000)
+        decoded = rrn_native._native.decode(bytes(content), 1_000_000, data.draw(st.sampled_from([0, 2, 8])))
     except rrn_native.RrnError as error:
         assert "\n" not in str(error)
     else:
@@ -135,3 +135,22 @@ def test_pixel_limit_comes_before_memory(tmp_path: Path) -> None:
     with pytest.raises(rrn_native.RrnError, match="megapixels"):
         rrn_native.decode(path, max_pixels=59_999)
     assert rrn_native.decode(path, max_pixels=60_000).shape == (200, 300, 3)
+
+
+def test_large_jpegs_are_decoded_at_a_fraction(tmp_path: Path) -> None:
+    path = save(make_picture(5, 1600, 1200), tmp_path / "large.jpg", quality=90)
+    whole, fraction = rrn_native.decode(path), rrn_native.decode(path, target=224)
+    assert whole.shape == (1200, 1600, 3) and fraction.shape == (600, 800, 3)
+    difference = np.abs(rrn_native.preprocess(whole, 224) - rrn_native.preprocess(fraction, 224))
+    assert difference.mean() < 0.02
+
+
+def test_embeddings_of_fractions_are_those_of_whole_pictures(tmp_path: Path) -> None:
+    for index in range(3):
+        save(make_picture(index, 2000, 1500), tmp_path / f"{index}.jpg", quality=90)
+    paths = rrn_native.find_images(tmp_path)
+    fast, whole = (rrn_native.Embedder(full_decode=full) for full in (False, True))
+    assert np.array_equal(fast.preprocess(paths[0]), rrn_native.preprocess(paths[0], 224))
+    for one, two in zip(fast.embed(paths), whole.embed(paths), strict=True):
+        assert not np.array_equal(one, two)
+        assert one @ two / np.linalg.norm(one) / np.linalg.norm(two) >= 0.999

@@ -180,6 +180,7 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
   state->batch = std::min(static_cast<std::size_t>(options.batch), state->session->max_batch());
   state->threads = options.threads;
   state->decode = options.decode;
+  state->decode.target = options.full_decode ? 0 : state->session->info().size;
   return Embedder(std::move(state));
 }
 

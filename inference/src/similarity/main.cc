@@ -95,6 +95,8 @@ void Declare(CLI::App* app, Arguments* a) {
   app->add_option("--max-megapixels", a->max_megapixels, "Larger images are skipped, not decoded")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000}))
       ->capture_default_str();
+  app->add_flag("--full-decode", a->embedder.full_decode,
+                "Decode large JPEG and WebP files at full size instead of a fraction of it: slower, hardly different");
   app->add_flag("--recursive,!--no-recursive", a->similarity.recursive, "Also look into sub-folders (default: yes)");
   app->add_option("--json", a->outputs.json,
                   "Write the result as JSON to this file; '-' for standard output, instead of text");
