@@ -29,7 +29,7 @@ Buffer Scene(int width, int height, int channels) {
   };
   std::vector<Wave> waves;
   double strength = 40;
-  for (double period = 700; period > 3; period /= 2.7) {
+  for (const double period : {700.0, 260.0, 96.0, 36.0, 13.0, 5.0}) {
     Wave& wave = waves.emplace_back();
     wave.strength = strength;
     for (int x = 0; x < width; ++x) wave.across.push_back(std::sin(6.28 * x / period));
@@ -104,7 +104,8 @@ Image AreaResized(const Image& image, int side) {
       for (int c = 0; c < 3; ++c) {
         int sum = 0;
         for (int i = 0; i < across * down; ++i) {
-          const std::ptrdiff_t at = std::ptrdiff_t{y * down + i / across} * image.width + x * across + i % across;
+          const int row = y * down + i / across;
+          const std::ptrdiff_t at = std::ptrdiff_t{row} * image.width + std::ptrdiff_t{x} * across + i % across;
           sum += image.rgb[static_cast<std::size_t>(at * 3 + c)];
         }
         result.rgb.push_back(static_cast<std::uint8_t>((sum + across * down / 2) / (across * down)));

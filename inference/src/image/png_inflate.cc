@@ -95,7 +95,7 @@ void AppendStored(const std::uint8_t* data, std::size_t size, std::vector<std::u
   Append(to, "IDAT\x78\x01", 6);
   for (std::size_t done = 0; done < size;) {
     const std::size_t part = std::min(size - done, kMaxStoredBlock);
-    const unsigned length = static_cast<unsigned>(part);
+    const auto length = static_cast<unsigned>(part);
     const std::uint8_t head[] = {static_cast<std::uint8_t>(done + part == size ? 1 : 0),
                                  static_cast<std::uint8_t>(length), static_cast<std::uint8_t>(length >> 8U),
                                  static_cast<std::uint8_t>(~length), static_cast<std::uint8_t>(~length >> 8U)};
