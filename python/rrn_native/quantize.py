@@ -8,9 +8,9 @@ written as QuantizeLinear and DequantizeLinear around the standard operators, so
 averages over the stages and the reduction stay in float32, and the reduction stays one node with its function.
 
 What decides is the range of each activation. A cosine treats every picture alike, however strong its activations are.
-So the range that is chosen minimises the squared error of each picture *relative to that picture's own energy*; with
-ordinary squared error or with minimum and maximum a few loud pictures would spend the 256 levels. Parts that stay too
-coarse all the same are found by measuring, and kept in float32 (see `--target`).
+So the range that is chosen minimises the mean, over the pictures, of the error *relative to the picture's own
+activations*; with squared error or with minimum and maximum a few loud pictures would spend the 256 levels. Parts that
+stay too coarse all the same are found by measuring, and kept in float32 (see `--target`).
 
 The same model, images and versions give the same bytes.
 """
@@ -21,7 +21,9 @@ import argparse
 import concurrent.futures
 import copy
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -44,7 +46,7 @@ from rrn_native import calibrate, export, metrics, weights
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]
 
-METHODS = ("relative", "mse", "percentile", "minmax")
+METHODS = ("relative", "minmax")
 DEFAULT_COUNT = 256
 DEFAULT_TARGET = 0.008
 THRESHOLD = 0.75
@@ -52,33 +54,42 @@ THRESHOLD = 0.75
 PROBE = 64
 # More pictures than this are not compared with each other by `compare`.
 MAX_COMPARED = 2000
-PERCENTILE = 0.99999
 # The operators that get 8 bits. Averages, Flatten and the reduction are not among them: they are the embedding itself.
 _QUANTIZED = ("Conv", "Relu", "MaxPool", "Add")
 _LEVELS = 255
-# Histograms have a bin for each sign, exponent and 7 leading bits of the fraction: fine everywhere, whatever the scale,
-# and the bin of a number is the upper half of its bits.
-_BINS = 1 << 16
-_SHRINK = np.exp2(-np.arange(0, 49) / 6)
+# Numbers are counted by the upper half of their bits: sign, exponent and 7 bits of the fraction, fine at every scale.
+_POSITIVE_BINS = 0x7F80  # those of the finite positive numbers
+_SIGN = 0x8000
+# Candidates for the ends of a range and for its step, from 1e-6 to 1e6.
+_PER_OCTAVE = 6
+_GRID = np.exp2(np.arange(-20 * _PER_OCTAVE, 20 * _PER_OCTAVE + 1) / _PER_OCTAVE)
+# No range is cut to less than this share of what was seen.
+_SMALLEST_SHARE = 1 / 512
 
 
 class QuantizeError(RuntimeError):
     """The model cannot be quantised; the message is one line that says why."""
 
 
-@dataclasses.dataclass
-class Histogram:
-    """How often an activation has which value.
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """What rounding and clipping would do to one activation of n pictures; k is the length of the grid.
+
+    Errors are squared and relative to the picture's own sum of squares.
 
     Attributes:
-        counts: float64 [2 ** 16], by the upper 16 bits of the float32 numbers; weighted, see `collect`.
         lowest: The smallest value seen, or 0.
         highest: The largest value seen, or 0.
+        above: float32 [n, k], the error by clipping at the grid's values.
+        below: float32 [n, k], the same at their negatives.
+        rounding: float32 [n, k], the error by rounding to multiples of the grid's values.
     """
 
-    counts: npt.NDArray[np.float64]
-    lowest: float = 0.0
-    highest: float = 0.0
+    lowest: float
+    highest: float
+    above: Floats
+    below: Floats
+    rounding: Floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,15 +147,14 @@ def activations(proto: onnx.ModelProto) -> list[str]:
     ]
 
 
-def collect(proto: onnx.ModelProto, pictures: Iterable[Floats], *, relative: bool = True) -> dict[str, Histogram]:
-    """Runs pictures through the float32 network and counts the values of every activation.
+def collect(proto: onnx.ModelProto, pictures: Iterable[Floats]) -> dict[str, Activation]:
+    """Runs pictures through the float32 network and measures every activation.
 
-    Memory does not grow with the number of pictures.
+    A picture leaves some kilobytes for each activation behind; the activations themselves are not kept.
 
     Args:
         proto: The model.
         pictures: The network's inputs, float32 [3, H, W] each.
-        relative: Every picture counts by 1 / its energy (the sum of squares) in that tensor, instead of 1.
 
     Raises:
         QuantizeError: There is no picture, or an activation is not finite.
@@ -157,63 +167,85 @@ def collect(proto: onnx.ModelProto, pictures: Iterable[Floats], *, relative: boo
             observed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = _session(observed)
 
-    def count(picture: Floats) -> list[Histogram]:
-        found = []
+    def observe(picture: Floats) -> list[Activation]:
         values = [picture, *session.run(names[1:], {names[0]: picture[None]})]
-        for name, value in zip(names, values, strict=True):
-            flat = np.ascontiguousarray(value, np.float32).reshape(-1)
-            energy = float(np.sum(np.square(flat, dtype=np.float64)))
-            if not np.isfinite(energy):
-                raise QuantizeError(f"{name} is not finite for one of the images")
-            counts = np.bincount(flat.view(np.uint32) >> 16, minlength=_BINS).astype(np.float64)
-            if relative:
-                counts /= max(energy, 1e-12)
-            found.append(Histogram(counts, min(0.0, float(flat.min())), max(0.0, float(flat.max()))))
-        return found
+        return [_observe(name, value) for name, value in zip(names, values, strict=True)]
 
-    total: list[Histogram] | None = None
+    found: list[list[Activation]] = []
     workers = _workers()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        # In chunks, so that not all pictures are in memory at once.
         for chunk in _chunks(pictures, workers):
-            # Added in the order of the pictures, whatever finishes first.
-            for found in pool.map(count, chunk):
-                if total is None:
-                    total = found
-                    continue
-                for whole, part in zip(total, found, strict=True):
-                    whole.counts += part.counts
-                    whole.lowest = min(whole.lowest, part.lowest)
-                    whole.highest = max(whole.highest, part.highest)
-    if total is None:
+            found += pool.map(observe, chunk)
+    if not found:
         raise QuantizeError("there is no image to calibrate on")
-    return dict(zip(names, total, strict=True))
+    return {name: _together(each) for name, each in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    chunk: list[Any] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
         yield chunk
 
 
+def _observe(name: str, value: Floats) -> Activation:
+    """Measures one activation of one picture."""
+    flat = np.ascontiguousarray(value, np.float32).reshape(-1)
+    if not np.isfinite(flat).all():
+        raise QuantizeError(f"{name} is not finite for one of the images")
+    counts = np.bincount(flat.view(np.uint32) >> 16, minlength=2 * _SIGN).astype(np.float64)
+    positive, negative = counts[:_POSITIVE_BINS], counts[_SIGN : _SIGN + _POSITIVE_BINS]
+    size = _bin_values()
+    both = positive + negative
+    energy = max(float(np.dot(both, np.square(size))), 1e-30)
+    # Rounding errors are spread evenly over a step, but what is nearer to zero than half a step becomes zero.
+    small = np.searchsorted(size, _GRID / 2)
+    lost = np.append(0, np.cumsum(both * np.square(size)))[small]
+    rounded = (both.sum() - np.append(0, np.cumsum(both))[small]) * np.square(_GRID) / 12
+    return Activation(
+        min(0.0, float(flat.min(initial=0))),
+        max(0.0, float(flat.max(initial=0))),
+        *(
+            (part / energy).astype(np.float32)[None]
+            for part in (_clipped(positive), _clipped(negative), lost + rounded)
+        ),
+    )
+
+
+@functools.cache
 def _bin_values() -> npt.NDArray[np.float64]:
-    """The middle of every bin, by the bin's number; nonsense for the bins of infinities, which are never filled."""
-    bits = (np.arange(_BINS, dtype=np.uint32) << 16) + np.uint32(1 << 15)
-    with np.errstate(invalid="ignore"):
-        return bits.view(np.float32).astype(np.float64)
+    """The middle of every bin of positive numbers."""
+    bits = (np.arange(_POSITIVE_BINS, dtype=np.uint32) << 16) + np.uint32(1 << 15)
+    return bits.view(np.float32).astype(np.float64)
 
 
-def choose_range(histogram: Histogram, method: str) -> Range:
+def _clipped(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The sum of (value - limit) ** 2 over the values above each limit of the grid."""
+    size = _bin_values()
+    above = [np.append(np.cumsum((counts * size**power)[::-1])[::-1], 0) for power in range(3)]
+    first = np.searchsorted(size, _GRID)
+    zeroth, linear, square = (sums[first] for sums in above)
+    total: npt.NDArray[np.float64] = np.maximum(square - 2 * _GRID * linear + np.square(_GRID) * zeroth, 0)
+    return total
+
+
+def _together(each: Sequence[Activation]) -> Activation:
+    return Activation(
+        min(one.lowest for one in each),
+        max(one.highest for one in each),
+        np.concatenate([one.above for one in each]),
+        np.concatenate([one.below for one in each]),
+        np.concatenate([one.rounding for one in each]),
+    )
+
+
+def choose_range(activation: Activation, method: str) -> Range:
     """Chooses the range of real values that the 256 levels cover.
 
     Args:
-        histogram: Of the activation; weighted by `collect(relative=True)` for the method "relative".
-        method: "relative" and "mse" minimise the expected squared error (rounding and clipping), "percentile" covers
-            all but 1e-5 of the values, "minmax" covers all.
+        activation: What was measured.
+        method: "relative" minimises the mean of the pictures' relative errors (the root of the squared error by
+            rounding and clipping); "minmax" covers all that was seen.
 
     Returns:
         (lowest <= 0, highest >= 0).
@@ -223,35 +255,27 @@ def choose_range(histogram: Histogram, method: str) -> Range:
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
-    low, high = histogram.lowest, histogram.highest
+    low, high = activation.lowest, activation.highest
     if method == "minmax" or low == high:
         return low, high
-    used = np.flatnonzero(histogram.counts)
-    values, counts = _bin_values()[used], histogram.counts[used]
-    order = np.argsort(values, kind="stable")
-    values, counts = values[order], counts[order]
-    if method == "percentile":
-        share = np.cumsum(counts) / counts.sum()
-        outside = (1 - PERCENTILE) / 2
-        first, last = np.searchsorted(share, [outside, 1 - outside])
-        return max(low, min(0.0, float(values[first]))), min(high, max(0.0, float(values[min(last, len(values) - 1)])))
 
-    def error(lowest: float, highest: float) -> float:
-        step = (highest - lowest) / _LEVELS
-        # Rounding errors are spread evenly over a step, but what is nearer to zero than half a step becomes zero.
-        each = np.where(np.abs(values) < step / 2, np.square(values), step * step / 12)
-        each = np.where(values > highest, np.square(values - highest), each)
-        each = np.where(values < lowest, np.square(values - lowest), each)
-        return float(np.dot(counts, each))
+    def ends(extreme: float, clipping: Floats) -> tuple[npt.NDArray[np.float64], Floats]:
+        """The candidates for one end, the extreme itself last, and what each clips: [m] and [m, n]."""
+        first, last = np.searchsorted(_GRID, [extreme * _SMALLEST_SHARE, extreme])
+        nothing = np.zeros((1, len(clipping)), np.float32)
+        return np.append(_GRID[first:last], extreme), np.concatenate([clipping[:, first:last].T, nothing])
 
-    best_low, best_high = low, high
-    # One end at a time; it settles after two or three rounds.
-    for _ in range(4):
-        if high > 0:
-            best_high = high * float(min(_SHRINK, key=lambda share: error(best_low, high * float(share))))
-        if low < 0:
-            best_low = low * float(min(_SHRINK, key=lambda share: error(low * float(share), best_high)))
-    return best_low, best_high
+    lows, below = ends(-low, activation.below)
+    best, chosen = np.inf, (low, high)
+    for highest, above in zip(*ends(high, activation.above), strict=True):
+        steps = (highest + lows) / _LEVELS
+        nearest = np.clip(np.rint(np.log2(steps / _GRID[0]) * _PER_OCTAVE).astype(int), 0, len(_GRID) - 1)
+        rounding = activation.rounding.T[nearest] * np.square(steps / _GRID[nearest])[:, None]
+        errors = np.sqrt(rounding + below + above).mean(axis=1)
+        index = int(np.argmin(errors))
+        if errors[index] < best:
+            best, chosen = float(errors[index]), (-float(lows[index]), float(highest))
+    return chosen
 
 
 def units(proto: onnx.ModelProto) -> list[list[str]]:
@@ -424,8 +448,8 @@ def quantize(
     side = size or _recorded_size(proto)
     # The engine knows the recorded mean and deviation; its preprocessing is what the model will meet later.
     engine = rrn_native.Embedder(model, size=side, threads=1)
-    histograms = collect(proto, (engine.preprocess(path) for path in images), relative=method == "relative")
-    ranges = {name: choose_range(histogram, method) for name, histogram in histograms.items()}
+    measured = collect(proto, (engine.preprocess(path) for path in images))
+    ranges = {name: choose_range(activation, method) for name, activation in measured.items()}
     kept: list[str] = []
     if target is not None:
         probe = [engine.preprocess(path) for path in spread(images, PROBE)]

@@ -235,47 +235,49 @@ def test_units() -> None:
     ]
 
 
-def histogram(values: npt.NDArray[np.float32], weights: npt.NDArray[np.float64] | None = None) -> quantize.Histogram:
-    bins = np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16
-    counts = np.bincount(bins, weights, minlength=1 << 16).astype(np.float64)
-    return quantize.Histogram(counts, min(0.0, float(values.min())), max(0.0, float(values.max())))
+def observed(pictures: list[npt.NDArray[np.float32]]) -> quantize.Activation:
+    return quantize._together([quantize._observe("x", picture) for picture in pictures])
 
 
-def quantisation_error(values: npt.NDArray[np.float32], found: quantize.Range) -> float:
+def relative_error(pictures: list[npt.NDArray[np.float32]], found: quantize.Range) -> float:
+    """By definition: quantise and compare."""
     step = (found[1] - found[0]) / 255
-    return float(np.square(np.clip(np.round(values / step) * step, *found) - values).mean())
+    each = [np.clip(np.round(picture / step) * step, *found) - picture for picture in pictures]
+    return float(np.mean([np.linalg.norm(e) / np.linalg.norm(p) for e, p in zip(each, pictures, strict=True)]))
+
+
+def test_the_range_is_the_best_one() -> None:
+    random = np.random.default_rng(2)
+    pictures = [(random.standard_t(3, 20_000) * loudness).astype(np.float32) for loudness in (0.5, 1, 1, 1.5, 2, 3, 20)]
+    found = quantize.choose_range(observed(pictures), "relative")
+    grid = np.geomspace(10, 200, 14)
+    best = min(relative_error(pictures, (-low, high)) for low in grid for high in grid)
+    assert relative_error(pictures, found) < 1.03 * best
+    seen = (min(float(p.min()) for p in pictures), max(float(p.max()) for p in pictures))
+    assert quantize.choose_range(observed(pictures), "minmax") == pytest.approx(seen)
+    assert relative_error(pictures, found) < 0.6 * relative_error(pictures, seen)
 
 
 @pytest.mark.parametrize("method", quantize.METHODS)
-def test_ranges(method: str) -> None:
-    random = np.random.default_rng(2)
-    values = np.append(random.standard_normal(200_000), [40, -30]).astype(np.float32)
-    low, high = quantize.choose_range(histogram(values), method)
-    if method == "minmax":
-        assert (low, high) == (-30, 40)
-    elif method == "percentile":
-        assert -5.5 < low < -4
-        assert 4 < high < 5.5
-    else:
-        # No better range on a grid around it: the estimate from the histogram is the error.
-        best = min(quantisation_error(values, (-a, b)) for a in np.linspace(2, 30, 25) for b in np.linspace(2, 40, 25))
-        assert quantisation_error(values, (low, high)) < 1.15 * best
-    assert quantize.choose_range(histogram(np.maximum(values, 0)), method)[0] == 0
-    assert quantize.choose_range(histogram(np.zeros(5, np.float32)), method) == (0, 0)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_ranges_scale_with_the_values_and_keep_zero(method: str, scale: float) -> None:
+    values = np.abs(np.random.default_rng(3).standard_normal(5000)).astype(np.float32)
+    low, high = quantize.choose_range(observed([values * np.float32(scale)]), method)
+    assert low == 0
+    assert 2 * scale < high < 5 * scale
+    assert quantize.choose_range(observed([np.zeros(5, np.float32)]), method) == (0, 0)
 
 
-def test_every_picture_counts_alike(folder: Path) -> None:
-    model = small_network()
-    quiet = np.full((3, 16, 16), 0.01, np.float32)
-    loud = np.full((3, 16, 16), 100.0, np.float32)
-    pictures = [quiet] * 9 + [loud]
-    ranges = {
-        relative: quantize.choose_range(quantize.collect(model, pictures, relative=relative)["images"], "relative")
-        for relative in (True, False)
-    }
-    # What the loud one loses by clipping is its own tenth of the whole; by energy it would be everything.
-    assert ranges[False][1] > 90
-    assert ranges[True][1] < 50
+def test_every_picture_counts_alike() -> None:
+    random = np.random.default_rng(4)
+    quiet = [random.random(1000, dtype=np.float32) for _ in range(9)]
+    found = quantize.choose_range(observed([*quiet, np.full(1000, 1000, np.float32)]), "relative")
+    assert found[1] < 10, "the loud picture is one of ten, though it has all the energy"
+
+
+def test_activations_that_are_not_finite() -> None:
+    with pytest.raises(quantize.QuantizeError, match="images is not finite"):
+        quantize.collect(small_network(), [np.full((3, 8, 8), np.nan, np.float32)])
 
 
 def test_nothing_to_calibrate_on() -> None:

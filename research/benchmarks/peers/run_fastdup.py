@@ -1,4 +1,4 @@
-"""fastdup with its defaults. Usage: run_fastdup.py FOLDER OUTPUT.json. Runs in that package's own environment."""
+"""fastdup with its defaults but for the number of neighbours. Usage: FOLDER OUTPUT.json. Runs in its environment."""
 
 import json
 import os
@@ -16,7 +16,8 @@ def main():
     folder = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as work:
         index = fastdup.create(work_dir=work, input_dir=str(folder))
-        index.run(overwrite=True, verbose=False)
+        # By default it looks at two neighbours of a picture only; a planted family has six members.
+        index.run(overwrite=True, verbose=False, nearest_neighbors_k=10)
         found = index.similarity()
         table = found[0] if isinstance(found, tuple) else found
         # 0.9 is what its own reports call similar.
