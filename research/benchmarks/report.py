@@ -229,8 +229,8 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
         axis.set_axisbelow(True)
     axes[0][0].set_yticks(range(len(tools)), tools)
     axes[0][0].invert_yaxis()
-    axes[0][-1].legend(frameon=False, loc="lower right", fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", frameon=False)
+    figure.tight_layout(rect=(0, 0.4 / height, 1, 1))
     return figure
 
 
