@@ -1,0 +1,134 @@
+"""Measures everything in one run and writes it down; see README.md beside this file.
+
+Run by scripts/bench.sh, which sets everything up. Exit status: 0 measured, 1 a part failed, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from research.benchmarks import about, report
+
+Json = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+# Each module has measure(quick: bool) -> dict; those of experiments of their own may not be there.
+PARTS = {
+    "network": "research.network.measure",
+    "decode": "research.benchmarks.decode",
+    "end_to_end": "research.benchmarks.end_to_end",
+    "pairs": "research.pairs.measure",
+    "growth": "research.benchmarks.growth",
+    "operator": "research.benchmarks.reduction_operator",
+}
+
+
+def parts(text: str) -> list[str]:
+    """Reads the value of --part.
+
+    Raises:
+        argparse.ArgumentTypeError: It names something else.
+    """
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in PARTS]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(PARTS)}; got {text!r}")
+    return [name for name in PARTS if name in names]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.sh",
+        description="Measure everything in one run: medians of interleaved rounds, with their spread.",
+        epilog="Exit status: 0 measured, 1 a part failed (the others are written), 2 wrong arguments.",
+    )
+    parser.add_argument(
+        "--part",
+        type=parts,
+        default=list(PARTS),
+        metavar="NAME[,NAME...]",
+        help=f"only these: {','.join(PARTS)} (default: all)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny inputs: shows that it works, the numbers mean nothing"
+    )
+    parser.add_argument("--full", action="store_true", help="growth up to 1,000,000 rows; takes hours")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE.onnx", help="for end_to_end (default: the model that comes with rrn)"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="end_to_end without other tools")
+    parser.add_argument("--peers-only-once", action="store_true", help="run other tools once instead of three times")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="gets benchmarks.md, benchmarks_*.png and results/bench_*.json (default: findings/; with --quick "
+        ".cache/bench-quick)",
+    )
+    parser.add_argument("--report-only", action="store_true", help="write table and charts again from the JSON files")
+    return parser
+
+
+def measure_part(name: str, arguments: argparse.Namespace) -> Json:
+    """Runs one part; returns its result with machine, versions, commit and duration.
+
+    Raises:
+        Exception: Whatever the part raises.
+    """
+    head = {"part": name, "quick": arguments.quick, **about.about()}
+    try:
+        module = importlib.import_module(PARTS[name])
+    except ModuleNotFoundError as error:
+        if error.name is None or not PARTS[name].startswith(error.name):
+            raise
+        return head | {"absent": f"{PARTS[name].replace('.', '/')}.py is not in this tree"}
+    measure: Callable[..., Json] = module.measure
+    options: Json = {}
+    if name == "end_to_end":
+        options = {
+            "peers": not arguments.no_peers,
+            "peers_only_once": arguments.peers_only_once,
+            "model": arguments.model,
+        }
+    if name == "growth":
+        options = {"full": arguments.full}
+    start = time.perf_counter()
+    result = measure(arguments.quick, **options)
+    return head | {"took_s": round(time.perf_counter() - start, 1), "result": result}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    output = arguments.output or (ROOT / ".cache" / "bench-quick" if arguments.quick else ROOT / "findings")
+    results = output / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in [] if arguments.report_only else arguments.part:
+        print(f"{name} ...", flush=True)
+        try:
+            measured = measure_part(name, arguments)
+        except Exception:  # One part that fails must not cost the hours that the others took.
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        place = results / f"bench_{name}.json"
+        place.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{name}: {measured.get('absent') or str(measured['took_s']) + ' s'}", flush=True)
+    written = report.write(output, list(PARTS))
+    print(f"wrote {', '.join(path.name for path in written)} in {output}")
+    if failed:
+        print(f"error: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""From a folder to similar pairs: rrn against a plain script, other tools, and the sum of the best parts."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+import rrn_native
+
+from research.benchmarks import about, decode, peers_setup, photos, process, timing
+
+Json = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+_HERE = Path(__file__).parent
+# Originals in a folder; with the planted copies three and a half times as many files.
+_COUNTS = {"12 MP": 12, "2 MP": 36, "VGA": 115}
+_BATCHES = (1, 8, 16)
+
+
+class Way:
+    """One tool.
+
+    Attributes:
+        name: For tables.
+        peer: Whether it is another project's.
+        note: What a reader has to know; empty if nothing.
+        quality: Whether its precision and recall mean anything.
+    """
+
+    def __init__(self, name: str, command: Callable[[Path, Path], list[str]], *, peer: bool = False) -> None:
+        """`command` makes the command line of the folder to search and the file to write."""
+        self.name = name
+        self.note = ""
+        self.quality = True
+        self.peer = peer
+        self._command = command
+
+    def run(self, folder: Path, scratch: Path) -> tuple[process.Run, list[list[str]]]:
+        """Searches a folder once; returns the run and the pairs it found.
+
+        Raises:
+            RuntimeError: The tool failed; the message is its last words.
+        """
+        output = scratch / "pairs"
+        output.unlink(missing_ok=True)
+        environment = os.environ | {"SENTRY_OPT_OUT": "1"}
+        # The other tools' environments must not see ours.
+        if self.peer:
+            environment.pop("PYTHONPATH", None)
+        run = process.run(self._command(folder, output), folder=scratch, environment=environment)
+        if run.status != 0 or not output.is_file():
+            raise RuntimeError(f"exit status {run.status}: {(run.error.splitlines() or ['no output'])[-1][:200]}")
+        text = output.read_text()
+        if text.startswith("{"):
+            result = json.loads(text)
+            self.note = result.get("note", self.note)
+            self.quality = result.get("quality", True)
+            return run, result["pairs"]
+        lines = list(csv.DictReader(text.splitlines()))
+        return run, [[str(Path(line[key]).relative_to(folder)) for key in ("first", "second")] for line in lines]
+
+
+def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
+    """Returns the tools that can run, and for the others why not."""
+    binary = ROOT / "build" / "similarity"
+    plain = _HERE / "plain_script.py"
+    found = [
+        Way(
+            "rrn",
+            lambda folder, output: [str(binary), str(folder), "--quiet", "--model", str(model), "--pairs", str(output)],
+        ),
+        Way(
+            "OpenCV + ONNX Runtime script",
+            lambda folder, output: [sys.executable, str(plain), str(folder), str(output), str(model)],
+        ),
+    ]
+    missing: dict[str, str] = {}
+    if not binary.is_file():
+        raise FileNotFoundError("build/similarity is missing: run scripts/build.sh")
+    for name, peer in peers_setup.known().items() if peers else ():
+        reason = peers_setup.install(name)
+        if reason:
+            missing[name] = reason
+            continue
+        for mode in peer.get("modes", [""]):
+            found.append(Way(f"{name} {mode}".strip(), partial(_peer_command, name, mode), peer=True))
+    return found, missing
+
+
+def _peer_command(name: str, mode: str, folder: Path, output: Path) -> list[str]:
+    adapter = _HERE / "peers" / f"run_{name}.py"
+    return [str(peers_setup.python_of(name)), str(adapter), str(folder), str(output), *([mode] if mode else [])]
+
+
+def best_parts(files: list[Path], model: Path, rounds: int, count: int) -> Json:
+    """Measures the fastest decoding and the fastest network at hand, each alone with all cores.
+
+    Args:
+        files: The folder's pictures.
+        model: The model that all run.
+        rounds: Measured runs of each.
+        count: Pictures that the network runs on in a round.
+
+    Returns:
+        Milliseconds for a picture of each part's candidates, and images per second if a program took exactly the sum of
+        the best two.
+    """
+    cores = about.cores()
+    cv2.setNumThreads(1)
+
+    def read_all(read: Callable[[Path], object]) -> None:
+        with concurrent.futures.ThreadPoolExecutor(cores) as pool:
+            list(pool.map(read, files))
+
+    cases: dict[str, Callable[[], object]] = {
+        f"decode {name}": partial(read_all, read) for name, read in decode.READERS.items() if name != "Pillow, draft"
+    }
+    pixels = np.stack([rrn_native.preprocess(files[index % len(files)]) for index in range(count)])
+    session = _session(model, cores)
+    single = _session(model, 1)
+    name = session.get_inputs()[0].name
+    for batch in _BATCHES:
+        batches = [pixels[start : start + batch] for start in range(0, count, batch)]
+        cases[f"network batch {batch}, all cores a batch"] = partial(_run_all, session, name, batches, 1)
+        cases[f"network batch {batch}, one core a batch"] = partial(_run_all, single, name, batches, cores)
+    times = timing.interleaved(cases, rounds)
+    each = {
+        case: taken.median / (len(files) if case.startswith("decode") else count) * 1e3 for case, taken in times.items()
+    }
+    best = {part: min(value for case, value in each.items() if case.startswith(part)) for part in ("decode", "network")}
+    return {
+        "ms_per_image": {case: timing.significant(value) for case, value in each.items()},
+        "best_decode_ms": timing.significant(best["decode"]),
+        "best_network_ms": timing.significant(best["network"]),
+        "images_per_s": timing.significant(1e3 / (best["decode"] + best["network"])),
+    }
+
+
+def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.register_custom_ops_library(rrn_native.custom_op_library())
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _run_all(session: onnxruntime.InferenceSession, name: str, batches: list[Any], workers: int) -> None:
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda batch: session.run(None, {name: batch}), batches))
+
+
+def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, model: Path | None = None) -> Json:
+    """Times all tools on folders of 12 MP, 2 MP and VGA pictures with planted near-duplicates.
+
+    Args:
+        quick: One folder of a few small pictures, rrn and the plain script only.
+        peers: Also the tools of peers.toml; they are installed if necessary.
+        peers_only_once: Run those once instead of three times.
+        model: For rrn, the plain script and the sum of the best parts; None for the default model.
+
+    Returns:
+        {"rows": [...]}: for each size and tool images per second, seconds, peak memory, precision and recall of pairs;
+        "best_parts" by size; "missing" tools and why; "folders".
+    """
+    used = model or Path(rrn_native.default_model())
+    sizes = {"small": (160, 120)} if quick else photos.SIZES
+    counts = {"small": 3} if quick else _COUNTS
+    rounds = 2 if quick else 5
+    peer_rounds = 1 if peers_only_once else 3
+    source = photos.originals(max(counts.values()), drawn=quick)
+    tools, missing = ways(used, peers=peers and not quick)
+    result: Json = {
+        "model": used.name,
+        "threshold": 0.75,
+        "missing": missing,
+        "folders": {},
+        "best_parts": {},
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch_name:
+        scratch = Path(scratch_name)
+        for size_name, size in sizes.items():
+            planted = photos.plant(source, scratch / "photos" / size_name.replace(" ", ""), size, counts[size_name])
+            truth = planted.truth()
+            result["folders"][size_name] = {
+                "files": len(planted.families),
+                "megabytes": round(planted.megabytes, 1),
+                "pairs": len(truth),
+                "origin": planted.origin,
+            }
+            runs: dict[str, list[process.Run]] = {}
+            pairs: dict[str, list[list[str]]] = {}
+            failed: dict[str, str] = {}
+            for number in range(rounds):
+                for tool in tools[number % len(tools) :] + tools[: number % len(tools)]:
+                    if tool.name in failed or (tool.peer and number >= peer_rounds):
+                        continue
+                    try:
+                        run, pairs[tool.name] = tool.run(planted.folder, scratch / "run")
+                    except RuntimeError as error:
+                        failed[tool.name] = str(error)
+                        continue
+                    runs.setdefault(tool.name, []).append(run)
+            for tool in tools:
+                if tool.name in failed:
+                    result["missing"][f"{tool.name}, {size_name}"] = f"failed: {failed[tool.name]}"
+                else:
+                    result["rows"].append(_row(tool, size_name, len(planted.families), runs[tool.name], pairs, truth))
+            files = [planted.folder / name for name in sorted(planted.families)]
+            result["best_parts"][size_name] = best_parts(files, used, rounds, 4 if quick else 48)
+    return result
+
+
+def _row(
+    tool: Way,
+    size: str,
+    files: int,
+    runs: list[process.Run],
+    pairs: dict[str, list[list[str]]],
+    truth: set[tuple[str, str]],
+) -> Json:
+    taken = timing.spread([run.seconds for run in runs])
+    row: Json = {
+        "size": size,
+        "tool": tool.name,
+        "images_per_s": timing.significant(files / taken.median),
+        **taken.to_json("s"),
+        "peak_mib": round(timing.spread([run.peak_mib for run in runs]).median, 1),
+    }
+    if tool.quality:
+        precision, recall = photos.precision_recall(pairs[tool.name], truth)
+        row["precision"] = None if precision is None else round(precision, 4)
+        row["recall"] = round(recall, 4)
+    return row | ({"note": tool.note} if tool.note else {})

@@ -1,0 +1,282 @@
+"""Writes the table and draws the charts. Everything comes from the JSON files; nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+# Told apart by shade and hatch, so that a grey print stays readable.
+_FILLS = ("0.15", "0.75", "0.45", "0.92", "0.6", "0.3", "0.85", "0.5")
+_HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++", "ooo", "---")
+TITLES = {
+    "network": "The network by provider, precision, size and batch",
+    "decode": "From a file to the network's input",
+    "end_to_end": "From a folder to similar pairs",
+    "pairs": "All pairs against other libraries",
+    "growth": "How time and memory grow",
+    "operator": "The operator against the memory's bandwidth",
+}
+_NOTES = {
+    "decode": "Milliseconds for a picture on one thread: read, decode, resize to 224 x 224, normalise. "
+    "`max_difference` is to Pillow's full decoding, in units of the network's input (1 is about 58 of 255 levels). "
+    "Pillow's draft mode and OpenCV's INTER_AREA give other pixels than the model was made for.",
+    "end_to_end": "Wall time of whole programs, from their start; peak memory is the sum over the process and its "
+    "children (shared memory counts for each). Precision and recall are of pairs, against the planted copies (resized, "
+    "recompressed, cropped, mirrored, brighter); every tool with its own defaults, rrn and the script with a cosine "
+    "above 0.75. `best_parts` are the fastest decoding and the fastest network at hand, each alone on all cores.",
+    "growth": "`search` is `similar_pairs` on random rows in a process of its own (peak memory includes Python and the "
+    "rows); `program` is `build/similarity` on small JPEG files at a small input size.",
+    "operator": "Pooling, interleaving and averaging four feature maps in one pass, on one thread. "
+    "`share_of_bandwidth` is the input read per second over the fastest reading of as many bytes that the same rounds "
+    "measured.",
+}
+
+
+def load(folder: Path, names: Sequence[str]) -> dict[str, Json]:
+    """Returns the results that are there, by part."""
+    found = {}
+    for name in names:
+        place = folder / "results" / f"bench_{name}.json"
+        if place.is_file():
+            found[name] = json.loads(place.read_text(encoding="utf-8"))
+    return found
+
+
+def write(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Writes benchmarks.md and the charts of the results in `folder`; returns the files."""
+    results = load(folder, names)
+    charts = draw(results, folder)
+    page = folder / "benchmarks.md"
+    page.write_text(markdown(results, [path.name for path in charts]), encoding="utf-8")
+    return [page, *charts]
+
+
+def markdown(results: Mapping[str, Json], charts: Sequence[str] = ()) -> str:
+    """Returns the page of tables.
+
+    Args:
+        results: What `bench.py` wrote, by part.
+        charts: File names of charts, `benchmarks_PART.png`.
+    """
+    lines = [
+        "# Benchmarks",
+        "",
+        "Generated from `results/bench_*.json` by `scripts/bench.sh`; `research/benchmarks/README.md` says what is "
+        "measured and how. Values are medians of interleaved rounds; low and high are the fastest and the slowest.",
+        "",
+    ]
+    if any(result["quick"] for result in results.values()):
+        lines += ["**A quick run on tiny inputs: it shows that the machinery works, the numbers mean nothing.**", ""]
+    for name, result in results.items():
+        lines += [f"## {TITLES.get(name, name)}", ""]
+        if "absent" in result:
+            lines += [f"Not measured: {result['absent']}.", ""]
+            continue
+        if name in _NOTES:
+            lines += [_NOTES[name], ""]
+        if f"benchmarks_{name}.png" in charts:
+            lines += [f"![{TITLES[name]}](benchmarks_{name}.png)", ""]
+        lines += _section(result["result"])
+        lines += [_made_on(result), ""]
+    return "\n".join(lines)
+
+
+def _made_on(result: Json) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"load before {machine['load_before']}; {versions}; commit {result['commit']}; took {result['took_s']} s."
+    )
+
+
+def _section(result: Mapping[str, Any], title: str = "") -> list[str]:
+    """Every list of objects becomes a table, every object a section, everything else a line."""
+    plain = {key: value for key, value in result.items() if not _is_table(value) and not isinstance(value, dict)}
+    lines = [f"{title}:", ""] if title else []
+    if plain:
+        lines += [", ".join(f"{key}: {_cell(value)}" for key, value in plain.items()), ""]
+    for key, value in result.items():
+        if _is_table(value):
+            lines += [] if key == "rows" else [f"{key}:", ""]
+            lines += _table(value)
+        elif isinstance(value, dict) and value:
+            if all(not isinstance(entry, dict) for entry in value.values()):
+                lines += [f"{key}: " + ", ".join(f"{name}: {_cell(entry)}" for name, entry in value.items()), ""]
+            else:
+                lines += _section(value, key)
+    return lines
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
+    return str(value).replace("|", "/")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    numeric = {key: all(isinstance(row.get(key), int | float | None) for row in rows) for key in header}
+    ruler = ["---:" if numeric[key] else "---" for key in header]
+    body = [[_cell(row[key]) if key in row else "" for key in header] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *body)] + [""]
+
+
+def draw(results: Mapping[str, Json], folder: Path) -> list[Path]:
+    """Draws a chart for each part that has one; returns the files.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawings: dict[str, Callable[[Any, Json], Any]] = {
+        "decode": _draw_decode,
+        "end_to_end": _draw_end_to_end,
+        "growth": _draw_growth,
+        "operator": _draw_operator,
+    }
+    written = []
+    for name, drawing in drawings.items():
+        if name in results and "result" in results[name]:
+            figure = drawing(pyplot, results[name]["result"])
+            path = folder / f"benchmarks_{name}.png"
+            figure.savefig(path, dpi=110, metadata={"Software": None})
+            pyplot.close(figure)
+            written.append(path)
+    return written
+
+
+def _values(rows: Sequence[Json], key: str) -> list[Any]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _bars(axis: Any, rows: Sequence[Json], group: str, series: str, value: str, names: Sequence[str]) -> None:
+    """Grouped bars with whiskers from low to high; `value` is the unit, as in median_ms."""
+    groups = _values(rows, group)
+    width = 0.8 / len(names)
+    for index, name in enumerate(names):
+        chosen = [row for row in rows if row[series] == name]
+        at = [groups.index(row[group]) - 0.4 + width * (index + 0.5) for row in chosen]
+        middle = [row[f"median_{value}"] for row in chosen]
+        spread = [
+            [row[f"median_{value}"] - row[f"low_{value}"] for row in chosen],
+            [row[f"high_{value}"] - row[f"median_{value}"] for row in chosen],
+        ]
+        axis.bar(
+            at,
+            middle,
+            width * 0.92,
+            yerr=spread,
+            label=name,
+            color=_FILLS[index % len(_FILLS)],
+            hatch=_HATCHES[index % len(_HATCHES)],
+            edgecolor="black",
+            linewidth=0.6,
+            error_kw={"elinewidth": 0.8, "capsize": 2},
+        )
+    axis.set_xticks(range(len(groups)), groups)
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+
+
+def _draw_decode(pyplot: Any, result: Json) -> Any:
+    sizes = _values(result["rows"], "size")
+    names = _values(result["rows"], "reader")
+    figure, axes = pyplot.subplots(1, len(sizes), figsize=(4.6 * len(sizes) + 0.4, 4), squeeze=False)
+    for axis, size in zip(axes[0], sizes, strict=True):
+        _bars(axis, [row for row in result["rows"] if row["size"] == size], "format", "reader", "ms", names)
+        axis.set(title=size, ylabel="ms for a picture, one thread")
+        axis.tick_params(axis="x", labelrotation=15)
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
+    sizes = _values(result["rows"], "size")
+    tools = _values(result["rows"], "tool")
+    height = 0.34 * len(tools) + 1.3
+    figure, axes = pyplot.subplots(1, len(sizes), figsize=(4 * len(sizes) + 1.4, height), squeeze=False, sharey=True)
+    for axis, size in zip(axes[0], sizes, strict=True):
+        for row in (row for row in result["rows"] if row["size"] == size):
+            ours = row["tool"] == "rrn"
+            axis.barh(
+                tools.index(row["tool"]),
+                row["images_per_s"],
+                color="0.25" if ours else "0.8",
+                hatch="" if ours else "///",
+                edgecolor="black",
+                linewidth=0.6,
+            )
+        limit = result["best_parts"][size]["images_per_s"]
+        axis.axvline(limit, color="black", linestyle="--", label="sum of the best parts, our model")
+        axis.set(title=size, xlabel="images per second", xlim=(0, None))
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+    axes[0][0].set_yticks(range(len(tools)), tools)
+    axes[0][0].invert_yaxis()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", frameon=False)
+    figure.tight_layout(rect=(0, 0.4 / height, 1, 1))
+    return figure
+
+
+def _draw_growth(pyplot: Any, result: Json) -> Any:
+    figure, axes = pyplot.subplots(1, 2, figsize=(9.6, 4))
+    for axis, key, words in ((axes[0], "median_s", "seconds"), (axes[1], "peak_mib", "peak memory, MiB")):
+        for what, marker, line in (("search", "o", "-"), ("program", "s", "--")):
+            chosen = [row for row in result["rows"] if row["what"] == what]
+            label = "search of embeddings" if what == "search" else "whole program, small pictures"
+            axis.plot(
+                [row["count"] for row in chosen],
+                [row[key] for row in chosen],
+                marker=marker,
+                linestyle=line,
+                color="black",
+                markerfacecolor="black" if what == "search" else "white",
+                label=label,
+            )
+        if key == "peak_mib":
+            rows = [row for row in result["rows"] if row["what"] == "search"]
+            axis.plot(
+                [row["count"] for row in rows],
+                [row["input_mib"] for row in rows],
+                linestyle=":",
+                color="0.4",
+                label="the embeddings themselves",
+            )
+        axis.set(xscale="log", yscale="log", xlabel="embeddings or pictures", ylabel=words)
+        axis.grid(alpha=0.3, which="both")
+        axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def _draw_operator(pyplot: Any, result: Json) -> Any:
+    rows = [row | {"series": f"{row['way']}, {row['type']}", "batch": str(row["batch"])} for row in result["rows"]]
+    for row in rows:
+        for name, other in (("median", "median"), ("low", "high"), ("high", "low")):
+            row[f"{name}_gb_per_s"] = row["gb_per_s"] * row["median_ms"] / row[f"{other}_ms"]
+    figure, axis = pyplot.subplots(figsize=(7.6, 4))
+    _bars(axis, rows, "batch", "series", "gb_per_s", _values(rows, "series"))
+    for index, moved in enumerate(result["bandwidth"]):
+        best = max(value for key, value in moved.items() if key.startswith("read"))
+        label = "fastest reading, same bytes" if index == 0 else None
+        axis.plot([index - 0.45, index + 0.45], [best, best], color="black", linestyle="--", label=label)
+    axis.set(xlabel="batch (feature maps of 224 x 224 pictures)", ylabel="input read, GB/s, one thread")
+    axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
