@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import platform
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,95 @@ def measure_approximate(count: int, threshold: float, threads: int) -> dict[str,
         "recall": found[3],
         "median_seconds": time.perf_counter() - start,
     }
+
+
+def with_numpy(rows: npt.NDArray[np.float32], threshold: float) -> int:
+    """The pairs by NumPy, as one would write it: a block of rows against all later ones."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    pairs = 0
+    for start in range(0, len(unit), 1024):
+        block = unit[start : start + 1024] @ unit[start:].T
+        found_rows, found_columns = np.nonzero(block > threshold)
+        pairs += int((found_columns > found_rows).sum())
+    return pairs
+
+
+def with_faiss(rows: npt.NDArray[np.float32], threshold: float) -> int:
+    """The pairs by faiss's exact index and its search by radius."""
+    faiss = importlib.import_module("faiss")
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    index = faiss.IndexFlatIP(unit.shape[1])
+    index.add(unit)
+    pairs = 0
+    for start in range(0, len(unit), 4096):
+        limits, _, found = index.range_search(unit[start : start + 4096], threshold)
+        queries = np.repeat(np.arange(len(limits) - 1), np.diff(limits)) + start
+        pairs += int((found > queries).sum())
+    return pairs
+
+
+def with_usearch(rows: npt.NDArray[np.float32], threshold: float) -> int:
+    """The pairs by usearch's exact search for 16 neighbours of each row; it has none by radius."""
+    index = importlib.import_module("usearch.index")
+    found = index.search(rows, rows, 16, index.MetricKind.Cos, exact=True)
+    return int((((1 - found.distances) > threshold) & (found.keys > np.arange(len(rows))[:, None])).sum())
+
+
+OTHERS: dict[str, Callable[[npt.NDArray[np.float32], float], int]] = {
+    "NumPy, blocked": with_numpy,
+    "faiss, flat": with_faiss,
+    "usearch, exact": with_usearch,
+}
+
+
+def measure_others(count: int, threshold: float, runs: int) -> list[dict[str, Any]]:
+    """Times rrn with its defaults and the other libraries on `count` rows, in turns; all use all cores."""
+    rows = make_rows(count)
+    ways: dict[str, Callable[[npt.NDArray[np.float32], float], int]] = {
+        "rrn": lambda given, limit: len(rrn_native.similar_pairs(given, limit)[0]),
+        **OTHERS,
+    }
+    if count > SLOW_ROWS:
+        del ways["usearch, exact"]  # minutes
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    pairs = {}
+    for run in range(runs):
+        for name, search in ways.items():
+            # What takes long is not repeated; its spread is small beside it.
+            if run > 0 and seconds[name][0] > 20:
+                continue
+            start = time.perf_counter()
+            pairs[name] = search(rows, threshold)
+            seconds[name].append(time.perf_counter() - start)
+    return [
+        {
+            "rows": count,
+            "way": name,
+            "pairs": pairs[name],
+            "median_s": statistics.median(taken),
+            "low_s": min(taken),
+            "high_s": max(taken),
+            "runs": len(taken),
+            "times_rrn": statistics.median(taken) / statistics.median(seconds["rrn"]),
+        }
+        for name, taken in seconds.items()
+    ]
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Measures with the default settings, for `scripts/bench.sh`.
+
+    Returns:
+        {"rows": rrn against other libraries, "paths": rrn by instruction set and threads}.
+    """
+    threshold = 0.75
+    counts = [500] if quick else [1_000, 10_000, 100_000]
+    rows, paths = [], []
+    for count in counts:
+        rows += measure_others(count, threshold, 1 if quick else 3)
+        names = [path for path in available_paths() if count < SLOW_ROWS or path not in (*SLOW, "avx2")]
+        paths += measure_exact(count, threshold, names, [1, 2], 1 if quick else 3)
+    return {"dim": DIM, "threshold": threshold, "rows": rows, "paths": paths}
 
 
 def describe_machine() -> dict[str, Any]:
