@@ -337,3 +337,12 @@ def test_find_images(photos: Path) -> None:
 def test_locations() -> None:
     assert Path(rrn_native.custom_op_library()).name == "libreduction_op.so"
     assert Path(rrn_native.default_model()).is_file()
+
+
+def test_every_float16_passes_through() -> None:
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)[None]
+    once = rrn_native.reduction(every, channels=65536)
+    number = ~np.isnan(every[0])
+    # Adding 0 turns -0 into 0.
+    assert np.array_equal(once.reshape(-1)[number], every[0][number])
+    assert np.isnan(once.reshape(-1)[~number]).all()

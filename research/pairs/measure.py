@@ -128,7 +128,7 @@ def with_faiss(rows: npt.NDArray[np.float32], threshold: float) -> int:
     pairs = 0
     for start in range(0, len(unit), 4096):
         limits, _, found = index.range_search(unit[start : start + 4096], threshold)
-        queries = np.repeat(np.arange(len(limits) - 1), np.diff(limits)) + start
+        queries = np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64)) + start
         pairs += int((found > queries).sum())
     return pairs
 

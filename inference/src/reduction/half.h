@@ -36,17 +36,15 @@ inline float ToFloat(float value) noexcept { return value; }
 
 inline float ToFloat(BFloat16 value) noexcept { return FloatFromBits(static_cast<std::uint32_t>(value.bits) << 16); }
 
+// Without branches, so that loops over it become vector code.
 inline float ToFloat(Half value) noexcept {
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
   const std::uint32_t rest = value.bits & 0x7fffU;
-  if (rest >= 0x7c00U) {  // Infinity or NaN: keep the payload.
-    return FloatFromBits(sign | 0x7f800000U | ((rest & 0x3ffU) << 13));
-  }
-  if (rest < 0x400U) {  // Zero or subnormal: the value is rest * 2^-24, exact in float.
-    const float magnitude = static_cast<float>(rest) * 0x1p-24F;
-    return FloatFromBits(sign | BitsFromFloat(magnitude));
-  }
-  return FloatFromBits(sign | ((rest << 13) + (112U << 23)));  // Move the exponent's bias from 15 to 127.
+  const std::uint32_t normal = (rest << 13) + (112U << 23);  // Move the exponent's bias from 15 to 127.
+  // Zero or subnormal: the value is rest * 2^-24, and 2^-24 is the last bit of 0.5. Exact, and no float is subnormal.
+  const std::uint32_t small = BitsFromFloat(FloatFromBits(0x3f000000U + rest) - 0.5F);
+  const std::uint32_t infinite = rest >= 0x7c00U ? 0x7f800000U : 0U;  // Infinity or NaN, whose payload is kept.
+  return FloatFromBits(sign | (rest < 0x400U ? small : normal) | infinite);
 }
 
 inline void FromFloat(float value, float* out) noexcept { *out = value; }
