@@ -33,13 +33,14 @@ struct EmbedderOptions {
   // Worker threads; 0: one for each core. The embeddings do not depend on it.
   int threads = 0;
   // Who computes: "auto", "cpu", "openvino", "cuda" or "tensorrt" (ONNX Runtime's execution providers). "auto" takes
-  // the first that works here and gains from the precision: tensorrt, openvino, cpu for bf16 and int8; cuda, cpu for
-  // fp32. Another one is an error where it is not installed. Embeddings are the same bits only on the same provider.
+  // the first that works here and gains from the precision: tensorrt, openvino, cpu for bf16 and int8; tensorrt, cpu
+  // for fp16; cpu for fp32. Another one is an error where it is not installed. Embeddings are the same bits only on the
+  // same provider.
   std::string provider = "auto";
   // "auto", "fp32", "fp16", "bf16" or "int8". "auto" is fp32, with two exceptions: bf16 on a named "openvino" whose CPU
   // computes in it, and int8 for a model file that is called *.int8.onnx. "int8" runs STEM.int8.onnx, which
   // `python -m rrn_native.quantize` makes, beside STEM.onnx. Where provider is "auto" and nothing here gains from the
-  // precision, fp32 is computed and ModelInfo::note says so.
+  // precision, fp32 is computed and ModelInfo::note says so; a missing int8 file is an error.
   std::string precision = "auto";
   // May compiled models be kept for the next start, in $XDG_CACHE_HOME/rrn (~/.cache/rrn)? Used where compiling takes
   // longer than loading: openvino int8, and tensorrt. The folder may be deleted at any time.
@@ -47,7 +48,7 @@ struct EmbedderOptions {
   // Its `target` is not looked at: files are decoded for `size`.
   DecodeOptions decode;
   // Decode all files at their full size, also where a fraction is enough (see DecodeOptions::target). Slower for large
-  // JPEGs; cosines change by less than 0.001.
+  // JPEGs; cosines of photos change in the fourth decimal, those of dithered or very noisy pictures in the second.
   bool full_decode = false;
 };
 

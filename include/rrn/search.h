@@ -115,7 +115,7 @@ struct RecallEstimate {
 bool ApproximateSearchAvailable();
 
 // As ForEachSimilarPair, with some pairs missing. One thread builds the graph, `threads` search it. Memory: a quarter
-// of the embeddings, 120 bytes a row, and 12 for each pair found, at most `neighbours` a row; `recall` takes another
+// of the embeddings, about 200 bytes a row, and up to 50 for each pair found, at most `neighbours` a row; `recall` takes another
 // quarter.
 //   recall: if not null, receives the estimate.
 // Errors: as above, and kUnsupported (see ApproximateSearchAvailable).

@@ -565,16 +565,22 @@ def _readable(folder: Path, count: int) -> tuple[list[Path], int]:
     """At most `count` pictures of a folder that the engine can decode, evenly spread, and how many files it cannot."""
     if not folder.is_dir():
         raise ValueError(f"no such folder: {folder}")
+    files = [Path(path) for path in rrn_native.find_images(folder)]
+    # The spread first, then the others in its place where a file cannot be read.
+    wanted = spread(files, count)
+    taken = set(wanted)
     chosen: list[Path] = []
     refused = 0
-    for path in map(Path, rrn_native.find_images(folder)):
+    for path in [*wanted, *(file for file in files if file not in taken)]:
+        if len(chosen) == count:
+            break
         try:
             rrn_native.decode(path)
         except (OSError, rrn_native.RrnError):
             refused += 1
         else:
             chosen.append(path)
-    return spread(chosen, count), refused
+    return chosen, refused
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -584,7 +590,7 @@ def _parser() -> argparse.ArgumentParser:
         "processors with VNNI. Says afterwards how far the similarities moved.",
         epilog="""examples:
   python -m rrn_native.quantize --images photos/                   (writes models/reduction_resnet18.int8.onnx)
-  python -m rrn_native.quantize --images photos/ --model my.onnx --output my8.onnx
+  python -m rrn_native.quantize --images photos/ --model my.onnx --output my.int8.onnx
   python -m rrn_native.quantize --images photos/ --validate other/ --groups other/groups.csv
   build/similarity photos --model models/reduction_resnet18.int8.onnx
 
@@ -635,10 +641,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model = arguments.model or Path(rrn_native.default_model())
         output = arguments.output or model.with_name(f"{model.stem}.int8.onnx")
-        if output.suffix != ".onnx":
-            raise ValueError(f"--output must end in .onnx; got {output}")
         if output.resolve() == model.resolve():
             raise ValueError("--output would overwrite the model")
+        # The name is how the engine tells that a model is one of 8 bits.
+        if not output.name.endswith(".int8.onnx"):
+            raise ValueError(f"--output must end in .int8.onnx; got {output}")
         if arguments.count < 2:
             raise ValueError(f"--count must be at least 2; got {arguments.count}")
         images, refused = _readable(arguments.images, arguments.count)

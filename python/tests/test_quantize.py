@@ -186,12 +186,12 @@ def test_same_input_same_bytes_whatever_the_threads(folder: Path, monkeypatch: p
     contents = []
     for workers in (1, 3, 3):
         monkeypatch.setattr(quantize, "_workers", lambda workers=workers: workers)
-        assert run(folder, "--output", folder / "out.onnx") == 0
-        contents.append((folder / "out.onnx").read_bytes())
+        assert run(folder, "--output", folder / "out.int8.onnx") == 0
+        contents.append((folder / "out.int8.onnx").read_bytes())
     assert contents[0] == contents[1] == contents[2]
     # Other pictures give another model, and its metadata says so.
-    assert run(folder, "--output", folder / "other.onnx", "--count", 3) == 0
-    assert (folder / "other.onnx").read_bytes() != contents[0]
+    assert run(folder, "--output", folder / "other.int8.onnx", "--count", 3) == 0
+    assert (folder / "other.int8.onnx").read_bytes() != contents[0]
 
 
 def test_the_preprocessing_is_the_recorded_one(folder: Path) -> None:
@@ -297,7 +297,7 @@ def test_digest_knows_contents_only(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--model", "absent.onnx"], "absent.onnx"),
-        (["--output", "model.txt"], "must end in .onnx"),
+        (["--output", "model.txt"], "must end in .int8.onnx"),
         (["--count", "1"], "--count must be at least 2"),
         (["--images", "nowhere"], "no such folder"),
         (["--images", "."], "at least two images"),

@@ -28,6 +28,9 @@ _NOTES = {
     "children (shared memory counts for each). Precision and recall are of pairs, against the planted copies (resized, "
     "recompressed, cropped, mirrored, brighter); every tool with its own defaults, rrn and the script with a cosine "
     "above 0.75. `best_parts` are the fastest decoding and the fastest network at hand, each alone on all cores.",
+    "pairs": "All pairs with a cosine above 0.75 among random rows and a few near-copies, on all cores. Random rows "
+    "are the best case of rrn's filter: the more pairs come near the threshold, the more it has to compute exactly. "
+    "faiss searches every row against all (both directions), usearch looks for 16 neighbours (no search by radius).",
     "growth": "`search` is `similar_pairs` on random rows in a process of its own (peak memory includes Python and the "
     "rows); `program` is `build/similarity` on small JPEG files at a small input size.",
     "operator": "Pooling, interleaving and averaging four feature maps in one pass, on one thread. "

@@ -308,7 +308,8 @@ def measure(quick: bool) -> Json:
         times = row["ms_per_image"]
         kept = {key: row[key] for key in ("provider", "precision", "size", "batch", "threads")}
         spread = {"median_ms": times["median"], "low_ms": times["low"], "high_ms": times["high"]}
-        rows.append(kept | spread | {"share_of_peak": row["share_of_peak"]})
+        checks = {key: row[key] for key in ("share_of_peak", "same_bits_as_engine")}
+        rows.append(kept | spread | checks)
     return {"model": result["model"], "rows": rows, "peak": result["peak"], "missing": result["missing"]}
 
 

@@ -98,6 +98,12 @@ class Trainer:
         device: torch.device,
         initial: dict[str, torch.Tensor] | None = None,
     ) -> None:
+        data = config["data"]
+        if data["batch"] % 2 or (data["groups"] and (data["batch"] % GROUP or data["groups"] * GROUP % data["batch"])):
+            raise ValueError(
+                f"data.batch is {data['batch']} and data.groups {data['groups']}: expected an even batch, and with "
+                f"groups one that is a multiple of {GROUP} and divides data.groups x {GROUP}"
+            )
         torch.manual_seed(config["seed"])
         self.config = config
         self.device = device

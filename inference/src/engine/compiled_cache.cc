@@ -145,8 +145,11 @@ void CacheEntry::Keep() {
     if (checksum.empty() || stream.fail()) return;
     // Another process may have been faster. Its entry is as good as ours, unless it is damaged.
     std::error_code error;
-    if (!IsIntact(place_)) fs::remove_all(place_, error);
     fs::rename(folder_, place_, error);
+    if (error && !IsIntact(place_)) {
+      fs::remove_all(place_, error);
+      fs::rename(folder_, place_, error);
+    }
     if (!error) folder_ = place_;
   } catch (const std::exception&) {
     return;  // the destructor removes what is there

@@ -187,7 +187,7 @@ std::vector<std::string> Choices(const std::string& provider, const std::string&
 }
 
 TEST(ProviderTest, ChoosesByWhatWasAskedFor) {
-  EXPECT_THAT(Choices("auto", "auto"), ElementsAre("cuda fp32", "cpu fp32"));
+  EXPECT_THAT(Choices("auto", "auto"), ElementsAre("cpu fp32"));
   EXPECT_THAT(Choices("auto", "bf16"), ElementsAre("tensorrt bf16", "openvino bf16", "cpu fp32"));
   EXPECT_THAT(Choices("auto", "fp16"), ElementsAre("tensorrt fp16", "cpu fp32"));
   EXPECT_THAT(Choices("auto", "int8"), ElementsAre("tensorrt int8", "openvino int8", "cpu int8"));

@@ -36,7 +36,8 @@ std::vector<Choice> Automatic(const std::string& precision) {
   if (precision == "fp16") return {{"tensorrt", "fp16"}, {"cpu", "fp32"}};
   if (precision == "bf16") return {{"tensorrt", "bf16"}, {"openvino", "bf16", true}, {"cpu", "fp32"}};
   if (precision == "int8") return {{"tensorrt", "int8"}, {"openvino", "int8"}, {"cpu", "int8"}};
-  return {{"cuda", "fp32"}, {"cpu", "fp32"}};
+  // The same bits on every machine, whatever is installed; a GPU is used when it is named.
+  return {{"cpu", "fp32"}};
 }
 
 }  // namespace

@@ -21,7 +21,10 @@ constexpr std::size_t kChunkFrame = 12;
 // Deflate makes at most 1032 bytes of one. What declares more is no picture, and gets no memory.
 constexpr std::uint64_t kMaxRatio = 1032;
 // Pictures beyond this are rare, and row by row they take less memory.
-constexpr std::uint64_t kMaxInflated = 256U << 20;
+constexpr std::uint64_t kMaxInflated = 64U << 20;
+// Encoders write chunks of 8 KiB and more.
+constexpr std::size_t kMaxChunks = 65536;
+constexpr unsigned kLargestWindow = 7;
 constexpr std::size_t kMaxStoredBlock = 65535;
 
 std::uint32_t BigEndian32(const std::uint8_t* from) {
@@ -48,11 +51,11 @@ struct Chunk {
   bool IsIntact() const { return libdeflate_crc32(0, frame + 4, size + 4) == BigEndian32(frame + 8 + size); }
 };
 
-// All chunks up to IEND; none if the file is damaged.
+// All chunks up to IEND; none if the file is damaged, or has more than an encoder would write.
 std::vector<Chunk> ReadChunks(Bytes file) {
   std::vector<Chunk> chunks;
   std::size_t position = kSignatureSize;
-  while (file.size - position >= kChunkFrame) {
+  while (file.size - position >= kChunkFrame && chunks.size() < kMaxChunks) {
     const Chunk chunk{file.data + position, BigEndian32(file.data + position)};
     if (chunk.size > file.size - position - kChunkFrame || !chunk.IsIntact()) {
       break;
@@ -115,23 +118,36 @@ std::vector<std::uint8_t> InflatePng(Bytes file, const DecodeOptions& options) {
     return {};
   }
   const std::uint64_t size = InflatedSize(chunks.front());
+  if (size == 0 ||
+      std::uint64_t{BigEndian32(chunks.front().data())} * BigEndian32(chunks.front().data() + 4) > options.max_pixels) {
+    return {};
+  }
   std::vector<std::uint8_t> compressed;
   std::size_t other = 0;
-  const Chunk* last = nullptr;
+  std::string_view last;
+  bool seen = false;
   for (const Chunk& chunk : chunks) {
     if (chunk.name() == "IDAT") {
-      if (!compressed.empty() && last->name() != "IDAT") {
+      if (seen && last != "IDAT") {
         return {};  // not behind each other
+      }
+      seen = true;
+      // Data that cannot be compressed grows by a few bytes, not by more.
+      if (compressed.size() + chunk.size > size + size / 8 + 1024) {
+        return {};
       }
       Append(&compressed, chunk.data(), chunk.size);
     } else {
       other += kChunkFrame + chunk.size;
     }
-    last = &chunk;
+    last = chunk.name();
   }
-  const std::uint64_t pixels =
-      std::uint64_t{BigEndian32(chunks.front().data())} * BigEndian32(chunks.front().data() + 4);
-  if (size == 0 || size > compressed.size() * kMaxRatio || pixels > options.max_pixels) {
+  if (compressed.empty() || size > compressed.size() * kMaxRatio) {
+    return {};
+  }
+  // libdeflate does not look at the declared window, so it must not matter.
+  const unsigned window = compressed.front() >> 4U;
+  if (window > kLargestWindow || (window < kLargestWindow && size > 256U << window)) {
     return {};
   }
   const std::unique_ptr<libdeflate_decompressor, FreeDecompressor> decompressor(libdeflate_alloc_decompressor());
