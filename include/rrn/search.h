@@ -115,8 +115,8 @@ struct RecallEstimate {
 bool ApproximateSearchAvailable();
 
 // As ForEachSimilarPair, with some pairs missing. One thread builds the graph, `threads` search it. Memory: a quarter
-// of the embeddings, about 200 bytes a row, and up to 50 for each pair found, at most `neighbours` a row; `recall` takes another
-// quarter.
+// of the embeddings, about 200 bytes a row, and up to 50 for each pair found, at most `neighbours` a row; `recall`
+// takes another quarter.
 //   recall: if not null, receives the estimate.
 // Errors: as above, and kUnsupported (see ApproximateSearchAvailable).
 Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float threshold,
