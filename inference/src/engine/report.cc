@@ -134,10 +134,10 @@ void WriteGroups(const SimilarityReport& report, std::ostream& out) {
 // The recall is of the pairs, as far as a sample tells; null if the sample had none.
 void WriteSearch(const SimilarityReport& report, std::ostream& out) {
   if (report.search == SearchMethod::kExact) {
-    out << "\"search\":{\"method\":\"exact\",\"recall\":1},\n";
+    out << R"("search":{"method":"exact","recall":1},)" << '\n';
     return;
   }
-  out << "\"search\":{\"method\":\"approximate\",\"recall\":"
+  out << R"("search":{"method":"approximate","recall":)"
       << (report.recall.pairs == 0 ? "null" : Decimals(static_cast<float>(report.recall.value()), 4)) << "},\n";
 }
 

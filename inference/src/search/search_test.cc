@@ -352,7 +352,7 @@ TEST(EstimateTest, IsCloseAndNeedsTwoRows) {
   EXPECT_EQ(EstimateSimilarShare({rows.data(), 0, dim}, 0.5F), 0);
   EXPECT_EQ(EstimateSimilarShare({rows.data(), 1, dim}, -1), 0);
   EXPECT_EQ(EstimateSimilarShare({rows.data(), 700, dim}, 1), 0);
-  const auto all = static_cast<double>(700 * 699 / 2);
+  const double all = 700.0 * 699.0 / 2;
   const double exact = static_cast<double>(AllPairs(rows, dim, 0.1F, 1).size()) / all;
   // Six standard deviations of the mean of 4096 drawings.
   EXPECT_NEAR(EstimateSimilarShare({rows.data(), 700, dim}, 0.1F), exact, 6 * std::sqrt(0.25 / 4096));
