@@ -105,7 +105,9 @@ def enlarge(picture: Image.Image, size: tuple[int, int], seed: int) -> Image.Ima
     scale = max(size[0] / picture.width, size[1] / picture.height)
     width, height = size[0] / scale, size[1] / scale
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
-    box = (left, top, left + width, top + height)
+    # Rounding may step over the edge by the last bit.
+    left, top = max(left, 0.0), max(top, 0.0)
+    box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
     array = np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=box), dtype=np.int16)
     random = np.random.default_rng(seed)
     grain = (random.standard_normal(array.shape[:2], dtype=np.float32) * GRAIN).astype(np.int16)
