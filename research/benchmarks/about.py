@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ _PACKAGES = (
     "rrn-native",
     "numpy",
     "onnxruntime",
+    "onnxruntime-ep-openvino",
     "pillow",
     "opencv-python-headless",
     "faiss-cpu",
@@ -24,16 +26,21 @@ _PACKAGES = (
 )
 
 
+# What decides how fast the network runs.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+
+
 def about() -> Json:
     """Returns machine, versions and commit, for the head of every result."""
     return {"machine": machine(), "versions": versions(), "commit": commit()}
 
 
 def machine() -> Json:
-    """Returns processor, number of usable cores, memory, and how busy the machine was just now."""
+    """Returns processor, its instructions, usable cores, memory, and how busy the machine was just now."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "instructions": [name for name in _INSTRUCTIONS if name in _cpuinfo("flags").split()],
         "cores": cores(),
         "memory_gib": round(memory / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
@@ -68,11 +75,9 @@ def commit() -> str:
         return ""
 
 
-def _processor() -> str:
+def _cpuinfo(key: str) -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        found = re.search(rf"^{key}\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return ""
+    return found[1].strip() if found else ""

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.metadata
 import json
 import os
-import platform
 import random
-import re
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +28,8 @@ import onnxruntime
 import rrn_native
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from research.benchmarks import about as bench_about
+
 CHOICES = ("cpu/fp32", "cpu/int8", "openvino/fp32", "openvino/fp16", "openvino/bf16", "openvino/int8")
 PRECISION_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 GEMM_SIDE = 2048
@@ -265,38 +262,6 @@ def compare_results(model: Path, photos: Path, choices: Sequence[str]) -> list[J
     return rows
 
 
-def machine() -> Json:
-    """What the numbers were taken on."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
-    flags = set((re.search(r"^flags\s*: (.*)$", info, re.MULTILINE) or [""])[0].split())
-    known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
-    return {
-        "cpu": name[1] if name else platform.processor(),
-        "cores": os.cpu_count(),
-        "instructions": [flag for flag in known if flag in flags],
-        "load_average": [round(value, 2) for value in os.getloadavg()],
-    }
-
-
-def versions() -> dict[str, str]:
-    """The releases of what takes part."""
-    names = ("numpy", "onnxruntime", "onnxruntime-ep-openvino", "torch")
-    found = {"python": platform.python_version(), "rrn": rrn_native.__version__}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def commit() -> str:
-    """The commit of the source, with "+" if there are changes."""
-    run = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
-    return run.stdout.strip()
-
-
 def measure(quick: bool) -> Json:
     """Measures with the default settings, for `scripts/bench.sh`.
 
@@ -322,7 +287,7 @@ def measure(quick: bool) -> Json:
 def measure_all(arguments: argparse.Namespace) -> Json:
     """Measures everything; returns what is written."""
     model: Path = arguments.model or Path(rrn_native.default_model())
-    before = machine()
+    made_on = bench_about.about()
     peaks = peak_cases(arguments.threads)
     cases, missing = network_cases(model, arguments)
     times = time_cases([*peaks, *cases], arguments.rounds, arguments.least, lambda line: print(line, file=sys.stderr))
@@ -344,10 +309,8 @@ def measure_all(arguments: argparse.Namespace) -> Json:
         rows.append(row)
     return {
         "model": model.name,
-        "machine": before,
+        **made_on,
         "load_average_after": [round(value, 2) for value in os.getloadavg()],
-        "versions": versions(),
-        "commit": commit(),
         "rounds": arguments.rounds,
         "multiply_adds": {str(size): count for size, count in work.items()},
         "peak": peak_rows,
