@@ -19,6 +19,7 @@ import onnxruntime
 import rrn_native
 
 from research.benchmarks import about, decode, peers_setup, photos, process, timing
+from research.network import measure as network
 
 Json = dict[str, Any]
 
@@ -76,17 +77,22 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
     """Returns the tools that can run, and for the others why not."""
     binary = ROOT / "build" / "similarity"
     plain = _HERE / "plain_script.py"
+
+    def ours(folder: Path, output: Path, *options: str) -> list[str]:
+        return [str(binary), str(folder), "--quiet", "--model", str(model), "--pairs", str(output), *options]
+
     found = [
-        Way(
-            "rrn",
-            lambda folder, output: [str(binary), str(folder), "--quiet", "--model", str(model), "--pairs", str(output)],
-        ),
+        Way("rrn", ours),
         Way(
             "OpenCV + ONNX Runtime script",
             lambda folder, output: [sys.executable, str(plain), str(folder), str(output), str(model)],
         ),
     ]
     missing: dict[str, str] = {}
+    if _fast_session(model):
+        found.insert(1, Way("rrn, bf16", lambda folder, output: ours(folder, output, "--precision", "bf16")))
+    else:
+        missing["rrn, bf16"] = "no OpenVINO, or no bf16 in this processor"
     if not binary.is_file():
         raise FileNotFoundError("build/similarity is missing: run scripts/build.sh")
     for name, peer in peers_setup.known().items() if peers else ():
@@ -114,8 +120,8 @@ def best_parts(files: list[Path], model: Path, rounds: int, count: int) -> Json:
         count: Pictures that the network runs on in a round.
 
     Returns:
-        Milliseconds for a picture of each part's candidates, and images per second if a program took exactly the sum of
-        the best two.
+        Milliseconds for a picture of each part's candidates, and by precision images per second if a program took
+        exactly the sum of the best two.
     """
     cores = about.cores()
     cv2.setNumThreads(1)
@@ -130,22 +136,32 @@ def best_parts(files: list[Path], model: Path, rounds: int, count: int) -> Json:
     pixels = np.stack([rrn_native.preprocess(files[index % len(files)]) for index in range(count)])
     session = _session(model, cores)
     single = _session(model, 1)
+    fast = _fast_session(model)
     name = session.get_inputs()[0].name
     for batch in _BATCHES:
         batches = [pixels[start : start + batch] for start in range(0, count, batch)]
         cases[f"network batch {batch}, all cores a batch"] = partial(_run_all, session, name, batches, 1)
         cases[f"network batch {batch}, one core a batch"] = partial(_run_all, single, name, batches, cores)
+        if fast:
+            cases[f"network bf16 batch {batch}, one core a batch"] = partial(_run_all, fast, name, batches, cores)
     times = timing.interleaved(cases, rounds)
     each = {
         case: taken.median / (len(files) if case.startswith("decode") else count) * 1e3 for case, taken in times.items()
     }
-    best = {part: min(value for case, value in each.items() if case.startswith(part)) for part in ("decode", "network")}
-    return {
-        "ms_per_image": {case: timing.significant(value) for case, value in each.items()},
-        "best_decode_ms": timing.significant(best["decode"]),
-        "best_network_ms": timing.significant(best["network"]),
-        "images_per_s": timing.significant(1e3 / (best["decode"] + best["network"])),
+    best = {
+        part: min(value for case, value in each.items() if case.startswith(f"{part} "))
+        for part in ("decode", "network batch", "network bf16")
+        if any(case.startswith(part) for case in each)
     }
+    result: Json = {
+        "ms_per_image": {case: timing.significant(value) for case, value in each.items()},
+        "best_decode_ms": timing.significant(best.pop("decode")),
+    }
+    for part, milliseconds in best.items():
+        precision = "bf16" if part.endswith("bf16") else "fp32"
+        result[f"best_network_ms_{precision}"] = timing.significant(milliseconds)
+        result[f"images_per_s_{precision}"] = timing.significant(1e3 / (result["best_decode_ms"] + milliseconds))
+    return result
 
 
 def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -153,6 +169,16 @@ def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.register_custom_ops_library(rrn_native.custom_op_library())
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _fast_session(model: Path) -> onnxruntime.InferenceSession | None:
+    """A session in bfloat16; None where that is no faster or cannot be had."""
+    if "amx_bf16" not in about.machine()["instructions"]:
+        return None
+    try:
+        return network.open_session(model, "openvino", "bf16", about.cores())
+    except LookupError:
+        return None
 
 
 def _run_all(session: onnxruntime.InferenceSession, name: str, batches: list[Any], workers: int) -> None:
@@ -171,7 +197,8 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
 
     Returns:
         {"rows": [...]}: for each size and tool images per second, seconds, peak memory, precision and recall of pairs;
-        "best_parts" by size; "missing" tools and why; "folders".
+        "best_parts" by size; "ratios" of rrn's images per second to each other tool's and to the best parts';
+        "missing" tools and why; "folders".
     """
     used = model or Path(rrn_native.default_model())
     sizes = {"small": (160, 120)} if quick else photos.SIZES
@@ -219,7 +246,21 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
                     result["rows"].append(_row(tool, size_name, len(planted.families), runs[tool.name], pairs, truth))
             files = [planted.folder / name for name in sorted(planted.families)]
             result["best_parts"][size_name] = best_parts(files, used, rounds, 4 if quick else 48)
+    result["ratios"] = _ratios(result)
     return result
+
+
+def _ratios(result: Json) -> list[Json]:
+    """How many times as many images per second as each other tool, and the share of the sum of the best parts."""
+    ratios = []
+    for size, parts in result["best_parts"].items():
+        speed = {row["tool"]: row["images_per_s"] for row in result["rows"] if row["size"] == size}
+        for ours, precision in (("rrn", "fp32"), ("rrn, bf16", "bf16")):
+            if ours in speed:
+                ratio = {name: timing.significant(speed[ours] / other) for name, other in speed.items() if name != ours}
+                share = timing.significant(speed[ours] / parts[f"images_per_s_{precision}"])
+                ratios.append({"size": size, "of": ours, "best parts": share, **ratio})
+    return ratios
 
 
 def _row(

@@ -216,7 +216,7 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
     figure, axes = pyplot.subplots(1, len(sizes), figsize=(4 * len(sizes) + 1.4, height), squeeze=False, sharey=True)
     for axis, size in zip(axes[0], sizes, strict=True):
         for row in (row for row in result["rows"] if row["size"] == size):
-            ours = row["tool"] == "rrn"
+            ours = row["tool"].startswith("rrn")
             axis.barh(
                 tools.index(row["tool"]),
                 row["images_per_s"],
@@ -225,8 +225,10 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
                 edgecolor="black",
                 linewidth=0.6,
             )
-        limit = result["best_parts"][size]["images_per_s"]
-        axis.axvline(limit, color="black", linestyle="--", label="sum of the best parts, our model")
+        for precision, style in (("fp32", "--"), ("bf16", ":")):
+            limit = result["best_parts"][size].get(f"images_per_s_{precision}")
+            if limit is not None:
+                axis.axvline(limit, color="black", linestyle=style, label=f"sum of the best parts, {precision}")
         axis.set(title=size, xlabel="images per second", xlim=(0, None))
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)
