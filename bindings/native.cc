@@ -20,6 +20,7 @@
 #include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
+#include "similarity/command_line.h"
 
 namespace py = pybind11;
 
@@ -327,6 +328,13 @@ PYBIND11_MODULE(_native, m) {
   m.def("approximate_search_available", &rrn::ApproximateSearchAvailable);
   m.def("cosine_similarity", &CosineSimilarity);
   m.def("reduction", &Reduction);
+  m.def(
+      "run_command_line",
+      [](const std::string& program, const std::string& model, const std::string& op_library,
+         const std::vector<std::string>& words) {
+        return rrn::RunCommandLine({program, model, op_library}, words);
+      },
+      py::call_guard<py::gil_scoped_release>());
   m.def("list_folder", [](const std::string& folder, bool recursive) {
     const rrn::FolderListing listing = Unwrap(rrn::ListFolder(folder, recursive));
     std::vector<py::bytes> paths(listing.paths.begin(), listing.paths.end());
