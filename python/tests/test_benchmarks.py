@@ -33,16 +33,18 @@ def test_spread() -> None:
 
 
 def test_planted_copies_and_what_a_tool_finds(tmp_path: Path) -> None:
-    planted = photos.plant(photos.originals(3, drawn=True), tmp_path, (160, 120), 3)
-    assert sorted(planted.families) == sorted(path.name for path in tmp_path.iterdir())
+    planted = photos.plant(photos.originals(3, drawn=True), tmp_path, (160, 120), 3, 2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(planted.families) == [name for name in names if not name.startswith("again")]
+    assert planted.files == len(names) == 2 * len(planted.families)
     # Two of the three have five copies: 6 * 5 / 2 pairs each.
     truth = planted.truth()
     assert len(truth) == 30
     assert ("0000_cropped.jpg", "0000_original.jpg") in truth
     some = [["0000_original.jpg", "0000_cropped.jpg"], ["0000_cropped.jpg", "0000_original.jpg"]]
-    assert photos.precision_recall(some, truth) == (1.0, 1 / 30)
-    assert photos.precision_recall([*some, ["0000_original.jpg", "0001_original.jpg"]], truth) == (0.5, 1 / 30)
-    assert photos.precision_recall([], truth) == (None, 0.0)
+    assert photos.precision_recall([*some, ["again1_0000_original.jpg", "0001_original.jpg"]], planted) == (1.0, 1 / 30)
+    assert photos.precision_recall([*some, ["0000_original.jpg", "0001_original.jpg"]], planted) == (0.5, 1 / 30)
+    assert photos.precision_recall([], planted) == (None, 0.0)
     with Image.open(tmp_path / "0000_mirrored.jpg") as mirrored, Image.open(tmp_path / "0000_original.jpg") as original:
         turned = np.asarray(mirrored.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.int16)
         assert np.abs(turned - np.asarray(original, np.int16)).mean() < 5

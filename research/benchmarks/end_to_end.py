@@ -25,8 +25,8 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 _HERE = Path(__file__).parent
-# Originals in a folder; with the planted copies three and a half times as many files.
-_COUNTS = {"12 MP": 12, "2 MP": 36, "VGA": 115}
+# Originals in a folder, and how often it is all there; with the planted copies three and a half times as many files.
+_COUNTS = {"12 MP": (12, 3), "2 MP": (36, 4), "VGA": (115, 4)}
 _BATCHES = (1, 8, 16)
 
 
@@ -202,10 +202,10 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
     """
     used = model or Path(rrn_native.default_model())
     sizes = {"small": (160, 120)} if quick else photos.SIZES
-    counts = {"small": 3} if quick else _COUNTS
-    rounds = 2 if quick else 5
+    counts = {"small": (3, 2)} if quick else _COUNTS
+    rounds = 2 if quick else 3
     peer_rounds = 1 if peers_only_once else 3
-    source = photos.originals(max(counts.values()), drawn=quick)
+    source = photos.originals(max(count for count, _ in counts.values()), drawn=quick)
     tools, missing = ways(used, peers=peers and not quick)
     result: Json = {
         "model": used.name,
@@ -218,12 +218,12 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
     with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch_name:
         scratch = Path(scratch_name)
         for size_name, size in sizes.items():
-            planted = photos.plant(source, scratch / "photos" / size_name.replace(" ", ""), size, counts[size_name])
-            truth = planted.truth()
+            planted = photos.plant(source, scratch / "photos" / size_name.replace(" ", ""), size, *counts[size_name])
             result["folders"][size_name] = {
-                "files": len(planted.families),
+                "files": planted.files,
                 "megabytes": round(planted.megabytes, 1),
-                "pairs": len(truth),
+                "files_with_truth": len(planted.families),
+                "pairs": len(planted.truth()),
                 "origin": planted.origin,
             }
             runs: dict[str, list[process.Run]] = {}
@@ -243,8 +243,8 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
                 if tool.name in failed:
                     result["missing"][f"{tool.name}, {size_name}"] = f"failed: {failed[tool.name]}"
                 else:
-                    result["rows"].append(_row(tool, size_name, len(planted.families), runs[tool.name], pairs, truth))
-            files = [planted.folder / name for name in sorted(planted.families)]
+                    result["rows"].append(_row(tool, size_name, planted, runs[tool.name], pairs))
+            files = sorted(planted.folder.iterdir())
             result["best_parts"][size_name] = best_parts(files, used, rounds, 4 if quick else 48)
     result["ratios"] = _ratios(result)
     return result
@@ -266,21 +266,20 @@ def _ratios(result: Json) -> list[Json]:
 def _row(
     tool: Way,
     size: str,
-    files: int,
+    planted: photos.Planted,
     runs: list[process.Run],
     pairs: dict[str, list[list[str]]],
-    truth: set[tuple[str, str]],
 ) -> Json:
     taken = timing.spread([run.seconds for run in runs])
     row: Json = {
         "size": size,
         "tool": tool.name,
-        "images_per_s": timing.significant(files / taken.median),
+        "images_per_s": timing.significant(planted.files / taken.median),
         **taken.to_json("s"),
         "peak_mib": round(timing.spread([run.peak_mib for run in runs]).median, 1),
     }
     if tool.quality:
-        precision, recall = photos.precision_recall(pairs[tool.name], truth)
+        precision, recall = photos.precision_recall(pairs[tool.name], planted)
         row["precision"] = None if precision is None else round(precision, 4)
         row["recall"] = round(recall, 4)
     return row | ({"note": tool.note} if tool.note else {})

@@ -135,13 +135,16 @@ class Planted:
 
     Attributes:
         folder: Holds nothing else.
-        families: By file name, the number of the original that it shows.
+        families: By file name, the number of the original that it shows; files that are there for the time they take
+            alone ("again...") are not among them.
+        files: How many, with those.
         megabytes: Of all files.
         origin: Of the pictures, in words.
     """
 
     folder: Path
     families: dict[str, int]
+    files: int
     megabytes: float
     origin: str
 
@@ -156,32 +159,39 @@ class Planted:
         }
 
 
-def plant(source: Originals, folder: Path, size: tuple[int, int], count: int) -> Planted:
+def plant(source: Originals, folder: Path, size: tuple[int, int], count: int, times: int = 1) -> Planted:
     """Fills a folder: `count` originals of the size, and five copies of every second one.
+
+    There are only so many photos, and a small folder measures how long a tool takes to start. So the same is repeated,
+    with other grain, in files that do not count for precision and recall.
 
     Args:
         source: Where the originals come from; fewer than `count` give fewer.
         folder: Must not exist or be empty.
         size: Width and height of the originals.
         count: How many originals.
+        times: How often everything is there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     families: dict[str, int] = {}
-    for number, picture in enumerate(source.pictures[:count]):
-        original = enlarge(picture, size, number)
-        versions = [("original", original, QUALITY)]
-        if number % 2 == 0:
-            versions += [(name, change(original), quality) for name, change, quality in COPIES]
-        for name, version, quality in versions:
-            file = f"{number:04d}_{name}.jpg"
-            version.save(folder / file, quality=quality)
-            families[file] = number
-    total = sum(path.stat().st_size for path in folder.iterdir())
-    return Planted(folder, families, total / 1e6, source.origin)
+    for time in range(times):
+        for number, picture in enumerate(source.pictures[:count]):
+            original = enlarge(picture, size, number + time * count)
+            versions = [("original", original, QUALITY)]
+            if number % 2 == 0:
+                versions += [(name, change(original), quality) for name, change, quality in COPIES]
+            for name, version, quality in versions:
+                file = f"{number:04d}_{name}.jpg"
+                if time == 0:
+                    families[file] = number
+                version.save(folder / (f"again{time}_{file}" if time else file), quality=quality)
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    return Planted(folder, families, len(sizes), sum(sizes) / 1e6, source.origin)
 
 
-def precision_recall(found: Sequence[Sequence[str]], truth: set[tuple[str, str]]) -> tuple[float | None, float]:
+def precision_recall(found: Sequence[Sequence[str]], planted: Planted) -> tuple[float | None, float]:
     """Returns precision and recall of pairs of file names, in any order; precision is None where nothing was found."""
-    pairs = {(min(a, b), max(a, b)) for a, b in found if a != b}
+    truth = planted.truth()
+    pairs = {(min(a, b), max(a, b)) for a, b in found if a != b and a in planted.families and b in planted.families}
     hits = len(pairs & truth)
     return (hits / len(pairs) if pairs else None), hits / len(truth)

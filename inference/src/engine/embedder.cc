@@ -44,8 +44,7 @@ class Pipeline {
            const Progress& progress)
       : session_(session),
         threads_(ThreadCount(threads, count)),
-        // Few items are spread over the threads rather than gathered in one full batch.
-        chunk_(std::min(batch, std::max<std::size_t>((count + threads_ - 1) / threads_, 1))),
+        batch_(batch),
         count_(count),
         load_(std::move(load)),
         progress_(progress),
@@ -63,21 +62,34 @@ class Pipeline {
  private:
   void Work(float* rows) {
     const auto side = static_cast<std::size_t>(session_.info().size);
-    std::vector<float> input(chunk_ * 3 * side * side);
-    std::vector<float> output(chunk_ * static_cast<std::size_t>(session_.info().dim));
+    const std::size_t most = ChunkSize(0);
+    std::vector<float> input(most * 3 * side * side);
+    std::vector<float> output(most * static_cast<std::size_t>(session_.info().dim));
     while (!stop_) {
-      const std::size_t begin = next_.fetch_add(chunk_);
+      std::size_t begin = next_;
+      while (begin < count_ && !next_.compare_exchange_weak(begin, begin + ChunkSize(begin))) {
+      }
       if (begin >= count_) return;
-      const std::size_t end = std::min(begin + chunk_, count_);
+      const std::size_t end = begin + ChunkSize(begin);
       Status status = RunChunk(begin, end, &input, &output, rows);
       if (!status.ok()) return Stop(std::move(status));
       Report(end - begin);
     }
   }
 
+  // How many items a worker takes when `begin` are taken: full batches at first, halves of halves towards the end, so
+  // that the workers finish together.
+  std::size_t ChunkSize(std::size_t begin) const {
+    const std::size_t share = (count_ - begin) / (2 * threads_);
+    std::size_t size = batch_;
+    while (size > 1 && size > share) size /= 2;
+    return std::min(size, count_ - begin);
+  }
+
   Status RunChunk(std::size_t begin, std::size_t end, std::vector<float>* input, std::vector<float>* output,
                   float* rows) {
-    const std::size_t input_size = input->size() / chunk_;
+    const auto side = static_cast<std::size_t>(session_.info().size);
+    const std::size_t input_size = 3 * side * side;
     const auto dim = static_cast<std::size_t>(session_.info().dim);
     std::vector<std::size_t> loaded;
     for (std::size_t i = begin; i < end && !stop_; ++i) {
@@ -124,7 +136,7 @@ class Pipeline {
 
   const Session& session_;
   const std::size_t threads_;
-  const std::size_t chunk_;
+  const std::size_t batch_;
   const std::size_t count_;
   const LoadInput load_;
   const Progress& progress_;

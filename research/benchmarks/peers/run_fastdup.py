@@ -16,8 +16,8 @@ def main():
     folder = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as work:
         index = fastdup.create(work_dir=work, input_dir=str(folder))
-        # By default it looks at two neighbours of a picture only; a planted family has six members.
-        index.run(overwrite=True, verbose=False, nearest_neighbors_k=10)
+        # By default it looks at two neighbours of a picture only; a planted family has up to 24 members.
+        index.run(overwrite=True, verbose=False, nearest_neighbors_k=30)
         found = index.similarity()
         table = found[0] if isinstance(found, tuple) else found
         # 0.9 is what its own reports call similar.
