@@ -19,7 +19,7 @@ virtual environments under .cache/. Run it on a machine that does nothing else.
                              growth      time and memory from 1,000 embeddings up, and of the program at 20,000 pictures
                              operator    the operator against the memory's bandwidth
   --quick                  tiny inputs, in seconds: shows that it works; the numbers mean nothing
-  --full                   growth up to 1,000,000 embeddings; takes hours
+  --full                   growth up to 1,000,000 embeddings; some minutes and 8 GiB of memory more
   --model FILE.onnx        for end_to_end (default: the model that comes with rrn)
   --no-peers               end_to_end without other tools
   --peers-only-once        run other tools once instead of three times

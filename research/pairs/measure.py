@@ -7,9 +7,7 @@ import hashlib
 import importlib
 import json
 import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rrn_native
+
+from research.benchmarks import about
 
 DIM = 512
 SLOW = ("float32", "portable")
@@ -202,22 +202,6 @@ def measure(quick: bool) -> dict[str, Any]:
     return {"dim": DIM, "threshold": threshold, "rows": rows, "paths": paths}
 
 
-def describe_machine() -> dict[str, Any]:
-    """Returns the processor, its cores, the versions and the commit."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-    run = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "cores": os.cpu_count(),
-        "rrn": rrn_native.__version__,
-        "numpy": np.__version__,
-        "commit": run.stdout.strip() or None,
-    }
-
-
 def main() -> None:
     """Reads the command line, measures, writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -243,7 +227,7 @@ def main() -> None:
             if entry["rows"] == count:
                 print(f"{count:8} {entry['path']:12} {entry['threads']} threads {entry['median_seconds']:9.3f} s")
     result = {
-        "machine": describe_machine(),
+        **about.about(),
         "dim": DIM,
         "threshold": arguments.threshold,
         "runs": arguments.runs,
