@@ -14,6 +14,7 @@ virtual environments under .cache/. Run it on a machine that does nothing else.
   --part NAME[,NAME...]    only these parts (default: all):
                              network     the network by provider, precision, size and batch (research/network)
                              decode      decoding by format and size: rrn, Pillow, OpenCV
+                             start       how long the program takes to start
                              end_to_end  images per second against a plain script and other tools, and what they find
                              pairs       all pairs against other libraries (research/pairs)
                              growth      time and memory from 1,000 embeddings up, and of the program at 20,000 pictures

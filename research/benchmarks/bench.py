@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
     "network": "research.network.measure",
     "decode": "research.benchmarks.decode",
+    "start": "research.benchmarks.start",
     "end_to_end": "research.benchmarks.end_to_end",
     "pairs": "research.pairs.measure",
     "growth": "research.benchmarks.growth",
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="tiny inputs: shows that it works, the numbers mean nothing"
     )
-    parser.add_argument("--full", action="store_true", help="growth up to 1,000,000 rows; takes hours")
+    parser.add_argument("--full", action="store_true", help="growth up to 1,000,000 rows; takes minutes more")
     parser.add_argument(
         "--model", type=Path, metavar="FILE.onnx", help="for end_to_end (default: the model that comes with rrn)"
     )

@@ -15,6 +15,7 @@ _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++", "ooo", "---")
 TITLES = {
     "network": "The network by provider, precision, size and batch",
     "decode": "From a file to the network's input",
+    "start": "The program's start",
     "end_to_end": "From a folder to similar pairs",
     "pairs": "All pairs against other libraries",
     "growth": "How time and memory grow",
@@ -24,6 +25,8 @@ _NOTES = {
     "decode": "Milliseconds for a picture on one thread: read, decode, resize to 224 x 224, normalise. "
     "`max_difference` is to Pillow's full decoding, in units of the network's input (1 is about 58 of 255 levels). "
     "Pillow's draft mode and OpenCV's INTER_AREA give other pixels than the model was made for.",
+    "start": "Whole runs on two pictures of 64 x 64 pixels; `--version` loads the libraries and no model. Compiled "
+    "models are in the cache.",
     "end_to_end": "Wall time of whole programs, from their start; peak memory is the sum over the process and its "
     "children (shared memory counts for each). Precision and recall are of pairs, against the planted copies (resized, "
     "recompressed, cropped, mirrored, brighter); every tool with its own defaults, rrn and the script with a cosine "
