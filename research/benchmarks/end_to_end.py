@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import csv
 import json
 import os
@@ -28,6 +29,8 @@ _HERE = Path(__file__).parent
 # Originals in a folder, and how often it is all there; with the planted copies three and a half times as many files.
 _COUNTS = {"12 MP": (12, 3), "2 MP": (36, 4), "VGA": (115, 4)}
 _BATCHES = (1, 8, 16)
+# What rrn offers beside fp32, where it can be had.
+_FAST = ("bf16", "int8")
 
 
 class Way:
@@ -77,22 +80,22 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
     """Returns the tools that can run, and for the others why not."""
     binary = ROOT / "build" / "similarity"
     plain = _HERE / "plain_script.py"
-
-    def ours(folder: Path, output: Path, *options: str) -> list[str]:
-        return [str(binary), str(folder), "--quiet", "--model", str(model), "--pairs", str(output), *options]
-
     found = [
-        Way("rrn", ours),
+        Way("rrn", partial(_ours, binary, model, "fp32")),
         Way(
             "OpenCV + ONNX Runtime script",
             lambda folder, output: [sys.executable, str(plain), str(folder), str(output), str(model)],
         ),
     ]
     missing: dict[str, str] = {}
-    if _fast_session(model):
-        found.insert(1, Way("rrn, bf16", lambda folder, output: ours(folder, output, "--precision", "bf16")))
-    else:
-        missing["rrn, bf16"] = "no OpenVINO, or no bf16 in this processor"
+    for place, precision in enumerate(_FAST, 1):
+        try:
+            _fast_session(model, precision)
+        except LookupError as error:
+            missing[f"rrn, {precision}"] = str(error)
+        else:
+            command = partial(_ours, binary, model, precision)
+            found.insert(min(place, len(found) - 1), Way(f"rrn, {precision}", command))
     if not binary.is_file():
         raise FileNotFoundError("build/similarity is missing: run scripts/build.sh")
     for name, peer in peers_setup.known().items() if peers else ():
@@ -103,6 +106,11 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
         for mode in peer.get("modes", [""]):
             found.append(Way(f"{name} {mode}".strip(), partial(_peer_command, name, mode), peer=True))
     return found, missing
+
+
+def _ours(binary: Path, model: Path, precision: str, folder: Path, output: Path) -> list[str]:
+    options = {"--model": model, "--precision": precision, "--pairs": output}
+    return [str(binary), str(folder), "--quiet", *(str(word) for option in options.items() for word in option)]
 
 
 def _peer_command(name: str, mode: str, folder: Path, output: Path) -> list[str]:
@@ -136,31 +144,35 @@ def best_parts(files: list[Path], model: Path, rounds: int, count: int) -> Json:
     pixels = np.stack([rrn_native.preprocess(files[index % len(files)]) for index in range(count)])
     session = _session(model, cores)
     single = _session(model, 1)
-    fast = _fast_session(model)
+    fast = {}
+    for precision in _FAST:
+        with contextlib.suppress(LookupError):
+            fast[precision] = _fast_session(model, precision)
     name = session.get_inputs()[0].name
     for batch in _BATCHES:
         batches = [pixels[start : start + batch] for start in range(0, count, batch)]
         cases[f"network batch {batch}, all cores a batch"] = partial(_run_all, session, name, batches, 1)
         cases[f"network batch {batch}, one core a batch"] = partial(_run_all, single, name, batches, cores)
-        if fast:
-            cases[f"network bf16 batch {batch}, one core a batch"] = partial(_run_all, fast, name, batches, cores)
+        for precision, quick in fast.items():
+            label = f"network {precision} batch {batch}, one core a batch"
+            cases[label] = partial(_run_all, quick, quick.get_inputs()[0].name, batches, cores)
     times = timing.interleaved(cases, rounds)
     each = {
         case: taken.median / (len(files) if case.startswith("decode") else count) * 1e3 for case, taken in times.items()
     }
-    best = {
-        part: min(value for case, value in each.items() if case.startswith(f"{part} "))
-        for part in ("decode", "network batch", "network bf16")
-        if any(case.startswith(part) for case in each)
-    }
+
+    def best(part: str) -> float:
+        return min(value for case, value in each.items() if case.startswith(f"{part} "))
+
+    decoding = best("decode")
     result: Json = {
         "ms_per_image": {case: timing.significant(value) for case, value in each.items()},
-        "best_decode_ms": timing.significant(best.pop("decode")),
+        "best_decode_ms": timing.significant(decoding),
     }
-    for part, milliseconds in best.items():
-        precision = "bf16" if part.endswith("bf16") else "fp32"
+    for precision in ("fp32", *fast):
+        milliseconds = best("network batch" if precision == "fp32" else f"network {precision}")
         result[f"best_network_ms_{precision}"] = timing.significant(milliseconds)
-        result[f"images_per_s_{precision}"] = timing.significant(1e3 / (result["best_decode_ms"] + milliseconds))
+        result[f"images_per_s_{precision}"] = timing.significant(1e3 / (decoding + milliseconds))
     return result
 
 
@@ -171,14 +183,16 @@ def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def _fast_session(model: Path) -> onnxruntime.InferenceSession | None:
-    """A session in bfloat16; None where that is no faster or cannot be had."""
-    if "amx_bf16" not in about.machine()["instructions"]:
-        return None
-    try:
-        return network.open_session(model, "openvino", "bf16", about.cores())
-    except LookupError:
-        return None
+def _fast_session(model: Path, precision: str) -> onnxruntime.InferenceSession:
+    """A session of OpenVINO's in bf16 or int8.
+
+    Raises:
+        LookupError: Not to be had, or no faster than fp32 on this processor.
+    """
+    instruction = {"bf16": "amx_bf16", "int8": "avx512_vnni"}[precision]
+    if instruction not in about.machine()["instructions"]:
+        raise LookupError(f"this processor has no {instruction}")
+    return network.open_session(model, "openvino", precision, about.cores())
 
 
 def _run_all(session: onnxruntime.InferenceSession, name: str, batches: list[Any], workers: int) -> None:
@@ -255,7 +269,7 @@ def _ratios(result: Json) -> list[Json]:
     ratios = []
     for size, parts in result["best_parts"].items():
         speed = {row["tool"]: row["images_per_s"] for row in result["rows"] if row["size"] == size}
-        for ours, precision in (("rrn", "fp32"), ("rrn, bf16", "bf16")):
+        for ours, precision in (("rrn", "fp32"), *((f"rrn, {name}", name) for name in _FAST)):
             if ours in speed:
                 ratio = {name: timing.significant(speed[ours] / other) for name, other in speed.items() if name != ours}
                 share = timing.significant(speed[ours] / parts[f"images_per_s_{precision}"])

@@ -228,7 +228,7 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
                 edgecolor="black",
                 linewidth=0.6,
             )
-        for precision, style in (("fp32", "--"), ("bf16", ":")):
+        for precision, style in (("fp32", "--"), ("bf16", ":"), ("int8", "-.")):
             limit = result["best_parts"][size].get(f"images_per_s_{precision}")
             if limit is not None:
                 axis.axvline(limit, color="black", linestyle=style, label=f"sum of the best parts, {precision}")
