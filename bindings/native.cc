@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -173,10 +174,23 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
   return pixels;
 }
 
-// The result as its JSON text: the Python side builds its typed objects from it, so the two can never disagree.
-std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std::string& folder, float threshold,
-                                       bool recursive, int threads, bool approximate, const PhaseCallback& progress) {
+rrn::Keep KeepCalled(const std::string& name) {
+  for (const rrn::Keep keep :
+       {rrn::Keep::kMostSimilar, rrn::Keep::kFirst, rrn::Keep::kLargest, rrn::Keep::kSharpest, rrn::Keep::kNewest}) {
+    if (name == rrn::KeepName(keep)) return keep;
+  }
+  throw py::value_error("keep is '" + name + "', expected most-similar, first, largest, sharpest or newest");
+}
+
+// Of a folder, or of `files` if they are given. The result as its JSON text: the Python side builds its typed objects
+// from it, so the two can never disagree.
+std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std::string& folder,
+                                       const std::optional<std::vector<std::string>>& files, const std::string& against,
+                                       const std::string& keep, float threshold, bool recursive, int threads,
+                                       bool approximate, const PhaseCallback& progress) {
   rrn::SimilarityOptions options;
+  options.against = against;
+  options.keep = KeepCalled(keep);
   options.threshold = threshold;
   options.recursive = recursive;
   options.threads = threads;
@@ -185,10 +199,12 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
   std::string json;
   rrn::Result<rrn::SimilarityReport> result = [&] {
     const py::gil_scoped_release nogil;
-    rrn::Result<rrn::SimilarityReport> report =
-        rrn::FindSimilar(embedder, folder, options, [&](const char* phase, std::size_t done, std::size_t total) {
-          return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
-        });
+    const rrn::PhaseProgress call = [&](const char* phase, std::size_t done, std::size_t total) {
+      return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
+    };
+    rrn::Result<rrn::SimilarityReport> report = files
+                                                    ? rrn::FindSimilar(embedder, rrn::ListFiles(*files), options, call)
+                                                    : rrn::FindSimilar(embedder, folder, options, call);
     if (report.ok()) {
       std::ostringstream text;
       rrn::WriteJson(*report, text);

@@ -95,6 +95,9 @@ class Embedder {
 
   const ModelInfo& info() const;
 
+  // Pictures with more pixels than this are skipped.
+  std::uint64_t max_pixels() const;
+
   // Embeds files; unreadable ones are skipped with a reason. Memory: rows, plus `batch` inputs and one decoded picture
   // for each thread, whatever the number of files.
   //   progress: called after every file, never concurrently; `done` grows with every finished batch.

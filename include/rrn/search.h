@@ -55,6 +55,9 @@ float CosineSimilarity(const float* first, const float* second, std::size_t dim)
 // Takes a millisecond: it tells early that a threshold does not fit a model.
 double EstimateSimilarShare(const EmbeddingsView& embeddings, float threshold);
 
+// The same for pairs of a row of `rows` and a row of `columns`, which have the same dim.
+double EstimateSimilarShareAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold);
+
 // Calls `sink` with every pair of rows whose similarity is above `threshold`.
 //   embeddings: normalized rows, at most 2^32 - 1.
 //   threads: 0 means one for each core.
@@ -62,6 +65,13 @@ double EstimateSimilarShare(const EmbeddingsView& embeddings, float threshold);
 // machine), kCancelled, kRuntime (not enough memory).
 Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int threads, const PairSink& sink,
                           const Progress& progress = {});
+
+// Calls `sink` with every pair of a row of `rows` (SimilarPair::first) and a row of `columns` (SimilarPair::second,
+// which may be smaller than the first) whose similarity is above `threshold`, in ascending order. Pairs inside one side
+// are not looked at. Memory: a quarter of both sides. Otherwise as above.
+// Errors: as above, and kInvalidArgument (two lengths of rows).
+Status ForEachSimilarPairAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, int threads,
+                                const PairSink& sink, const Progress& progress = {});
 
 struct GroupMember {
   std::uint32_t index = 0;
@@ -80,18 +90,45 @@ struct Grouping {
   std::size_t unique = 0;              // groups + rows in no group
 };
 
+// Says which rows should become representatives first. Receives Grouping::similar; returns a rank for each row, the
+// lowest one first, equal ranks in the order of their index. Ranks of rows without any similar row do not matter.
+// Called once, on the calling thread, when all pairs are known. Its error ends the grouping.
+using RankRows = std::function<Result<std::vector<std::uint32_t>>(const std::vector<std::uint32_t>& similar)>;
+
 // Groups rows so that every member is similar to its representative; nothing is chained through third rows.
 //
-// The rule: take the rows in the order of falling `similar` count, equal counts in the order of their index. A row that
+// The rule: take the rows in the order of `rank`, or without one in the order of falling `similar` count; equal ones in
+// the order of their index. A row that
 // is similar to no earlier representative becomes a representative. Every other row joins the representative it is most
 // similar to, the earlier one in index order at equal similarity. So no two representatives are similar to each other,
 // and `unique` is their number plus the rows without any similar row.
 //
 //   embeddings, threads: as above.
 //   sink: if not empty, also receives every similar pair.
-// Errors: as above.
+// Errors: as above, those of `rank`, and kInvalidArgument (not one rank for each row).
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
-                                       const PairSink& sink = {}, const Progress& progress = {});
+                                       const PairSink& sink = {}, const Progress& progress = {},
+                                       const RankRows& rank = {});
+
+// Groups around the rows of a reference: see GroupByReference.
+struct ReferenceGrouping {
+  // Grouping::groups: `representative` is a position in the references, members are rows. Grouping::similar: for each
+  // row, how many references are similar to it. Grouping::unique: groups + rows in no group.
+  Grouping grouping;
+  std::vector<std::uint32_t> reference_similar;  // for each reference: how many rows are similar to it
+};
+
+// Says that a row and a reference are not to be compared, say because they are one and the same image.
+using LeaveOutPair = std::function<bool(std::uint32_t row, std::uint32_t reference)>;
+
+// Every row joins the reference it is most similar to, the earlier one at equal similarity, if that is above
+// `threshold`. Neither rows nor references are compared among themselves.
+//   leave_out: if not empty, asked about similar pairs only, on one thread at a time.
+//   sink: if not empty, also receives every similar pair that is not left out.
+// Errors: as for ForEachSimilarPairAcross.
+Result<ReferenceGrouping> GroupByReference(const EmbeddingsView& rows, const EmbeddingsView& references,
+                                           float threshold, int threads, const LeaveOutPair& leave_out = {},
+                                           const PairSink& sink = {}, const Progress& progress = {});
 
 // Approximate search, for collections that are too large for the exact one. It is a choice: nothing in rrn takes it by
 // itself. Pairs that it finds are as exact as the others; some are missing, and how many is measured. Same input, same
@@ -127,7 +164,7 @@ Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float t
 Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embeddings, float threshold,
                                                     const ApproximateOptions& options, int threads,
                                                     const PairSink& sink, RecallEstimate* recall,
-                                                    const Progress& progress = {});
+                                                    const Progress& progress = {}, const RankRows& rank = {});
 
 }  // namespace rrn
 

@@ -3,12 +3,15 @@
 #define RRN_SIMILARITY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "rrn/embedder.h"
+#include "rrn/image.h"
 #include "rrn/search.h"
 #include "rrn/status.h"
 
@@ -26,10 +29,37 @@ struct FolderListing {
 };
 
 // Lists a folder. Symbolic links to files are followed, links to folders are not, so loops cannot happen.
+//   skip: folders that are not looked into, whatever they are called on the way there; those that do not exist are
+//   none. Nothing of them is listed or counted.
 // Errors: kNotFound, kInvalidArgument (not a folder), kUnreadable.
-Result<FolderListing> ListFolder(const std::string& folder, bool recursive);
+Result<FolderListing> ListFolder(const std::string& folder, bool recursive, const std::vector<std::string>& skip = {});
+
+// Lists files by name, each once however often it is named: regular files become candidates, all others are skipped
+// with the reason (missing, a folder, a socket ...).
+FolderListing ListFiles(std::vector<std::string> paths);
 
 enum class SearchMethod { kExact, kApproximate };
+
+// Which image of a group represents it, and so is kept where the others are not: the one with the most similar images,
+// or the first one in the order of
+enum class Keep {
+  kMostSimilar,
+  kFirst,     // the paths
+  kLargest,   // falling number of pixels, then of bytes
+  kSharpest,  // falling detail, see Detail
+  kNewest,    // falling modification time
+};            // each with ties in the order of the paths
+
+// "most-similar", "first", "largest", "sharpest" or "newest".
+const char* KeepName(Keep keep);
+
+// How much a picture shows, for Keep::kSharpest: the variance of the Laplacian of its luma (four neighbours, inside the
+// borders), multiplied by the number of pixels. The variance alone would prefer thumbnails, since shrinking makes edges
+// steeper; the product falls when a picture is shrunk, when it is enlarged (the variance falls faster than the pixels
+// grow), and when it is blurred or compressed hard. Noise counts as detail, and so do the edges of pixels that were
+// enlarged by repeating them. Luma is (77 R + 150 G + 29 B + 128) / 256 in integers; 0 for pictures under 3 x 3. Same
+// picture, same bits.
+double Detail(const ImageView& image);
 
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
@@ -38,16 +68,45 @@ struct SimilarityOptions {
   bool keep_embeddings = true;  // in the report; without, the peak memory of an image is halved
   SearchMethod search = SearchMethod::kExact;
   ApproximateOptions approximate;  // of SearchMethod::kApproximate
+  Keep keep = Keep::kMostSimilar;
+  std::vector<std::string> skip;  // as in ListFolder, of both folders
+
+  // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceReport. Needs the
+  // exact search and no `keep`.
+  std::string against;
 
   // If not empty, receives a line for people, without a line break, before the pair search of 10,000 images or more,
   // when more than half of a sample of pairs are similar. Called on the calling thread.
   std::function<void(const std::string& line)> notice;
 };
 
-// One phase of the work, for people: "images" or "pairs".
+// One phase of the work, for people: "images", "pairs" or (with a Keep that reads files) "properties".
 using PhaseProgress = std::function<bool(const char* phase, std::size_t done, std::size_t total)>;
 
+// An image that is one and the same file as a reference image, under whatever name.
+struct SameFile {
+  std::uint32_t image = 0;
+  std::uint32_t reference = 0;
+};
+
+// The other side, where a folder was compared with a reference folder.
+struct ReferenceReport {
+  std::string folder;                  // as it was given
+  std::vector<std::string> paths;      // reference images read, sorted
+  std::vector<SkippedFile> skipped;    // sorted by path
+  std::vector<std::uint32_t> similar;  // for each: how many images are similar to it
+  // Not compared with each other. Sorted.
+  std::vector<SameFile> same_files;
+  std::size_t known = 0;  // images that are similar to some reference image
+  std::size_t fresh = 0;  // all others that were read
+
+  std::size_t files() const { return paths.size() + skipped.size(); }
+};
+
 // The result. Positions refer to `paths`; files = paths.size() + skipped.size(); unique = groups + images in no group.
+//
+// With `reference`, Group::representative is a position in its paths, `grouping.similar` counts similar reference
+// images, and paths.size() = reference->known + reference->fresh.
 struct SimilarityReport {
   ModelInfo model;
   float threshold = kDefaultThreshold;
@@ -57,6 +116,8 @@ struct SimilarityReport {
   Grouping grouping;
   SearchMethod search = SearchMethod::kExact;
   RecallEstimate recall;  // of SearchMethod::kApproximate
+  Keep keep = Keep::kMostSimilar;
+  std::optional<ReferenceReport> reference;
 
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
@@ -64,9 +125,15 @@ struct SimilarityReport {
 // Receives similar images as paths, in ascending order; returns false to cancel.
 using PathPairSink = std::function<bool(const std::string& first, const std::string& second, float similarity)>;
 
-// Lists, embeds, searches and groups. A folder without readable images is not an error: the report is empty.
-// Errors: those of ListFolder, Embedder::EmbedFiles, ForEachSimilarPair and ForEachSimilarPairApproximately; a method
-// that this build does not have is refused before any image is read.
+// Embeds, searches and groups. A listing without readable images is not an error: the report is empty. With
+// options.against, `pairs` receives an image first and a reference image second, in the order of both paths.
+// Errors: those of Embedder::EmbedFiles, ForEachSimilarPair, ForEachSimilarPairApproximately and, for options.against,
+// ListFolder; kInvalidArgument (options that exclude each other). What can be refused is refused before any image is
+// read.
+Result<SimilarityReport> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
+                                     const PhaseProgress& progress = {}, const PathPairSink& pairs = {});
+
+// Lists a folder, then as above. Errors: also those of ListFolder.
 Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress = {},
                                      const PathPairSink& pairs = {});
@@ -76,12 +143,27 @@ Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string
 Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second,
                            const Progress& progress = {});
 
+// An image that its group can do without, and the one that is kept for it.
+struct RedundantImage {
+  std::string path;
+  std::string kept;
+  float similarity = 0;
+};
+
+// The members of all groups, without the representatives, in the order of their paths. Reference images are always
+// kept: an image that is one and the same file as one of them is not among the redundant ones.
+std::vector<RedundantImage> RedundantImages(const SimilarityReport& report);
+
 // For people: groups with similarities, images without a similar one, skipped files, totals.
 void WriteText(const SimilarityReport& report, std::ostream& out);
 
 // For programs: one JSON object, described in the README. Same report, same bytes. Paths that are not UTF-8 carry lone
 // surrogates \udc80 ... \udcff for the offending bytes, as Python's os.fsdecode makes and os.fsencode undoes.
-void WriteJson(const SimilarityReport& report, std::ostream& out);
+//   redundant: with the list of RedundantImages.
+void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant = false);
+
+// The same text as a JSON string, with its quotes.
+std::string JsonString(const std::string& text);
 
 // One line "first,second,similarity" (RFC 4180), with its line break.
 void WritePairCsv(const std::string& first, const std::string& second, float similarity, std::ostream& out);

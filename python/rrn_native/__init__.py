@@ -25,7 +25,18 @@ import numpy.typing as npt
 from rrn_native._load import load as _load
 from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
-from rrn_native.result import Group, Image, Member, Model, Search, SimilarityResult, Skipped
+from rrn_native.result import (
+    Group,
+    Image,
+    Member,
+    Model,
+    Redundant,
+    Reference,
+    SameFile,
+    Search,
+    SimilarityResult,
+    Skipped,
+)
 
 _native: Any = _load()
 
@@ -38,7 +49,10 @@ __all__ = [
     "Image",
     "Member",
     "Model",
+    "Redundant",
+    "Reference",
     "RrnError",
+    "SameFile",
     "Search",
     "SimilarityResult",
     "Skipped",
@@ -59,6 +73,7 @@ PixelArray = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], bool | None]
 PhaseProgress = Callable[[str, int, int], bool | None]
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+Keep = Literal["most-similar", "first", "largest", "sharpest", "newest"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
@@ -217,9 +232,11 @@ class Embedder:
 
     def find_similar(
         self,
-        directory: PathLike,
+        directory: PathLike | Sequence[PathLike],
         threshold: float = DEFAULT_THRESHOLD,
         *,
+        against: PathLike | None = None,
+        keep: Keep = "most-similar",
         recursive: bool = True,
         threads: int | None = None,
         search: Literal["exact", "approximate"] = "exact",
@@ -228,17 +245,30 @@ class Embedder:
         """Finds the similar images of a folder with this model; see :func:`find_similar`."""
         if search not in ("exact", "approximate"):
             raise ValueError(f"search is {search!r}, expected 'exact' or 'approximate'")
+        if against is not None and not os.fspath(against):
+            raise ValueError("against is empty, expected a folder; '.' is the current one")
         approximate = search == "approximate"
+        one = isinstance(directory, (str, bytes, os.PathLike))
         json_text, embeddings = self._native.find_similar(
-            os.fsencode(directory), threshold, recursive, threads or 0, approximate, _continue_unless_false(progress)
+            os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
+            None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
+            os.fsencode(against) if against is not None else b"",
+            keep,
+            threshold,
+            recursive,
+            threads or 0,
+            approximate,
+            _continue_unless_false(progress),
         )
         return SimilarityResult.from_json(json_text, embeddings)
 
 
 def find_similar(
-    directory: PathLike,
+    directory: PathLike | Sequence[PathLike],
     threshold: float = DEFAULT_THRESHOLD,
     *,
+    against: PathLike | None = None,
+    keep: Keep = "most-similar",
     model: PathLike | None = None,
     size: int = 224,
     threads: int | None = None,
@@ -252,8 +282,15 @@ def find_similar(
     """Finds the similar images of a folder and counts the unique ones.
 
     Args:
-        directory: The folder. Every regular file in it is looked at; what is not an image ends in ``skipped``.
+        directory: The folder. Every regular file in it is looked at; what is not an image ends in ``skipped``. Or a
+            sequence of files, each looked at once; what is missing or no file ends in ``skipped`` too.
         threshold: Similar is: cosine > threshold (-1 <= threshold < 1).
+        against: A reference folder. Images are then compared with its images and with nothing else, groups are a
+            reference image and the images most similar to it, and ``result.reference`` says how many images are known
+            and how many new. Needs the exact search and no ``keep``.
+        keep: Which image represents a group: the one with the most similar images, or the first by path, the largest
+            (pixels, then bytes), the sharpest (the most detail, so enlarged copies lose) or the newest (modification
+            time). ``result.redundant`` lists the others.
         model: As for :class:`Embedder`.
         size: As for :class:`Embedder`.
         threads: As for :class:`Embedder`; also of the pair search.
@@ -263,20 +300,28 @@ def find_similar(
         recursive: Also look into sub-folders.
         search: "exact", or "approximate" for millions of images: it misses some pairs, and ``result.search`` says how
             many, as far as a sample tells.
-        progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
+        progress: Called with (phase, done, total), phase "images", "pairs" or (with a ``keep`` that looks at files)
+            "properties"; returning False cancels.
 
     Returns:
         The same as ``./build/similarity --json``, as an object.
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: Not a folder, or an argument out of its range.
+        ValueError: Not a folder, an argument out of its range, or arguments that exclude each other.
         RrnError: The folder cannot be listed, or model or runtime failed.
         CancelledError: The progress callback returned False.
     """
     embedder = Embedder(model, size, threads, provider, precision=precision, batch=batch)
     return embedder.find_similar(
-        directory, threshold, recursive=recursive, threads=threads, search=search, progress=progress
+        directory,
+        threshold,
+        against=against,
+        keep=keep,
+        recursive=recursive,
+        threads=threads,
+        search=search,
+        progress=progress,
     )
 
 

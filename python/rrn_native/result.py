@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,46 @@ class Search:
 
 
 @dataclasses.dataclass(frozen=True)
+class SameFile:
+    """An image that is one and the same file as a reference image, so the two are not compared."""
+
+    path: str
+    reference: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The reference folder that images were compared with.
+
+    Attributes:
+        folder: As it was given.
+        files: ``read + len(skipped)``.
+        read: Its images that were read.
+        known: Images (not reference images) that are similar to some reference image.
+        new: All other images that were read: ``result.read == known + new``.
+        skipped: Files of the reference folder that gave no embedding.
+        same_files: Images that are themselves reference images, by whatever name.
+    """
+
+    folder: str
+    files: int
+    read: int
+    known: int
+    new: int
+    skipped: tuple[Skipped, ...]
+    same_files: tuple[SameFile, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Redundant:
+    """An image that its group can do without, and the one that is kept for it."""
+
+    path: str
+    kept: str
+    similarity: float
+
+
+@dataclasses.dataclass(frozen=True)
 class SimilarityResult:
     """What ``./build/similarity --json`` writes, as an object; ``to_dict`` gives exactly that JSON.
 
@@ -78,6 +119,9 @@ class SimilarityResult:
 
     Attributes:
         embeddings: float32 [read, dim], raw, one row for each of ``images``. Not part of the JSON.
+        keep: Which image of a group represents it; in the JSON unless it is "most-similar".
+        reference: The reference folder, or None without one. With it, groups are represented by reference images, and
+            ``similar`` and ``dissimilar`` of an image count reference images.
     """
 
     version: int
@@ -91,6 +135,8 @@ class SimilarityResult:
     unique: int
     images: tuple[Image, ...]
     embeddings: npt.NDArray[np.float32] = dataclasses.field(repr=False, compare=False)
+    keep: str = "most-similar"
+    reference: Reference | None = None
 
     @classmethod
     def from_json(cls, text: bytes, embeddings: npt.NDArray[np.float32]) -> SimilarityResult:
@@ -114,10 +160,37 @@ class SimilarityResult:
             unique=data["unique"],
             images=tuple(Image(**entry) for entry in data["images"]),
             embeddings=embeddings,
+            keep=data.get("keep", "most-similar"),
+            reference=_reference(data["reference"]) if "reference" in data else None,
         )
+
+    @property
+    def redundant(self) -> tuple[Redundant, ...]:
+        """The members of all groups without the representatives, sorted by the bytes of their paths.
+
+        As ``--action json`` lists them: an image that is itself a reference image is not among them.
+        """
+        kept = {same.path for same in self.reference.same_files} if self.reference else set()
+        found = [
+            Redundant(member.path, group.representative, member.similarity)
+            for group in self.groups
+            for member in group.members
+            if member.path not in kept
+        ]
+        return tuple(sorted(found, key=lambda image: os.fsencode(image.path)))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON object, as plain lists and dictionaries."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "embeddings"}
+        if self.keep == "most-similar":
+            del fields["keep"]
+        if self.reference is None:
+            del fields["reference"]
         plain: dict[str, Any] = json.loads(json.dumps(fields, default=dataclasses.asdict))
         return plain
+
+
+def _reference(data: dict[str, Any]) -> Reference:
+    skipped = tuple(Skipped(**entry) for entry in data["skipped"])
+    same_files = tuple(SameFile(**entry) for entry in data["same_files"])
+    return Reference(**{**data, "skipped": skipped, "same_files": same_files})

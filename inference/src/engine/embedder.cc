@@ -198,6 +198,8 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
 
 const ModelInfo& Embedder::info() const { return state_->session->info(); }
 
+std::uint64_t Embedder::max_pixels() const { return state_->decode.max_pixels; }
+
 Status Embedder::Preprocess(const ImageView& image, float* output) const {
   return PreprocessImage(image, info().size, state_->session->preprocessing(), output);
 }

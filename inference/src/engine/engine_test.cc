@@ -3,7 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -156,6 +159,92 @@ TEST(ListFolderTest, SaysWhatIsWrong) {
   ASSERT_TRUE(above.ok());
   ASSERT_EQ(above->skipped.size(), 1U);
   EXPECT_THAT(above->skipped[0].reason, HasSubstr("cannot list"));
+}
+
+TEST(ListFolderTest, LeavesOutWhatIsSkippedUnderAnyName) {
+  const TemporaryFolder folder;
+  folder.Write("a.jpg", "");
+  folder.Write("gone/b.jpg", "");
+  folder.Write("sub/gone/c.jpg", "");
+  fs::create_directory_symlink(folder.Sub("gone"), folder.Sub("link"));
+  const Result<FolderListing> listing =
+      ListFolder(folder.path(), true, {folder.Sub("sub/../gone/"), folder.Sub("sub/gone"), folder.Sub("missing")});
+  ASSERT_TRUE(listing.ok());
+  EXPECT_THAT(listing->paths, ElementsAre(folder.Sub("a.jpg")));
+  EXPECT_EQ(listing->skipped.size(), 1U) << "the link, as ever";
+}
+
+TEST(ListFilesTest, ListsEachOnceAndSaysWhatIsNoFile) {
+  const TemporaryFolder folder;
+  const std::string b = folder.Write("b.jpg", "");
+  const std::string a = folder.Write("a\n.jpg", "");
+  fs::create_symlink(b, folder.Sub("link"));
+  fs::create_symlink(folder.Sub("nowhere"), folder.Sub("broken"));
+  ASSERT_EQ(mkfifo(folder.Sub("fifo").c_str(), 0600), 0);
+  const FolderListing listing = ListFiles(
+      {b, folder.Sub("fifo"), a, folder.Sub("link"), b, folder.Sub("none"), folder.path(), folder.Sub("broken")});
+  EXPECT_THAT(listing.paths, ElementsAre(a, b, folder.Sub("link")));
+  ASSERT_EQ(listing.skipped.size(), 4U);
+  EXPECT_THAT(listing.skipped[0].reason, HasSubstr("a folder"));
+  EXPECT_THAT(listing.skipped[1].reason, HasSubstr("broken"));
+  EXPECT_THAT(listing.skipped[2].reason, HasSubstr("not a regular file"));
+  EXPECT_THAT(listing.skipped[3].reason, HasSubstr("no such file"));
+  EXPECT_THAT(ListFiles({}).paths, IsEmpty());
+}
+
+ImageView View(const Image& image) { return {image.rgb.data(), image.width, image.height}; }
+
+// A picture with detail of all sizes, as photos have: sums of waves at many angles.
+Image MakeDetailed(int width, int height) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      double value = 128;
+      for (int wave = 1; wave <= 24; ++wave) {
+        const double frequency = 0.11 * wave;
+        const double angle = 2.4 * wave;
+        value += 60.0 / wave * std::sin(frequency * (x * std::cos(angle) + y * std::sin(angle)) + wave);
+      }
+      const auto level = static_cast<std::uint8_t>(std::lround(std::min(std::max(value, 0.0), 255.0)));
+      image.rgb.insert(image.rgb.end(), {level, static_cast<std::uint8_t>(level / 2), level});
+    }
+  }
+  return image;
+}
+
+TEST(DetailTest, EqualsItsDefinition) {
+  const Image image = MakePicture(13, 9, 5);
+  const auto luma = [&](int x, int y) {
+    const std::uint8_t* p = &image.rgb[3 * (static_cast<std::size_t>(y) * 13 + static_cast<std::size_t>(x))];
+    return (77 * p[0] + 150 * p[1] + 29 * p[2] + 128) / 256;
+  };
+  double sum = 0;
+  double squares = 0;
+  for (int y = 1; y < 8; ++y) {
+    for (int x = 1; x < 12; ++x) {
+      const double l = luma(x - 1, y) + luma(x + 1, y) + luma(x, y - 1) + luma(x, y + 1) - 4 * luma(x, y);
+      sum += l;
+      squares += l * l;
+    }
+  }
+  const double count = 7 * 11;
+  EXPECT_NEAR(Detail(View(image)), (squares / count - sum / count * (sum / count)) * 13 * 9, 1e-3);
+  EXPECT_EQ(Detail(View(MakePicture(2, 9, 5))), 0);
+  EXPECT_EQ(Detail(View(Image{4, 4, std::vector<std::uint8_t>(48, 200)})), 0);
+}
+
+TEST(DetailTest, NeitherEnlargedNorReducedNorBlurredCopiesWin) {
+  const Image original = MakeDetailed(240, 180);
+  const double detail = Detail(View(original));
+  for (const double scale : {0.25, 0.5, 0.8, 1.2, 1.5, 2.0, 3.0}) {
+    const Result<Image> copy =
+        ResizeImage(View(original), static_cast<int>(240 * scale), static_cast<int>(180 * scale));
+    ASSERT_TRUE(copy.ok());
+    EXPECT_LT(Detail(View(*copy)), detail) << scale;
+  }
+  const Result<Image> small = ResizeImage(View(original), 120, 90);
+  const Result<Image> blurred = ResizeImage(View(*small), 240, 180);
+  EXPECT_LT(Detail(View(*blurred)), Detail(View(*small))) << "enlarged again: no more than the small one";
 }
 
 TEST(EmbedderTest, RefusesWrongOptions) {
@@ -577,6 +666,137 @@ TEST(FindSimilarTest, ApproximateSearchSaysSo) {
   EXPECT_THAT(text.str(), HasSubstr("search   approximate: found "));
   options.approximate.effort = 0;
   EXPECT_EQ(FindSimilar(embedder, folder.path(), options).status().code(), StatusCode::kInvalidArgument);
+}
+
+// The kept image of the only group.
+std::string Kept(const std::string& folder, Keep keep, int threads) {
+  SimilarityOptions options;
+  options.threshold = 0.9F;
+  options.keep = keep;
+  options.threads = threads;
+  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder, options);
+  EXPECT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->keep, keep);
+  EXPECT_EQ(report->grouping.groups.size(), 1U);
+  for (const Group& group : report->grouping.groups) {
+    return fs::path(report->paths[group.representative]).filename().string();
+  }
+  return "";
+}
+
+TEST(KeepTest, RepresentsAGroupByTheImageThatIsAskedFor) {
+  const TemporaryFolder folder;
+  const Image picture = MakeDetailed(160, 120);
+  const Result<Image> large = ResizeImage(View(picture), 320, 240);
+  const Result<Image> small = ResizeImage(View(picture), 80, 60);
+  folder.Write("a_small.bmp", EncodeBmp(*small));
+  folder.Write("b_large.bmp", EncodeBmp(*large));
+  // The same pixels, but more bytes.
+  folder.Write("c_large.bmp", EncodeBmp(*large) + "more");
+  folder.Write("d_original.bmp", EncodeBmp(picture));
+  folder.Write("e_new.bmp", EncodeBmp(*small));
+  folder.Write("other.bmp", EncodeBmp(MakePicture(90, 70, 77)));
+  const auto now = fs::last_write_time(folder.Sub("e_new.bmp"));
+  int age = 10;
+  for (const auto& file : fs::directory_iterator(folder.path())) {
+    fs::last_write_time(file.path(), now - std::chrono::seconds(age++));
+  }
+  fs::last_write_time(folder.Sub("e_new.bmp"), now - std::chrono::milliseconds(3));
+  for (const int threads : {1, 3}) {
+    EXPECT_EQ(Kept(folder.path(), Keep::kFirst, threads), "a_small.bmp");
+    EXPECT_EQ(Kept(folder.path(), Keep::kLargest, threads), "c_large.bmp");
+    EXPECT_EQ(Kept(folder.path(), Keep::kSharpest, threads), "d_original.bmp");
+    EXPECT_EQ(Kept(folder.path(), Keep::kNewest, threads), "e_new.bmp");
+  }
+  // Ties go to the earlier path.
+  fs::remove(folder.Sub("c_large.bmp"));
+  fs::copy_file(folder.Sub("b_large.bmp"), folder.Sub("c_large.bmp"));
+  EXPECT_EQ(Kept(folder.path(), Keep::kLargest, 2), "b_large.bmp");
+  for (const auto& file : fs::directory_iterator(folder.path())) fs::last_write_time(file.path(), now);
+  EXPECT_EQ(Kept(folder.path(), Keep::kNewest, 2), "a_small.bmp");
+
+  SimilarityOptions options;
+  options.keep = Keep::kSharpest;
+  const Result<SimilarityReport> cancelled =
+      FindSimilar(MakeEmbedder(), folder.path(), options,
+                  [](const char* phase, std::size_t, std::size_t) { return std::string(phase) != "properties"; });
+  EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
+}
+
+TEST(AgainstTest, CountsWhatIsKnownAndNew) {
+  const TemporaryFolder folder;
+  for (const std::uint32_t seed : {1U, 2U, 3U}) {
+    folder.Write("own/" + std::to_string(seed) + ".bmp", EncodeBmp(MakePicture(90, 70, seed)));
+  }
+  // Similar to each other, and to no reference image.
+  folder.Write("own/3_again.bmp", EncodeBmp(MakePicture(90, 70, 3)));
+  folder.Write("own/broken.bmp", "BM");
+  folder.Write("ref/a.bmp", EncodeBmp(MakePicture(91, 70, 1)));
+  folder.Write("ref/b.bmp", EncodeBmp(MakePicture(90, 70, 1)));
+  folder.Write("ref/c.bmp", EncodeBmp(MakePicture(90, 70, 9)));
+  folder.Write("ref/broken.bmp", "BM");
+  fs::create_hard_link(folder.Sub("own/2.bmp"), folder.Sub("ref/d.bmp"));
+  SimilarityOptions options;
+  options.threshold = 0.95F;
+  options.against = folder.Sub("ref");
+  std::vector<std::string> pairs;
+  const Result<SimilarityReport> report = FindSimilar(
+      MakeEmbedder(), folder.Sub("own"), options, {}, [&](const std::string& first, const std::string& second, float) {
+        pairs.push_back(fs::path(first).filename().string() + " " + fs::path(second).filename().string());
+        return true;
+      });
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  ASSERT_TRUE(report->reference);
+  const ReferenceReport& reference = *report->reference;
+  EXPECT_EQ(report->files(), 5U);
+  EXPECT_EQ(report->paths.size(), 4U);
+  EXPECT_EQ(reference.files(), 5U);
+  EXPECT_EQ(reference.paths.size(), 4U);
+  ASSERT_EQ(report->skipped.size(), 1U);
+  EXPECT_EQ(report->skipped[0].path, folder.Sub("own/broken.bmp"));
+  ASSERT_EQ(reference.skipped.size(), 1U);
+  EXPECT_EQ(reference.skipped[0].path, folder.Sub("ref/broken.bmp"));
+  EXPECT_EQ(reference.known, 1U);
+  EXPECT_EQ(reference.fresh, 3U) << "2.bmp is not compared with itself";
+  ASSERT_EQ(reference.same_files.size(), 1U);
+  EXPECT_EQ(report->paths[reference.same_files[0].image], folder.Sub("own/2.bmp"));
+  EXPECT_EQ(reference.paths[reference.same_files[0].reference], folder.Sub("ref/d.bmp"));
+  ASSERT_EQ(report->grouping.groups.size(), 1U);
+  EXPECT_EQ(reference.paths[report->grouping.groups[0].representative], folder.Sub("ref/b.bmp")) << "the most similar";
+  EXPECT_EQ(report->grouping.unique, 4U);
+  EXPECT_EQ(report->embeddings.size(), 4U * 512);
+  EXPECT_THAT(pairs, ElementsAre("1.bmp a.bmp", "1.bmp b.bmp"));
+  ASSERT_EQ(RedundantImages(*report).size(), 1U);
+  EXPECT_EQ(RedundantImages(*report)[0].kept, folder.Sub("ref/b.bmp"));
+  std::ostringstream text;
+  WriteText(*report, text);
+  EXPECT_THAT(text.str(), HasSubstr("one and the same file on both sides"));
+
+  options.keep = Keep::kFirst;
+  EXPECT_EQ(FindSimilar(MakeEmbedder(), folder.Sub("own"), options).status().code(), StatusCode::kInvalidArgument);
+  options.keep = Keep::kMostSimilar;
+  options.search = SearchMethod::kApproximate;
+  EXPECT_EQ(FindSimilar(MakeEmbedder(), folder.Sub("own"), options).status().code(), StatusCode::kInvalidArgument);
+  options.search = SearchMethod::kExact;
+  options.against = folder.Sub("none");
+  EXPECT_EQ(FindSimilar(MakeEmbedder(), folder.Sub("own"), options).status().code(), StatusCode::kNotFound);
+}
+
+// An image is never redundant because of a reference image when it is one itself.
+TEST(AgainstTest, AFolderAgainstItselfLosesNothing) {
+  const TemporaryFolder folder;
+  for (const char* name : {"a.bmp", "b.bmp"}) folder.Write(name, EncodeBmp(MakePicture(90, 70, 1)));
+  SimilarityOptions options;
+  options.against = folder.path();
+  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder.path(), options);
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->reference->known, 2U);
+  EXPECT_EQ(report->reference->same_files.size(), 2U);
+  EXPECT_THAT(RedundantImages(*report), IsEmpty());
+  std::ostringstream json;
+  WriteJson(*report, json, true);
+  EXPECT_THAT(json.str(), HasSubstr("\"redundant\":[]"));
+  EXPECT_THAT(json.str(), HasSubstr("\"similar\":1,\"dissimilar\":0}"));
 }
 
 TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {

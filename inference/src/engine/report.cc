@@ -1,10 +1,12 @@
 // Writing results.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,28 +52,6 @@ std::size_t Utf8Length(const std::string& text, std::size_t i) {
   return 0;
 }
 
-std::string JsonString(const std::string& text) {
-  std::string json = "\"";
-  std::array<char, 8> escape;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const std::size_t length = Utf8Length(text, i);
-    if (byte == '"' || byte == '\\') {
-      json += '\\';
-      json += text[i++];
-    } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      const unsigned code = length == 0 ? 0xdc00U + byte : byte;
-      std::snprintf(escape.data(), escape.size(), "\\u%04x", code);
-      json += escape.data();
-      ++i;
-    } else {
-      json.append(text, i, length);
-      i += length;
-    }
-  }
-  return json + "\"";
-}
-
 // A path on a line of its own: control characters would break the line.
 std::string OneLinePath(std::string path) {
   for (char& c : path) {
@@ -88,27 +68,86 @@ std::string Count(std::size_t n, const char* one, const char* many) {
   return std::to_string(n) + " " + (n == 1 ? one : many);
 }
 
+const std::string& RepresentativePath(const SimilarityReport& report, const Group& group) {
+  return (report.reference ? report.reference->paths : report.paths)[group.representative];
+}
+
+// For each image (or reference image), how many others it was compared with and is not similar to.
+std::vector<std::size_t> Dissimilar(const SimilarityReport& report, bool of_references) {
+  if (!report.reference) {
+    std::vector<std::size_t> counts;
+    for (const std::uint32_t similar : report.grouping.similar) counts.push_back(report.paths.size() - 1 - similar);
+    return counts;
+  }
+  const std::vector<std::uint32_t>& similar = of_references ? report.reference->similar : report.grouping.similar;
+  const std::size_t others = of_references ? report.paths.size() : report.reference->paths.size();
+  std::vector<std::size_t> counts(similar.size());
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = others - similar[i];
+  for (const SameFile& file : report.reference->same_files) --counts[of_references ? file.reference : file.image];
+  return counts;
+}
+
 // Rows of one table of the text form: similarity, number of dissimilar images, path.
 class Table {
  public:
-  Table(const SimilarityReport& report, std::ostream& out) : report_(report), out_(out) {}
+  Table(const SimilarityReport& report, std::ostream& out)
+      : report_(report), dissimilar_(Dissimilar(report, false)), out_(out) {
+    if (report.reference) reference_dissimilar_ = Dissimilar(report, true);
+  }
 
   void Row(const std::string& similarity, std::uint32_t index) {
-    const std::size_t dissimilar = report_.paths.size() - 1 - report_.grouping.similar[index];
-    out_ << Padded(similarity, 12) << Padded(std::to_string(dissimilar), 12) << "  "
-         << OneLinePath(report_.paths[index]) << '\n';
+    Line(similarity, dissimilar_[index], report_.paths[index]);
+  }
+
+  void Representative(const Group& group) {
+    const std::uint32_t index = group.representative;
+    Line("-", report_.reference ? reference_dissimilar_[index] : dissimilar_[index],
+         RepresentativePath(report_, group));
   }
 
  private:
+  void Line(const std::string& similarity, std::size_t dissimilar, const std::string& path) {
+    out_ << Padded(similarity, 12) << Padded(std::to_string(dissimilar), 12) << "  " << OneLinePath(path) << '\n';
+  }
+
   const SimilarityReport& report_;
+  const std::vector<std::size_t> dissimilar_;
+  std::vector<std::size_t> reference_dissimilar_;
   std::ostream& out_;
 };
 
-void WriteSkipped(const SimilarityReport& report, std::ostream& out) {
+void WriteSkipped(const std::vector<SkippedFile>& skipped, std::ostream& out) {
   out << "\"skipped\":[";
   const char* separator = "\n  ";
-  for (const SkippedFile& file : report.skipped) {
+  for (const SkippedFile& file : skipped) {
     out << separator << "{\"path\":" << JsonString(file.path) << ",\"reason\":" << JsonString(file.reason) << '}';
+    separator = ",\n  ";
+  }
+  out << "],\n";
+}
+
+void WriteReference(const SimilarityReport& report, std::ostream& out) {
+  const ReferenceReport& reference = *report.reference;
+  out << "\"reference\":{\"folder\":" << JsonString(reference.folder) << ",\"files\":" << Digits(reference.files())
+      << ",\"read\":" << Digits(reference.paths.size()) << ",\"known\":" << Digits(reference.known)
+      << ",\"new\":" << Digits(reference.fresh) << ",\n";
+  WriteSkipped(reference.skipped, out);
+  out << "\"same_files\":[";
+  const char* separator = "\n  ";
+  for (const SameFile& file : reference.same_files) {
+    out << separator << "{\"path\":" << JsonString(report.paths[file.image])
+        << ",\"reference\":" << JsonString(reference.paths[file.reference]) << '}';
+    separator = ",\n  ";
+  }
+  out << "]},\n";
+}
+
+void WriteRedundant(const SimilarityReport& report, std::ostream& out) {
+  out << "\"redundant\":[";
+  const char* separator = "\n  ";
+  for (const RedundantImage& image : RedundantImages(report)) {
+    out << separator << "{\"path\":" << JsonString(image.path) << ",\"kept\":" << JsonString(image.kept)
+        << ",\"similarity\":" << Decimals(image.similarity, 6) << '}';
     separator = ",\n  ";
   }
   out << "],\n";
@@ -118,7 +157,7 @@ void WriteGroups(const SimilarityReport& report, std::ostream& out) {
   out << "\"groups\":[";
   const char* separator = "\n  ";
   for (const Group& group : report.grouping.groups) {
-    out << separator << "{\"representative\":" << JsonString(report.paths[group.representative]) << ",\"members\":[";
+    out << separator << "{\"representative\":" << JsonString(RepresentativePath(report, group)) << ",\"members\":[";
     separator = ",\n  ";
     const char* member_separator = "";
     for (const GroupMember& member : group.members) {
@@ -144,13 +183,39 @@ void WriteSearch(const SimilarityReport& report, std::ostream& out) {
 void WriteImages(const SimilarityReport& report, std::ostream& out) {
   out << "\"images\":[";
   const char* separator = "\n  ";
+  const std::vector<std::size_t> dissimilar = Dissimilar(report, false);
   for (std::size_t i = 0; i < report.paths.size(); ++i) {
-    const std::size_t similar = report.grouping.similar[i];
-    out << separator << "{\"path\":" << JsonString(report.paths[i]) << ",\"similar\":" << Digits(similar)
-        << ",\"dissimilar\":" << Digits(report.paths.size() - 1 - similar) << '}';
+    out << separator << "{\"path\":" << JsonString(report.paths[i])
+        << ",\"similar\":" << Digits(report.grouping.similar[i]) << ",\"dissimilar\":" << Digits(dissimilar[i]) << '}';
     separator = ",\n  ";
   }
   out << "]}\n";
+}
+
+void WriteSkippedText(const char* title, const std::vector<SkippedFile>& skipped, std::ostream& out) {
+  if (skipped.empty()) return;
+  out << '\n' << title << ": " << Count(skipped.size(), "file", "files") << '\n';
+  for (const SkippedFile& file : skipped) out << "  " << OneLinePath(file.path) << ": " << file.reason << '\n';
+}
+
+void WriteReferenceTotals(const SimilarityReport& report, std::ostream& out) {
+  const ReferenceReport& reference = *report.reference;
+  const auto line = [&out](const char* name, std::size_t own, std::size_t other) {
+    out << name << Padded(Digits(own), 10) << Padded(Digits(other), 12) << '\n';
+  };
+  out << "\n             images   reference  (" << OneLinePath(reference.folder) << ")\n";
+  line("files    ", report.files(), reference.files());
+  line("read     ", report.paths.size(), reference.paths.size());
+  line("skipped  ", report.skipped.size(), reference.skipped.size());
+  if (!reference.same_files.empty()) {
+    std::set<std::uint32_t> same;
+    for (const SameFile& file : reference.same_files) same.insert(file.image);
+    out << "same     " << Padded(Digits(same.size()), 10)
+        << "              one and the same file on both sides, not compared with itself\n";
+  }
+  out << "known    " << Padded(Digits(reference.known), 10) << "              similarity to a reference image above "
+      << Shortest(report.threshold) << '\n'
+      << "new      " << Padded(Digits(reference.fresh), 10) << '\n';
 }
 
 std::string CsvField(const std::string& text) {
@@ -165,6 +230,45 @@ std::string CsvField(const std::string& text) {
 
 }  // namespace
 
+std::string JsonString(const std::string& text) {
+  std::string json = "\"";
+  std::array<char, 8> escape;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const std::size_t length = Utf8Length(text, i);
+    if (byte == '"' || byte == '\\') {
+      json += '\\';
+      json += text[i++];
+    } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
+      const unsigned code = length == 0 ? 0xdc00U + byte : byte;
+      std::snprintf(escape.data(), escape.size(), "\\u%04x", code);
+      json += escape.data();
+      ++i;
+    } else {
+      json.append(text, i, length);
+      i += length;
+    }
+  }
+  return json + "\"";
+}
+
+std::vector<RedundantImage> RedundantImages(const SimilarityReport& report) {
+  std::vector<bool> kept(report.paths.size(), false);
+  if (report.reference) {
+    for (const SameFile& file : report.reference->same_files) kept[file.image] = true;
+  }
+  std::vector<RedundantImage> redundant;
+  for (const Group& group : report.grouping.groups) {
+    for (const GroupMember& member : group.members) {
+      if (kept[member.index]) continue;
+      redundant.push_back({report.paths[member.index], RepresentativePath(report, group), member.similarity});
+    }
+  }
+  std::sort(redundant.begin(), redundant.end(),
+            [](const RedundantImage& a, const RedundantImage& b) { return a.path < b.path; });
+  return redundant;
+}
+
 void WriteText(const SimilarityReport& report, std::ostream& out) {
   std::vector<bool> grouped(report.paths.size(), false);
   Table table(report, out);
@@ -175,8 +279,8 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
   std::size_t number = 0;
   for (const Group& group : report.grouping.groups) {
     out << "\ngroup " << Digits(++number) << ": " << Digits(group.members.size() + 1) << " images\n";
-    table.Row("-", group.representative);
-    grouped[group.representative] = true;
+    table.Representative(group);
+    if (!report.reference) grouped[group.representative] = true;
     for (const GroupMember& member : group.members) {
       table.Row(Decimals(member.similarity, 4), member.index);
       grouped[member.index] = true;
@@ -190,9 +294,11 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
       if (!grouped[i]) table.Row("-", i);
     }
   }
-  if (!report.skipped.empty()) {
-    out << "\nskipped: " << Count(report.skipped.size(), "file", "files") << '\n';
-    for (const SkippedFile& file : report.skipped) out << "  " << OneLinePath(file.path) << ": " << file.reason << '\n';
+  WriteSkippedText("skipped", report.skipped, out);
+  if (report.reference) {
+    WriteSkippedText("skipped in the reference", report.reference->skipped, out);
+    WriteReferenceTotals(report, out);
+    return;
   }
   out << '\n'
       << "files    " << Digits(report.files()) << '\n'
@@ -209,7 +315,7 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
   }
 }
 
-void WriteJson(const SimilarityReport& report, std::ostream& out) {
+void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant) {
   const ModelInfo& model = report.model;
   out << "{\"version\":1,\n\"model\":{\"file\":" << JsonString(model.file)
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
@@ -217,11 +323,14 @@ void WriteJson(const SimilarityReport& report, std::ostream& out) {
       << ",\"embedding_dim\":" << std::to_string(model.dim) << ",\"provider\":" << JsonString(model.provider)
       << ",\"precision\":" << JsonString(model.precision) << "},\n\"threshold\":" << Shortest(report.threshold)
       << ",\n";
+  if (report.keep != Keep::kMostSimilar) out << "\"keep\":" << JsonString(KeepName(report.keep)) << ",\n";
   WriteSearch(report, out);
   out << "\"files\":" << Digits(report.files()) << ",\n\"read\":" << Digits(report.paths.size()) << ",\n";
-  WriteSkipped(report, out);
+  WriteSkipped(report.skipped, out);
+  if (report.reference) WriteReference(report, out);
   WriteGroups(report, out);
   out << "\"unique\":" << Digits(report.grouping.unique) << ",\n";
+  if (redundant) WriteRedundant(report, out);
   WriteImages(report, out);
 }
 

@@ -1,9 +1,13 @@
 // Listing folders.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "rrn/similarity.h"
@@ -18,7 +22,10 @@ std::string Join(const std::string& folder, const std::string& name) {
   return !folder.empty() && folder.back() == '/' ? folder + name : folder + "/" + name;
 }
 
-void ListInto(const std::string& folder, bool recursive, FolderListing* listing) {
+// A file, whatever its names; folders too.
+using FileId = std::pair<dev_t, ino_t>;
+
+void ListInto(const std::string& folder, bool recursive, const std::set<FileId>& skip, FolderListing* listing) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) {
@@ -34,8 +41,9 @@ void ListInto(const std::string& folder, bool recursive, FolderListing* listing)
     } else if (fs::is_directory(target)) {
       if (fs::is_symlink(link)) {
         listing->skipped.push_back({path, "a symbolic link to a folder; links to folders are not followed"});
-      } else if (recursive) {
-        ListInto(path, recursive, listing);
+      } else if (struct stat info = {}; recursive && (skip.empty() || stat(path.c_str(), &info) != 0 ||
+                                                      skip.count({info.st_dev, info.st_ino}) == 0)) {
+        ListInto(path, recursive, skip, listing);
       }
     } else if (fs::is_symlink(link)) {
       listing->skipped.push_back({path, "a broken symbolic link"});
@@ -49,7 +57,7 @@ void ListInto(const std::string& folder, bool recursive, FolderListing* listing)
 
 }  // namespace
 
-Result<FolderListing> ListFolder(const std::string& folder, bool recursive) {
+Result<FolderListing> ListFolder(const std::string& folder, bool recursive, const std::vector<std::string>& skip) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   if (status.type() == fs::file_type::not_found) return Status(StatusCode::kNotFound, folder + ": no such folder");
@@ -58,10 +66,36 @@ Result<FolderListing> ListFolder(const std::string& folder, bool recursive) {
   const fs::directory_iterator readable(folder, error);
   if (error) return Status(StatusCode::kUnreadable, folder + ": cannot list this folder: " + error.message());
 
+  std::set<FileId> skipped;
+  for (const std::string& path : skip) {
+    struct stat info = {};
+    if (stat(path.c_str(), &info) == 0) skipped.insert({info.st_dev, info.st_ino});
+  }
   FolderListing listing;
-  ListInto(folder, recursive, &listing);
+  ListInto(folder, recursive, skipped, &listing);
   std::sort(listing.paths.begin(), listing.paths.end());
   std::sort(listing.skipped.begin(), listing.skipped.end());
+  return listing;
+}
+
+FolderListing ListFiles(std::vector<std::string> paths) {
+  std::sort(paths.begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+  FolderListing listing;
+  for (std::string& path : paths) {
+    std::error_code error;
+    const fs::file_status target = fs::status(path, error);
+    if (fs::is_regular_file(target)) {
+      listing.paths.push_back(std::move(path));
+    } else if (fs::is_directory(target)) {
+      listing.skipped.push_back({std::move(path), "a folder; a list names files"});
+    } else if (target.type() == fs::file_type::not_found) {
+      const bool link = fs::is_symlink(fs::symlink_status(path, error));
+      listing.skipped.push_back({std::move(path), link ? "a broken symbolic link" : "no such file"});
+    } else {
+      listing.skipped.push_back({std::move(path), error ? error.message() : "not a regular file"});
+    }
+  }
   return listing;
 }
 

@@ -1,11 +1,20 @@
 #include "rrn/similarity.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "engine/keep.h"
 
 namespace rrn {
 namespace {
@@ -18,13 +27,125 @@ Progress OnePhase(const PhaseProgress& progress, const char* phase) {
 // From this many images on, it is worth saying early that the threshold does not fit the model.
 constexpr std::size_t kManyImages = 10'000;
 
-void NoticeManyPairs(const EmbeddingsView& embeddings, const SimilarityOptions& options) {
-  if (!options.notice || embeddings.count < kManyImages) return;
-  const double share = EstimateSimilarShare(embeddings, options.threshold);
-  if (share <= 0.5) return;
+void NoticeManyPairs(std::size_t images, double share, const SimilarityOptions& options) {
+  if (!options.notice || images < kManyImages || share <= 0.5) return;
   options.notice("about " + std::to_string(std::lround(100 * share)) +
                  " % of all pairs are similar, by a sample; unless the pictures really are, the threshold does not fit "
                  "this model, and the search takes long");
+}
+
+Status CheckOptions(const SimilarityOptions& options) {
+  Status threshold = CheckThreshold(options.threshold);
+  if (!threshold.ok()) return threshold;
+  const bool approximate = options.search == SearchMethod::kApproximate;
+  if (!options.against.empty() && approximate) {
+    return {StatusCode::kInvalidArgument,
+            "a reference folder is searched exactly; it does not go with the approximate "
+            "search"};
+  }
+  if (!options.against.empty() && options.keep != Keep::kMostSimilar) {
+    return {StatusCode::kInvalidArgument, std::string("keep is ") + KeepName(options.keep) +
+                                              ", but with a reference folder the reference images are always kept; "
+                                              "leave it out"};
+  }
+  // Without embeddings it answers at once whether it can do this.
+  return approximate ? ForEachSimilarPairApproximately({}, options.threshold, options.approximate, 1, {}, nullptr)
+                     : Status();
+}
+
+// Gives what was embedded to the two sides; `own` is where the reference's paths begin.
+void Distribute(std::vector<std::string> paths, std::size_t own, FileEmbeddings& embedded, SimilarityReport* report) {
+  for (const std::size_t i : embedded.read) {
+    (i < own ? report->paths : report->reference->paths).push_back(std::move(paths[i]));
+  }
+  // The skipped ones come in the order of the list, so those of the reference follow the others; a path alone would not
+  // tell, since it may be on both sides.
+  std::size_t unread = own - report->paths.size();
+  for (SkippedFile& file : embedded.skipped) {
+    (unread > 0 ? report->skipped : report->reference->skipped).push_back(std::move(file));
+    if (unread > 0) --unread;
+  }
+  std::sort(report->skipped.begin(), report->skipped.end());
+  if (report->reference) std::sort(report->reference->skipped.begin(), report->reference->skipped.end());
+}
+
+// `pairs` as a sink of rows; empty if it is. Everything must stay where it is.
+PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std::string>& second,
+                   const PathPairSink& pairs) {
+  if (!pairs) return {};
+  return [&](const SimilarPair* found, std::size_t count) {
+    return std::all_of(found, found + count, [&](const SimilarPair& pair) {
+      return pairs(first[pair.first], second[pair.second], pair.similarity);
+    });
+  };
+}
+
+Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, std::uint64_t max_pixels,
+                   const PhaseProgress& progress, const PathPairSink& pairs, SimilarityReport* report) {
+  NoticeManyPairs(view.count, options.notice ? EstimateSimilarShare(view, options.threshold) : 0, options);
+  RankRows rank;
+  if (options.keep != Keep::kMostSimilar) {
+    rank = [&](const std::vector<std::uint32_t>& similar) {
+      return internal::RankImages(report->paths, similar, options.keep, max_pixels, options.threads,
+                                  OnePhase(progress, "properties"));
+    };
+  }
+  const PairSink sink = NamePairs(report->paths, report->paths, pairs);
+  const Progress of_pairs = OnePhase(progress, "pairs");
+  Result<Grouping> grouping =
+      options.search == SearchMethod::kExact
+          ? GroupByRepresentative(view, options.threshold, options.threads, sink, of_pairs, rank)
+          : GroupByRepresentativeApproximately(view, options.threshold, options.approximate, options.threads, sink,
+                                               &report->recall, of_pairs, rank);
+  if (!grouping.ok()) return grouping.status();
+  report->grouping = *std::move(grouping);
+  return {};
+}
+
+// A file, whatever its names; empty if there is none any more.
+std::optional<std::pair<dev_t, ino_t>> FileId(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return {};
+  return std::pair(info.st_dev, info.st_ino);
+}
+
+std::vector<SameFile> FindSameFiles(const std::vector<std::string>& images,
+                                    const std::vector<std::string>& references) {
+  std::map<std::pair<dev_t, ino_t>, std::vector<std::uint32_t>> by_id;
+  for (std::uint32_t i = 0; i < references.size(); ++i) {
+    if (const auto id = FileId(references[i])) by_id[*id].push_back(i);
+  }
+  std::vector<SameFile> same;
+  for (std::uint32_t i = 0; i < images.size(); ++i) {
+    const auto id = FileId(images[i]);
+    const auto found = id ? by_id.find(*id) : by_id.end();
+    if (found == by_id.end()) continue;
+    for (const std::uint32_t reference : found->second) same.push_back({i, reference});
+  }
+  return same;
+}
+
+// `view` holds the images' rows; those of the reference follow them in memory.
+Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options, const PhaseProgress& progress,
+                    const PathPairSink& pairs, SimilarityReport* report) {
+  ReferenceReport& reference = *report->reference;
+  const EmbeddingsView references{view.data + view.count * view.dim, reference.paths.size(), view.dim};
+  NoticeManyPairs(std::min(view.count, references.count),
+                  options.notice ? EstimateSimilarShareAcross(view, references, options.threshold) : 0, options);
+  reference.same_files = FindSameFiles(report->paths, reference.paths);
+  std::set<std::pair<std::uint32_t, std::uint32_t>> same;
+  for (const SameFile& file : reference.same_files) same.insert({file.image, file.reference});
+  Result<ReferenceGrouping> grouping = GroupByReference(
+      view, references, options.threshold, options.threads,
+      [&](std::uint32_t row, std::uint32_t column) {
+        return same.count({row, column}) != 0;
+      },
+      NamePairs(report->paths, reference.paths, pairs), OnePhase(progress, "pairs"));
+  if (!grouping.ok()) return grouping.status();
+  report->grouping = std::move(grouping->grouping);
+  reference.similar = std::move(grouping->reference_similar);
+  for (const std::uint32_t similar : report->grouping.similar) ++(similar > 0 ? reference.known : reference.fresh);
+  return {};
 }
 
 }  // namespace
@@ -36,57 +157,56 @@ Status CheckThreshold(float threshold) {
                                             "exact copies)"};
 }
 
-Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
-                                     const SimilarityOptions& options, const PhaseProgress& progress,
-                                     const PathPairSink& pairs) {
-  Status threshold = CheckThreshold(options.threshold);
-  if (!threshold.ok()) return threshold;
-  if (options.search == SearchMethod::kApproximate) {
-    // Without embeddings it answers at once whether it can do this.
-    Status possible = ForEachSimilarPairApproximately({}, options.threshold, options.approximate, 1, {}, nullptr);
-    if (!possible.ok()) return possible;
-  }
-  Result<FolderListing> listing = ListFolder(folder, options.recursive);
-  if (!listing.ok()) return listing.status();
-  Result<FileEmbeddings> embedded = embedder.EmbedFiles(listing->paths, OnePhase(progress, "images"));
-  if (!embedded.ok()) return embedded.status();
-
+Result<SimilarityReport> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
+                                     const PhaseProgress& progress, const PathPairSink& pairs) {
+  Status possible = CheckOptions(options);
+  if (!possible.ok()) return possible;
   SimilarityReport report;
   report.model = embedder.info();
   report.threshold = options.threshold;
-  for (const std::size_t i : embedded->read) report.paths.push_back(std::move(listing->paths[i]));
-  report.skipped = std::move(listing->skipped);
-  std::move(embedded->skipped.begin(), embedded->skipped.end(), std::back_inserter(report.skipped));
-  std::sort(report.skipped.begin(), report.skipped.end());
+  report.search = options.search;
+  report.keep = options.keep;
+  std::vector<std::string> paths = std::move(images.paths);
+  const std::size_t own = paths.size();
+  report.skipped = std::move(images.skipped);
+  if (!options.against.empty()) {
+    Result<FolderListing> references = ListFolder(options.against, options.recursive, options.skip);
+    if (!references.ok()) return references.status();
+    report.reference.emplace();
+    report.reference->folder = options.against;
+    report.reference->skipped = std::move(references->skipped);
+    // One list of both sides, so that the progress is that of all the work.
+    std::move(references->paths.begin(), references->paths.end(), std::back_inserter(paths));
+  }
+  Result<FileEmbeddings> embedded = embedder.EmbedFiles(paths, OnePhase(progress, "images"));
+  if (!embedded.ok()) return embedded.status();
+  Distribute(std::move(paths), own, *embedded, &report);
 
   const auto dim = static_cast<std::size_t>(report.model.dim);
   std::vector<float> unit;
   if (options.keep_embeddings) {
     unit = embedded->rows;
     report.embeddings = std::move(embedded->rows);
+    report.embeddings.resize(report.paths.size() * dim);
   } else {
     unit = std::move(embedded->rows);
   }
-  NormalizeRows(unit.data(), report.paths.size(), dim);
-  PairSink sink;
-  if (pairs) {
-    sink = [&](const SimilarPair* found, std::size_t count) {
-      return std::all_of(found, found + count, [&](const SimilarPair& pair) {
-        return pairs(report.paths[pair.first], report.paths[pair.second], pair.similarity);
-      });
-    };
-  }
+  NormalizeRows(unit.data(), unit.size() / dim, dim);
   const EmbeddingsView view{unit.data(), report.paths.size(), dim};
-  NoticeManyPairs(view, options);
-  report.search = options.search;
-  Result<Grouping> grouping =
-      options.search == SearchMethod::kExact
-          ? GroupByRepresentative(view, options.threshold, options.threads, sink, OnePhase(progress, "pairs"))
-          : GroupByRepresentativeApproximately(view, options.threshold, options.approximate, options.threads, sink,
-                                               &report.recall, OnePhase(progress, "pairs"));
-  if (!grouping.ok()) return grouping.status();
-  report.grouping = *std::move(grouping);
+  Status status = report.reference ? GroupAgainst(view, options, progress, pairs, &report)
+                                   : GroupWithin(view, options, embedder.max_pixels(), progress, pairs, &report);
+  if (!status.ok()) return status;
   return report;
+}
+
+Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
+                                     const SimilarityOptions& options, const PhaseProgress& progress,
+                                     const PathPairSink& pairs) {
+  Status possible = CheckOptions(options);
+  if (!possible.ok()) return possible;
+  Result<FolderListing> listing = ListFolder(folder, options.recursive, options.skip);
+  if (!listing.ok()) return listing.status();
+  return FindSimilar(embedder, *std::move(listing), options, progress, pairs);
 }
 
 Result<float> CompareFiles(const Embedder& embedder, const std::string& first, const std::string& second,

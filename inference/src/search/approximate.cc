@@ -258,7 +258,7 @@ Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float t
 Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embeddings, float threshold,
                                                     const ApproximateOptions& options, int threads,
                                                     const PairSink& sink, RecallEstimate* recall,
-                                                    const Progress& progress) {
+                                                    const Progress& progress, const RankRows& rank) {
   // All pairs are kept: there are at most `neighbours` for each row.
   internal::PairStore store(embeddings.count, std::numeric_limits<std::size_t>::max());
   Status status = ForEachSimilarPairApproximately(
@@ -270,7 +270,7 @@ Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embedd
       recall, progress);
   if (!status.ok()) return status;
   Grouping grouping;
-  status = store.Group({}, &grouping);
+  status = store.Group({}, rank, &grouping);
   if (!status.ok()) return status;
   return grouping;
 }

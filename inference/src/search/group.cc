@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -52,15 +53,34 @@ std::vector<std::uint32_t> PairStore::NextRows(const std::vector<std::uint32_t>&
   return next;
 }
 
-Status PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
+// The rows in the order in which they may become representatives; those without a similar row come last.
+Result<std::vector<std::uint32_t>> PairStore::Order(const RankRows& rank) const {
+  std::vector<std::uint32_t> ranks;
+  if (rank) {
+    Result<std::vector<std::uint32_t>> given = rank(similar_);
+    if (!given.ok()) return given.status();
+    ranks = *std::move(given);
+    if (ranks.size() != similar_.size()) {
+      return Status(StatusCode::kInvalidArgument,
+                    "expected " + std::to_string(similar_.size()) + " ranks, got " + std::to_string(ranks.size()));
+    }
+  }
+  std::vector<std::uint32_t> order(similar_.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    if (ranks.empty()) return similar_[a] != similar_[b] ? similar_[a] > similar_[b] : a < b;
+    if ((similar_[a] == 0) != (similar_[b] == 0)) return similar_[b] == 0;
+    return ranks[a] != ranks[b] ? ranks[a] < ranks[b] : a < b;
+  });
+  return order;
+}
+
+Status PairStore::Group(const FindNeighbours& find, const RankRows& rank, Grouping* grouping) {
   const std::size_t rows = similar_.size();
   if (!overflowed_) SortByRow();
-
-  std::vector<std::uint32_t> order(rows);
-  std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [this](std::uint32_t a, std::uint32_t b) {
-    return similar_[a] != similar_[b] ? similar_[a] > similar_[b] : a < b;
-  });
+  const Result<std::vector<std::uint32_t>> ordered = Order(rank);
+  if (!ordered.ok()) return ordered.status();
+  const std::vector<std::uint32_t>& order = *ordered;
 
   constexpr float kNone = -2.0F;  // below every cosine
   std::vector<float> best(rows, kNone);
@@ -108,15 +128,19 @@ Status PairStore::Group(const FindNeighbours& find, Grouping* grouping) {
   for (std::uint32_t row = 0; row < rows; ++row) {
     if (best[row] != kNone) members[owner[row]].push_back({row, best[row]});
   }
+  SortIntoGroups(std::move(members), &grouping->groups);
+  grouping->unique = representatives;
+  grouping->similar = std::move(similar_);
+  return {};
+}
+
+void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>> members, std::vector<Group>* groups) {
   for (auto& [representative, list] : members) {
     std::sort(list.begin(), list.end(), [](const GroupMember& a, const GroupMember& b) {
       return a.similarity != b.similarity ? a.similarity > b.similarity : a.index < b.index;
     });
-    grouping->groups.push_back({representative, std::move(list)});
+    groups->push_back({representative, std::move(list)});
   }
-  grouping->unique = representatives;
-  grouping->similar = std::move(similar_);
-  return {};
 }
 
 }  // namespace rrn::internal

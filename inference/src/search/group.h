@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "rrn/search.h"
@@ -30,8 +31,9 @@ class PairStore {
   void Add(const SimilarPair* pairs, std::size_t count);
 
   // `find` is called only if more than `max_stored` pairs were added; the result is the same either way. It is asked
-  // for several rows at a time, of at most `max_stored` neighbours or one row. To be called once. Errors: of `find`.
-  Status Group(const FindNeighbours& find, Grouping* grouping);
+  // for several rows at a time, of at most `max_stored` neighbours or one row. `rank` may be empty. To be called once.
+  // Errors: of `find` and `rank`, kInvalidArgument (not one rank for each row).
+  Status Group(const FindNeighbours& find, const RankRows& rank, Grouping* grouping);
 
  private:
   // The next rows of `order` that may become representatives, at most `most`.
@@ -39,6 +41,7 @@ class PairStore {
   std::vector<std::uint32_t> NextRows(const std::vector<std::uint32_t>& order, std::size_t from, std::size_t most,
                                       const IsTaken& is_taken) const;
   void SortByRow();
+  Result<std::vector<std::uint32_t>> Order(const RankRows& rank) const;
 
   std::vector<std::uint32_t> similar_;
   std::size_t max_stored_;
@@ -47,6 +50,9 @@ class PairStore {
   std::vector<std::size_t> begin_;  // row r's neighbours are neighbours_[begin_[r], begin_[r + 1])
   std::vector<GroupMember> neighbours_;
 };
+
+// The groups of members by their representatives, each in the order that Group documents; adds to `groups`.
+void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>> members, std::vector<Group>* groups);
 
 // All rows similar to each of `rows` (in any order), itself left out, in ascending order. Errors: kRuntime.
 Status NeighboursOfRows(const Scanner& scanner, const std::vector<std::uint32_t>& rows, int threads,

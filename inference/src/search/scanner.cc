@@ -108,7 +108,8 @@ struct Scanner::Left {
 
   void Report(std::size_t i, std::size_t column, float similarity, float threshold) const {
     const std::uint32_t row = (*rows)[i];
-    if (similarity > threshold && (columns == Columns::kLater ? column > row : column != row)) {
+    const bool wanted = columns == Columns::kAll || (columns == Columns::kLater ? column > row : column != row);
+    if (similarity > threshold && wanted) {
       (*found)[i].push_back({static_cast<std::uint32_t>(column), similarity});
     }
   }
@@ -283,24 +284,29 @@ std::size_t Scanner::Recheck(const Left& left, std::size_t row, std::size_t colu
 
 void Scanner::Scan(const std::vector<std::uint32_t>& rows, Columns columns,
                    std::vector<std::vector<GroupMember>>* found) const {
+  ScanRowsOf(*this, rows, columns, found);
+}
+
+void Scanner::ScanRowsOf(const Scanner& from, const std::vector<std::uint32_t>& rows, Columns columns,
+                         std::vector<std::vector<GroupMember>>* found) const {
   found->resize(rows.size());
   if (rows.empty()) return;
   const std::size_t dim = embeddings_.dim;
-  Left left{&rows, embeddings_.data + rows.front() * dim, columns, found};
+  Left left{&rows, from.embeddings_.data + rows.front() * dim, columns, found};
   std::vector<float> copies;
   if (rows.back() - rows.front() + 1 != rows.size()) {
     copies.resize(rows.size() * dim);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      std::copy_n(embeddings_.data + rows[i] * dim, dim, copies.data() + i * dim);
+      std::copy_n(from.embeddings_.data + rows[i] * dim, dim, copies.data() + i * dim);
     }
     left.data = copies.data();
   }
   const std::size_t padded = RoundUp(rows.size(), kFilterRows);
-  const Bytes bytes = filtering_ ? Allocate(padded * depth_) : nullptr;
+  const Bytes bytes = filtering_ && from.filtering_ ? Allocate(padded * depth_) : nullptr;
   const bool filtering = bytes != nullptr;
   if (filtering) {
     std::memset(bytes.get(), 0, padded * depth_);
-    for (std::size_t i = 0; i < rows.size(); ++i) Unpack(rows[i], bytes.get() + i * depth_);
+    for (std::size_t i = 0; i < rows.size(); ++i) from.Unpack(rows[i], bytes.get() + i * depth_);
   }
   std::vector<float> limits(padded, std::numeric_limits<float>::infinity());
   FilterBlock block;
@@ -322,7 +328,7 @@ void Scanner::Scan(const std::vector<std::uint32_t>& rows, Columns columns,
       begin = end;
       continue;
     }
-    for (std::size_t i = 0; i < rows.size(); ++i) limits[i] = Limit(rows[i], bounds_[chunk]);
+    for (std::size_t i = 0; i < rows.size(); ++i) limits[i] = from.Limit(rows[i], bounds_[chunk]);
     std::size_t looked_at = 0;
     std::size_t left_over = 0;
     for (std::size_t i = 0; i < rows.size(); i += kFilterRows) {

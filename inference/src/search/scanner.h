@@ -34,8 +34,8 @@ namespace rrn::internal {
 // Rounding can lift the cosine of two equal rows above 1.
 float ClampSimilarity(float similarity);
 
-// Which columns a row is compared with: those after it, or all but itself.
-enum class Columns { kLater, kOthers };
+// Which columns a row is compared with: those after it, all but itself, or (rows of another scanner) all.
+enum class Columns { kLater, kOthers, kAll };
 
 // Thread-safety: after Prepare, any number of threads may scan.
 class Scanner {
@@ -51,6 +51,11 @@ class Scanner {
   // `found` is resized. May throw std::bad_alloc.
   void Scan(const std::vector<std::uint32_t>& rows, Columns columns,
             std::vector<std::vector<GroupMember>>* found) const;
+
+  // The same for rows of `from`: a scanner of the same dim, threshold and path, which has been prepared too. The
+  // embeddings of this scanner are the columns, and `columns` is kAll unless `from` is this very scanner.
+  void ScanRowsOf(const Scanner& from, const std::vector<std::uint32_t>& rows, Columns columns,
+                  std::vector<std::vector<GroupMember>>* found) const;
 
  private:
   // Columns that share one bound; their rounded rows should fit the second-level cache.
@@ -78,6 +83,7 @@ class Scanner {
   void RoundChunk(std::size_t chunk);
   void RoundRow(std::size_t row);
   void Unpack(std::uint32_t row, std::int8_t* to) const;
+  // For a row of this scanner and a chunk of any.
   float Limit(std::size_t row, const ChunkBound& bound) const;
 
   // Both look at rows [row, row_end) of `left` and columns [column, column_end).

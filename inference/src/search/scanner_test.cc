@@ -62,7 +62,40 @@ void ExpectSame(const Found& got, const Found& expected, const std::string& what
   }
 }
 
-// Every path, for pairs and for neighbours of a few rows.
+Found DoubleLoopAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold) {
+  Found found(rows.count);
+  for (std::size_t i = 0; i < rows.count; ++i) {
+    for (std::uint32_t j = 0; j < columns.count; ++j) {
+      const float similarity = CosineSimilarity(rows.data + i * rows.dim, columns.data + j * rows.dim, rows.dim);
+      if (similarity > threshold) found[i].push_back({j, similarity});
+    }
+  }
+  return found;
+}
+
+// `path`, for all and for every third of `rows` against `columns`.
+void CheckAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, const SearchPath& path,
+                 const std::string& where) {
+  const Found expected = DoubleLoopAcross(rows, columns, threshold);
+  Scanner from(rows, threshold, path);
+  Scanner against(columns, threshold, path);
+  ASSERT_TRUE(from.Prepare(2).ok());
+  ASSERT_TRUE(against.Prepare(2).ok());
+  Found found;
+  against.ScanRowsOf(from, AllRows(rows.count), Columns::kAll, &found);
+  ExpectSame(found, expected, where + " across");
+  std::vector<std::uint32_t> some;
+  Found expected_some;
+  for (std::uint32_t row = 1; row < rows.count; row += 3) {
+    some.push_back(row);
+    expected_some.push_back(expected[row]);
+  }
+  found.clear();
+  against.ScanRowsOf(from, some, Columns::kAll, &found);
+  ExpectSame(found, expected_some, where + " some across");
+}
+
+// Every path, for pairs, for neighbours of a few rows, and for the two parts of the rows against each other.
 void CheckAllPaths(const std::vector<float>& rows, std::size_t dim, float threshold, const std::string& what) {
   const EmbeddingsView view{rows.data(), rows.size() / dim, dim};
   const std::vector<std::uint32_t> all = AllRows(view.count);
@@ -81,6 +114,11 @@ void CheckAllPaths(const std::vector<float>& rows, std::size_t dim, float thresh
     found.clear();
     scanner.Scan(some, Columns::kOthers, &found);
     ExpectSame(found, neighbours, where + " neighbours");
+    const std::size_t split = view.count * 2 / 5;
+    const EmbeddingsView left{rows.data(), split, dim};
+    const EmbeddingsView right{rows.data() + split * dim, view.count - split, dim};
+    CheckAcross(left, right, threshold, path, where + " left");
+    CheckAcross(right, left, threshold, path, where + " right");
   }
 }
 

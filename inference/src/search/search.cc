@@ -6,7 +6,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <random>
@@ -44,9 +46,8 @@ constexpr std::size_t kMaxPairsPerJob = 2'000'000;
 // Pairs of one call of a sink.
 constexpr std::size_t kPortion = 4096;
 
-std::size_t RowsPerJob(std::size_t rows, std::size_t workers, double similar_share) {
+std::size_t RowsPerJob(std::size_t rows, std::size_t workers, double pairs_per_row) {
   const std::size_t shared = rows / (kJobsPerThread * workers) / kMinRowsPerJob * kMinRowsPerJob;
-  const double pairs_per_row = similar_share * static_cast<double>(rows);
   std::size_t most = kMaxRowsPerJob;
   while (most > kMinRowsPerJob && pairs_per_row * static_cast<double>(most) > static_cast<double>(kMaxPairsPerJob)) {
     most /= 2;
@@ -83,7 +84,7 @@ class OrderedJobs {
     return true;
   }
 
-  // `found` holds the later similar rows of each row of the job that begins with `first`.
+  // `found` holds the similar rows of each row of the job that begins with `first`.
   void Finish(std::uint32_t first, RowsFound found) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const std::size_t slot = first / rows_per_job_ % window_;
@@ -154,15 +155,18 @@ Status Check(const EmbeddingsView& embeddings, float threshold) {
   return {};
 }
 
-Status ScanAll(const EmbeddingsView& embeddings, float threshold, const Scanner& scanner, int threads,
-               const PairSink& sink, const Progress& progress) {
-  const std::size_t workers = ThreadCount(threads, (embeddings.count + kMinRowsPerJob - 1) / kMinRowsPerJob);
-  const std::size_t rows_per_job = RowsPerJob(embeddings.count, workers, EstimateSimilarShare(embeddings, threshold));
-  OrderedJobs ordered(embeddings.count, rows_per_job, 4 * workers, sink, progress);
+// Finds the similar rows of some rows; may throw std::bad_alloc.
+using ScanRows = std::function<void(const std::vector<std::uint32_t>& rows, RowsFound* found)>;
+
+// Scans rows 0 ... count - 1 on all threads. `pairs_per_row` is an estimate.
+Status ScanInOrder(std::size_t count, double pairs_per_row, const ScanRows& scan, int threads, const PairSink& sink,
+                   const Progress& progress) {
+  const std::size_t workers = ThreadCount(threads, (count + kMinRowsPerJob - 1) / kMinRowsPerJob);
+  OrderedJobs ordered(count, RowsPerJob(count, workers, pairs_per_row), 4 * workers, sink, progress);
   const auto work = [&] {
     for (std::vector<std::uint32_t> rows; ordered.Next(&rows);) {
       RowsFound found;
-      scanner.Scan(rows, Columns::kLater, &found);
+      scan(rows, &found);
       ordered.Finish(rows.front(), std::move(found));
     }
   };
@@ -170,6 +174,33 @@ Status ScanAll(const EmbeddingsView& embeddings, float threshold, const Scanner&
   if (!status.ok()) return status;
   if (ordered.cancelled()) return {StatusCode::kCancelled, "cancelled"};
   return {};
+}
+
+Status ScanAll(const EmbeddingsView& embeddings, float threshold, const Scanner& scanner, int threads,
+               const PairSink& sink, const Progress& progress) {
+  const double pairs_per_row = EstimateSimilarShare(embeddings, threshold) * static_cast<double>(embeddings.count);
+  return ScanInOrder(
+      embeddings.count, pairs_per_row,
+      [&](const std::vector<std::uint32_t>& rows, RowsFound* found) { scanner.Scan(rows, Columns::kLater, found); },
+      threads, sink, progress);
+}
+
+// Of 4096 pairs that are drawn at random; `columns` is null for pairs inside `rows`.
+double EstimateShare(const EmbeddingsView& rows, const EmbeddingsView* columns, float threshold) {
+  constexpr std::size_t kSample = 4096;
+  const EmbeddingsView& others = columns != nullptr ? *columns : rows;
+  if (rows.count < (columns != nullptr ? 1U : 2U) || others.count == 0) return 0;
+  // Any generator would do; this one is the same everywhere.
+  std::minstd_rand random(1);
+  std::size_t similar = 0;
+  for (std::size_t i = 0; i < kSample; ++i) {
+    const std::size_t first = random() % rows.count;
+    const std::size_t second =
+        columns != nullptr ? random() % others.count : (first + 1 + random() % (rows.count - 1)) % rows.count;
+    const float cosine = CosineSimilarity(rows.data + first * rows.dim, others.data + second * rows.dim, rows.dim);
+    if (cosine > threshold) ++similar;
+  }
+  return static_cast<double>(similar) / static_cast<double>(kSample);
 }
 
 }  // namespace
@@ -191,21 +222,11 @@ float CosineSimilarity(const float* first, const float* second, std::size_t dim)
 }
 
 double EstimateSimilarShare(const EmbeddingsView& embeddings, float threshold) {
-  constexpr std::size_t kSample = 4096;
-  const std::size_t count = embeddings.count;
-  if (count < 2) return 0;
-  // Any generator would do; this one is the same everywhere.
-  std::minstd_rand random(1);
-  std::size_t similar = 0;
-  for (std::size_t i = 0; i < kSample; ++i) {
-    const std::size_t first = random() % count;
-    const std::size_t second = (first + 1 + random() % (count - 1)) % count;
-    const float* rows = embeddings.data;
-    const float cosine =
-        CosineSimilarity(rows + first * embeddings.dim, rows + second * embeddings.dim, embeddings.dim);
-    if (cosine > threshold) ++similar;
-  }
-  return static_cast<double>(similar) / static_cast<double>(kSample);
+  return EstimateShare(embeddings, nullptr, threshold);
+}
+
+double EstimateSimilarShareAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold) {
+  return EstimateShare(rows, &columns, threshold);
 }
 
 Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int threads, const PairSink& sink,
@@ -220,8 +241,75 @@ Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int
   return ScanAll(embeddings, threshold, scanner, threads, sink, progress);
 }
 
+Status ForEachSimilarPairAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, int threads,
+                                const PairSink& sink, const Progress& progress) {
+  for (const EmbeddingsView& side : {rows, columns}) {
+    Status status = Check(side, threshold);
+    if (!status.ok()) return status;
+  }
+  if (rows.dim != columns.dim) {
+    return {StatusCode::kInvalidArgument, "expected embeddings of one length, got " + std::to_string(rows.dim) +
+                                              " and " + std::to_string(columns.dim)};
+  }
+  const Result<SearchPath> path = internal::ChoosePath();
+  if (!path.ok()) return path.status();
+  Scanner from(rows, threshold, *path);
+  Scanner against(columns, threshold, *path);
+  for (Scanner* scanner : {&from, &against}) {
+    Status status = scanner->Prepare(threads);
+    if (!status.ok()) return status;
+  }
+  const double share = EstimateSimilarShareAcross(rows, columns, threshold);
+  return ScanInOrder(
+      rows.count, share * static_cast<double>(columns.count),
+      [&](const std::vector<std::uint32_t>& some, RowsFound* found) {
+        against.ScanRowsOf(from, some, Columns::kAll, found);
+      },
+      threads, sink, progress);
+}
+
+Result<ReferenceGrouping> GroupByReference(const EmbeddingsView& rows, const EmbeddingsView& references,
+                                           float threshold, int threads, const LeaveOutPair& leave_out,
+                                           const PairSink& sink, const Progress& progress) {
+  ReferenceGrouping result;
+  result.grouping.similar.assign(rows.count, 0);
+  result.reference_similar.assign(references.count, 0);
+  std::vector<GroupMember> best(rows.count);  // the reference that each row joins
+  std::vector<SimilarPair> kept;
+  Status status = ForEachSimilarPairAcross(
+      rows, references, threshold, threads,
+      [&](const SimilarPair* pairs, std::size_t count) {
+        kept.clear();
+        for (const SimilarPair* pair = pairs; pair != pairs + count; ++pair) {
+          if (leave_out && leave_out(pair->first, pair->second)) continue;
+          // Pairs come in the order of the references, so the earlier one stays at equal similarity.
+          GroupMember& joined = best[pair->first];
+          if (result.grouping.similar[pair->first]++ == 0 || pair->similarity > joined.similarity) {
+            joined = {pair->second, pair->similarity};
+          }
+          ++result.reference_similar[pair->second];
+          if (sink) kept.push_back(*pair);
+        }
+        return !sink || kept.empty() || sink(kept.data(), kept.size());
+      },
+      progress);
+  if (!status.ok()) return status;
+  std::map<std::uint32_t, std::vector<GroupMember>> members;
+  std::size_t alone = 0;
+  for (std::uint32_t row = 0; row < rows.count; ++row) {
+    if (result.grouping.similar[row] == 0) {
+      ++alone;
+    } else {
+      members[best[row].index].push_back({row, best[row].similarity});
+    }
+  }
+  internal::SortIntoGroups(std::move(members), &result.grouping.groups);
+  result.grouping.unique = result.grouping.groups.size() + alone;
+  return result;
+}
+
 Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float threshold, int threads,
-                                       const PairSink& sink, const Progress& progress) {
+                                       const PairSink& sink, const Progress& progress, const RankRows& rank) {
   Status status = Check(embeddings, threshold);
   if (!status.ok()) return status;
   const Result<SearchPath> path = internal::ChoosePath();
@@ -248,7 +336,7 @@ Result<Grouping> GroupByRepresentative(const EmbeddingsView& embeddings, float t
         if (progress && !progress(total, total)) return {StatusCode::kCancelled, "cancelled"};
         return internal::NeighboursOfRows(scanner, rows, threads, found);
       },
-      &grouping);
+      rank, &grouping);
   if (!status.ok()) return status;
   return grouping;
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <random>
 #include <set>
 #include <string>
@@ -312,7 +313,7 @@ TEST(GroupTest, ForgottenPairsGiveTheSameGroups) {
             ++searches;
             return internal::NeighboursOfRows(scanner, asked, 2, found);
           },
-          &grouping);
+          {}, &grouping);
       ASSERT_TRUE(status.ok());
       EXPECT_EQ(searches > 0, limit < pairs.size());
       if (limit == pairs.size()) {
@@ -332,7 +333,7 @@ TEST(GroupTest, ErrorsOfTheSecondSearchComeThrough) {
   const Status status =
       store.Group([](const std::vector<std::uint32_t>&,
                      std::vector<std::vector<GroupMember>>*) { return Status(StatusCode::kCancelled, "cancelled"); },
-                  &grouping);
+                  {}, &grouping);
   EXPECT_EQ(status.code(), StatusCode::kCancelled);
 }
 
@@ -344,6 +345,177 @@ TEST(PairsTest, ThreadsAndManyJobsDoNotChangeOrder) {
     ASSERT_GT(expected.size(), 3000U);
     for (const int threads : {2, 3, 4}) EXPECT_TRUE(Same(AllPairs(rows, dim, threshold, threads), expected)) << threads;
   }
+}
+
+// The rule of GroupByRepresentative, written as it is told.
+Grouping GroupByRank(const std::vector<float>& rows, std::size_t dim, float threshold,
+                     const std::vector<std::uint32_t>& ranks) {
+  const auto count = static_cast<std::uint32_t>(ranks.size());
+  const auto similarity = [&](std::uint32_t a, std::uint32_t b) {
+    return CosineSimilarity(&rows[a * dim], &rows[b * dim], dim);
+  };
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> order;
+  for (std::uint32_t row = 0; row < count; ++row) order.emplace_back(ranks[row], row);
+  std::sort(order.begin(), order.end());
+  std::set<std::uint32_t> representatives;
+  for (const auto& [rank, row] : order) {
+    if (std::none_of(representatives.begin(), representatives.end(),
+                     [&, r = row](std::uint32_t other) { return similarity(other, r) > threshold; })) {
+      representatives.insert(row);
+    }
+  }
+  Grouping grouping;
+  grouping.unique = representatives.size();
+  grouping.similar.assign(count, 0);
+  std::map<std::uint32_t, std::vector<GroupMember>> members;
+  for (std::uint32_t row = 0; row < count; ++row) {
+    for (std::uint32_t other = 0; other < count; ++other) {
+      if (other != row && similarity(row, other) > threshold) ++grouping.similar[row];
+    }
+    if (representatives.count(row) != 0) continue;
+    GroupMember best{0, -2};
+    for (const std::uint32_t other : representatives) {
+      if (similarity(row, other) > best.similarity) best = {other, similarity(row, other)};
+    }
+    members[best.index].push_back({row, best.similarity});
+  }
+  for (auto& [representative, list] : members) {
+    std::sort(list.begin(), list.end(), [](const GroupMember& a, const GroupMember& b) {
+      return std::pair(-a.similarity, a.index) < std::pair(-b.similarity, b.index);
+    });
+    grouping.groups.push_back({representative, list});
+  }
+  return grouping;
+}
+
+TEST(RankTest, TheLowestRankBecomesARepresentativeFirst) {
+  const std::size_t dim = 8;
+  for (std::uint32_t seed = 0; seed < 12; ++seed) {
+    const std::size_t count = 5 + 17 * seed;
+    const std::vector<float> rows = MakeRows(count, dim, seed, 0.8F);
+    std::mt19937 random(seed);
+    std::vector<std::uint32_t> ranks(count);
+    // Some ranks are equal.
+    for (std::uint32_t& rank : ranks) rank = static_cast<std::uint32_t>(random() % count);
+    for (const float threshold : {0.2F, 0.75F}) {
+      const EmbeddingsView view{rows.data(), count, dim};
+      std::vector<std::uint32_t> similar;
+      const Result<Grouping> grouping =
+          GroupByRepresentative(view, threshold, 2, {}, {}, [&](const std::vector<std::uint32_t>& counts) {
+            similar = counts;
+            return Result<std::vector<std::uint32_t>>(ranks);
+          });
+      ASSERT_TRUE(grouping.ok()) << grouping.status().message();
+      EXPECT_EQ(similar, grouping->similar);
+      ExpectSameGroups(*grouping, GroupByRank(rows, dim, threshold, ranks));
+
+      internal::Scanner scanner(view, threshold, internal::AvailablePaths().front());
+      ASSERT_TRUE(scanner.Prepare(1).ok());
+      internal::PairStore forgetful(count, 1);
+      const auto pairs = AllPairs(rows, dim, threshold, 1);
+      forgetful.Add(pairs.data(), pairs.size());
+      Grouping again;
+      ASSERT_TRUE(forgetful
+                      .Group(
+                          [&](const std::vector<std::uint32_t>& asked, std::vector<std::vector<GroupMember>>* found) {
+                            return internal::NeighboursOfRows(scanner, asked, 2, found);
+                          },
+                          [&](const std::vector<std::uint32_t>&) { return Result<std::vector<std::uint32_t>>(ranks); },
+                          &again)
+                      .ok());
+      ExpectSameGroups(again, *grouping);
+    }
+  }
+}
+
+TEST(RankTest, ErrorsComeThrough) {
+  const std::vector<float> rows = OnCircle({0, 1, 2});
+  const EmbeddingsView view{rows.data(), 3, 2};
+  const auto fail = [](const std::vector<std::uint32_t>&) {
+    return Result<std::vector<std::uint32_t>>(Status(StatusCode::kCancelled, "cancelled"));
+  };
+  EXPECT_EQ(GroupByRepresentative(view, 0.5F, 1, {}, {}, fail).status().code(), StatusCode::kCancelled);
+  const auto few = [](const std::vector<std::uint32_t>&) {
+    return Result<std::vector<std::uint32_t>>(std::vector<std::uint32_t>(2));
+  };
+  EXPECT_EQ(GroupByRepresentative(view, 0.5F, 1, {}, {}, few).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(AcrossTest, PairsEqualTheDoubleLoopWhateverTheThreads) {
+  const std::size_t dim = 24;
+  const std::vector<float> rows = MakeRows(900, dim, 8);
+  for (const auto& [left, right] : {std::pair{0U, 5U}, {5U, 0U}, {1U, 1U}, {33U, 700U}, {700U, 33U}, {450U, 450U}}) {
+    const EmbeddingsView a{rows.data(), left, dim};
+    const EmbeddingsView b{rows.data() + (900 - right) * dim, right, dim};
+    std::vector<SimilarPair> expected;
+    for (std::uint32_t i = 0; i < a.count; ++i) {
+      for (std::uint32_t j = 0; j < b.count; ++j) {
+        const float similarity = CosineSimilarity(a.data + i * dim, b.data + j * dim, dim);
+        if (similarity > 0.6F) expected.push_back({i, j, similarity});
+      }
+    }
+    for (const int threads : {1, 2, 5}) {
+      std::vector<SimilarPair> pairs;
+      std::size_t done = 0;
+      std::size_t total = 0;
+      const Status status = ForEachSimilarPairAcross(
+          a, b, 0.6F, threads,
+          [&](const SimilarPair* found, std::size_t count) {
+            pairs.insert(pairs.end(), found, found + count);
+            return true;
+          },
+          [&](std::size_t d, std::size_t t) {
+            done = d;
+            total = t;
+            return true;
+          });
+      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_TRUE(Same(pairs, expected)) << left << ' ' << right << ' ' << threads;
+      EXPECT_EQ(done, total);
+    }
+  }
+  const EmbeddingsView a{rows.data(), 2, dim};
+  const EmbeddingsView narrow{rows.data(), 2, dim - 1};
+  const auto sink = [](const SimilarPair*, std::size_t) { return true; };
+  EXPECT_EQ(ForEachSimilarPairAcross(a, narrow, 0.5F, 1, sink).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(ForEachSimilarPairAcross(a, a, std::nanf(""), 1, sink).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(ForEachSimilarPairAcross(a, a, 0.5F, 1, [](const SimilarPair*, std::size_t) { return false; }).code(),
+            StatusCode::kCancelled);
+}
+
+TEST(AcrossTest, JoinsTheMostSimilarReferenceAndTheEarlierOfEqualOnes) {
+  const std::vector<float> rows = OnCircle({0, 50, 100, 200, 12});
+  const std::vector<float> references = OnCircle({300, 10, 45, 10});
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+  const auto collect = [&](const SimilarPair* found, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) pairs.emplace_back(found[i].first, found[i].second);
+    return true;
+  };
+  const EmbeddingsView a{rows.data(), 5, 2};
+  const EmbeddingsView b{references.data(), 4, 2};
+  Result<ReferenceGrouping> result = GroupByReference(a, b, 0.75F, 1, {}, collect);
+  ASSERT_TRUE(result.ok());
+  ASSERT_EQ(result->grouping.groups.size(), 2U);
+  EXPECT_EQ(result->grouping.groups[0].representative, 1U);
+  ASSERT_EQ(result->grouping.groups[0].members.size(), 2U);
+  EXPECT_EQ(result->grouping.groups[0].members[0].index, 4U) << "the most similar one first";
+  EXPECT_EQ(result->grouping.groups[0].members[1].index, 0U);
+  EXPECT_EQ(result->grouping.groups[1].representative, 2U);
+  EXPECT_EQ(result->grouping.groups[1].members[0].index, 1U);
+  EXPECT_EQ(result->grouping.unique, 4U) << "two groups, and the rows at 100 and 200 degrees";
+  // 100 degrees is 55 away from the nearest one (cosine 0.57); 50 is 40 away from 10 (0.77).
+  EXPECT_THAT(result->grouping.similar, ElementsAre(2, 3, 0, 0, 3));
+  EXPECT_THAT(result->reference_similar, ElementsAre(0, 3, 2, 3));
+  EXPECT_EQ(pairs.size(), 8U);
+
+  pairs.clear();
+  result = GroupByReference(
+      a, b, 0.75F, 2, [](std::uint32_t row, std::uint32_t reference) { return row == 4 && reference == 1; }, collect);
+  ASSERT_TRUE(result.ok());
+  EXPECT_THAT(result->grouping.similar, ElementsAre(2, 3, 0, 0, 2));
+  EXPECT_EQ(result->grouping.groups[1].members.size(), 1U);
+  EXPECT_EQ(result->grouping.groups.size(), 3U) << "row 4 joins the equal reference 3 now";
+  EXPECT_EQ(pairs.size(), 7U);
 }
 
 TEST(EstimateTest, IsCloseAndNeedsTwoRows) {

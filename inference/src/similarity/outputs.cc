@@ -161,7 +161,8 @@ Status Outputs::Write(const SimilarityReport& report) {
   const auto write = [&status](const std::string& path, const std::function<void(std::ostream&)>& content) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
-  if (options_.json != "-") write(options_.json, [&](std::ostream& out) { WriteJson(report, out); });
+  if (options_.json != "-")
+    write(options_.json, [&](std::ostream& out) { WriteJson(report, out, options_.redundant); });
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   write(options_.embeddings, [&](std::ostream& out) {
     WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim), out);
@@ -172,7 +173,7 @@ Status Outputs::Write(const SimilarityReport& report) {
   if (!status.ok()) return status;
 
   if (options_.json == "-") {
-    WriteJson(report, std::cout);
+    WriteJson(report, std::cout, options_.redundant);
   } else if (!options_.quiet) {
     WriteText(report, std::cout);
   }

@@ -18,6 +18,7 @@ struct OutputOptions {
   std::uint64_t max_pairs = 10'000'000;  // lines of that file; later pairs are counted, not written
   std::string embeddings;                // a path that ends in .npy, or empty
   bool quiet = false;                    // no text on standard output
+  bool redundant = false;                // the JSON lists the redundant images
 };
 
 class OutputFile;

@@ -1,0 +1,619 @@
+#include "similarity/actions.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "similarity/files.h"
+#include "similarity/journal.h"
+
+namespace rrn {
+namespace {
+
+namespace fs = std::filesystem;
+
+using FileId = std::pair<dev_t, ino_t>;
+
+std::string FolderOf(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
+std::optional<FileId> IdOf(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return {};
+  return FileId(info.st_dev, info.st_ino);
+}
+
+// A name for an unfinished copy, in the folder of `path`; short, because names have a limit.
+std::string PartName(const std::string& path, std::size_t number) {
+  return (fs::path(path).parent_path() / (".rrn-part-" + std::to_string(getpid()) + "-" + std::to_string(number)))
+      .string();
+}
+
+// `name`, or with a number before its extension.
+std::string Numbered(const std::string& path, int number) {
+  if (number == 0) return path;
+  const fs::path whole(path);
+  return (whole.parent_path() / (whole.stem().string() + "-" + std::to_string(number) + whole.extension().string()))
+      .string();
+}
+
+std::string NotARegularFile(int error) {
+  if (error == ELOOP) return "a symbolic link, which is never acted on";
+  if (error == ENOENT || error == ENOTDIR) return "it is no longer there";
+  return error == EINVAL ? "no longer a regular file" : ErrorText(error);
+}
+
+// Copies to `to` under the name `part` first. The original stays.
+int CopyUnderName(const std::string& from, const std::string& part, const std::string& to, const FileState& state) {
+  int error = CopyNew(from, part, state);
+  if (error != 0) return error;
+  bool same = false;
+  error = SameBytes(from, part, &same);
+  if (error == 0 && !same) error = EIO;
+  if (error == 0) error = RenameNew(part, to);
+  if (error != 0) unlink(part.c_str());
+  if (error == 0) SyncFolder(FolderOf(to));
+  return error;
+}
+
+// A redundant image, looked at and found fit to be acted on.
+struct Candidate {
+  RedundantImage image;
+  std::string entry;  // its absolute path
+  FileState state;
+  std::string kept_entry;
+};
+
+// Sorts the redundant images into candidates and those that are left alone.
+class Plan {
+ public:
+  Plan(const SimilarityReport& report, const ActionOptions& options) : options_(options) {
+    std::vector<RedundantImage> redundant = RedundantImages(report);
+    std::set<std::string> names;
+    for (const RedundantImage& image : redundant) names.insert(image.path);
+    for (const std::string& path : report.paths) {
+      if (names.count(path) == 0) AddKept(path);
+    }
+    if (report.reference) {
+      for (const std::string& path : report.reference->paths) AddKept(path);
+    }
+    for (RedundantImage& image : redundant) {
+      std::string reason = Add(image);
+      if (!reason.empty()) left_alone.push_back({std::move(image.path), std::move(reason)});
+    }
+  }
+
+  std::vector<Candidate> candidates;
+  std::vector<SkippedFile> left_alone;
+
+ private:
+  void AddKept(const std::string& path) {
+    if (const auto id = IdOf(path)) kept_[*id].push_back(path);
+  }
+
+  // Why it is left alone, or empty.
+  std::string Add(const RedundantImage& image) {
+    int error = 0;
+    const std::optional<FileState> state = StateOf(image.path, &error);
+    if (!state) return NotARegularFile(error);
+    if (state->changed > options_.start) return "it changed while it was being compared";
+    struct stat kept = {};
+    if (stat(image.kept.c_str(), &kept) != 0) return "the image to keep, " + image.kept + ", is no longer there";
+    const std::optional<FileState> kept_state = StateOf(image.kept);
+    if (kept_state && kept_state->changed > options_.start) {
+      return "the image to keep, " + image.kept + ", changed while it was being compared";
+    }
+    const std::string entry = EntryName(image.path);
+    if (entry.empty()) return "its folder is no longer there";
+    const auto same = kept_.find({state->device, state->inode});
+    if (same != kept_.end()) {
+      for (const std::string& path : same->second) {
+        if (!StateOf(path)) return "the image to keep, " + path + ", is a symbolic link to it";
+        if (EntryName(path) == entry) return "it is the image to keep, " + path + ", by another name";
+      }
+    }
+    candidates.push_back({image, entry, *state, EntryName(image.kept)});
+    return "";
+  }
+
+  const ActionOptions& options_;
+  std::map<FileId, std::vector<std::string>> kept_;
+};
+
+// Under the target, where an image goes if that name is free.
+std::string RelativePath(const std::string& path, const std::string& folder) {
+  if (!folder.empty()) {
+    std::string rest = path.substr(folder.size());
+    rest.erase(0, std::min(rest.find_first_not_of('/'), rest.size()));
+    return rest;
+  }
+  fs::path relative;
+  for (const fs::path& part : fs::path(path).lexically_normal().relative_path()) {
+    if (part != "..") relative /= part;
+  }
+  return relative.string();
+}
+
+// Does the steps of one run.
+class Worker {
+ public:
+  Worker(const ActionOptions& options, ActionResult* result) : options_(options), result_(*result) {}
+
+  // Errors: the target's and the journal's. All else goes to the result.
+  Status Do(const Candidate& candidate) {
+    // A look just before, because the steps before it took time.
+    int error = 0;
+    const std::optional<FileState> now = StateOf(candidate.entry, &error);
+    if (!now) return LeaveAlone(candidate, NotARegularFile(error));
+    if (!now->SameFile(candidate.state) || !now->SameContent(candidate.state)) {
+      return LeaveAlone(candidate, "it changed while it was being compared");
+    }
+    if (!IdOf(candidate.image.kept)) {
+      return LeaveAlone(candidate, "the image to keep, " + candidate.image.kept + ", is no longer there");
+    }
+    return options_.action == Action::kMove ? Move(candidate) : Link(candidate);
+  }
+
+ private:
+  // At the first step, not earlier: a run with nothing to do leaves nothing behind.
+  Status Begin() {
+    if (journal_) return {};
+    const bool move = options_.action == Action::kMove;
+    const std::string folder = move ? options_.target : ".";
+    std::error_code error;
+    if (move) fs::create_directories(folder, error);
+    const fs::path whole = error ? fs::path() : fs::canonical(folder, error);
+    if (error) return {StatusCode::kRuntime, folder + ": cannot make this folder: " + error.message()};
+    Result<Journal> journal = Journal::Create(whole.string());
+    if (!journal.ok()) return journal.status();
+    base_ = whole.string();
+    const std::string name = fs::path(journal->path()).filename().string();
+    result_.journal = move ? (fs::path(folder) / name).string() : name;
+    journal_ = *std::move(journal);
+    JournalLine line;
+    line.numbers["rrn_journal"] = 1;
+    line.texts["action"] = move ? "move" : "hardlink";
+    return journal_->Write(line);
+  }
+
+  Status Write(const JournalLine& line) {
+    Status status = Begin();
+    return status.ok() ? journal_->Write(line) : status;
+  }
+
+  Status LeaveAlone(const Candidate& candidate, const std::string& reason) {
+    result_.left_alone.push_back({candidate.image.path, reason});
+    return {};
+  }
+
+  // A step that did not happen; if even that cannot be written, undoing finds out by itself.
+  Status Failed(const Candidate& candidate, const std::string& reason, bool journaled) {
+    result_.failed.push_back({candidate.image.path, reason});
+    if (journaled) {
+      JournalLine line;
+      line.numbers["failed"] = static_cast<std::int64_t>(step_);
+      return Write(line);
+    }
+    return {};
+  }
+
+  JournalLine NextStep(const Candidate& candidate) {
+    JournalLine line;
+    const FileState& state = candidate.state;
+    line.numbers = {{"step", static_cast<std::int64_t>(++step_)},
+                    {"size", state.size},
+                    {"mtime_ns", state.modified},
+                    {"atime_ns", state.accessed},
+                    {"mode", static_cast<std::int64_t>(state.mode)},
+                    {"uid", static_cast<std::int64_t>(state.user)},
+                    {"gid", static_cast<std::int64_t>(state.group)},
+                    {"device", static_cast<std::int64_t>(state.device)},
+                    {"inode", static_cast<std::int64_t>(state.inode)}};
+    line.texts = {{"path", candidate.entry}, {"kept", candidate.kept_entry}};
+    return line;
+  }
+
+  // The folders above `to` that are not there yet. An errno, or the journal's error in `status`.
+  int MakeFolders(const std::string& to, Status* status) {
+    std::vector<std::string> missing;
+    std::error_code error;
+    for (fs::path folder = fs::path(to).parent_path(); !fs::exists(folder, error); folder = folder.parent_path()) {
+      if (error) return error.value();
+      missing.push_back(folder.string());
+    }
+    for (auto folder = missing.rbegin(); folder != missing.rend(); ++folder) {
+      JournalLine line;
+      line.texts["made"] = *folder;
+      *status = Write(line);
+      if (!status->ok()) return 0;
+      if (mkdir(folder->c_str(), 0777) != 0 && errno != EEXIST) return errno;
+    }
+    return 0;
+  }
+
+  Status Move(const Candidate& candidate) {
+    const std::string relative = RelativePath(candidate.image.path, options_.folder);
+    Status status = Begin();
+    if (!status.ok()) return status;
+    // The journal's paths hold in any working directory.
+    const std::string place = (fs::path(base_) / relative).string();
+    const int folders = MakeFolders(place, &status);
+    if (!status.ok()) return status;
+    if (folders != 0) return Failed(candidate, "cannot make a folder for " + place + ": " + ErrorText(folders), false);
+    for (int number = 0;; ++number) {
+      const std::string to = Numbered(place, number);
+      struct stat taken = {};
+      if (lstat(to.c_str(), &taken) == 0) continue;
+      const int error = MoveTo(candidate, to, &status);
+      if (!status.ok()) return status;
+      if (error == EEXIST) {
+        JournalLine line;
+        line.numbers["failed"] = static_cast<std::int64_t>(step_);
+        status = Write(line);
+        if (!status.ok()) return status;
+        continue;
+      }
+      if (error != 0) return Failed(candidate, "cannot move it to " + to + ": " + ErrorText(error), true);
+      const std::string shown = Numbered((fs::path(options_.target) / relative).string(), number);
+      result_.done.push_back({candidate.image.path, shown});
+      return {};
+    }
+  }
+
+  int MoveTo(const Candidate& candidate, const std::string& to, Status* status) {
+    struct stat folder = {};
+    if (stat(FolderOf(to).c_str(), &folder) != 0) return errno;
+    JournalLine line = NextStep(candidate);
+    line.texts["to"] = to;
+    const bool across = folder.st_dev != candidate.state.device;
+    if (across) AddPart(to, &line);
+    *status = Write(line);
+    if (!status->ok()) return 0;
+    if (!across) {
+      const int error = RenameNew(candidate.entry, to);
+      if (error != EXDEV) return error;
+      // One file system for stat, and still none that files can be renamed in.
+      AddPart(to, &line);
+      *status = Write(line);
+      if (!status->ok()) return 0;
+    }
+    const int error = CopyUnderName(candidate.entry, line.text("part"), to, candidate.state);
+    if (error != 0) return error;
+    const std::optional<FileState> copied = StateOf(to);
+    if (copied && copied->modified != candidate.state.modified) {
+      // A file system with coarser times.
+      JournalLine coarse;
+      coarse.numbers = {{"copied", static_cast<std::int64_t>(step_)}, {"mtime_ns", copied->modified}};
+      *status = Write(coarse);
+      if (!status->ok()) {
+        unlink(to.c_str());
+        return 0;
+      }
+    }
+    if (unlink(candidate.entry.c_str()) == 0) return 0;
+    const int kept = errno;
+    unlink(to.c_str());
+    return kept;
+  }
+
+  void AddPart(const std::string& to, JournalLine* line) const {
+    line->texts["part"] = PartName(to, step_);
+    line->numbers["copy"] = 1;
+  }
+
+  Status Link(const Candidate& candidate) {
+    const std::optional<FileState> kept = StateOf(candidate.kept_entry);
+    const std::string reason = WhyNoLink(candidate, kept);
+    if (!reason.empty()) return LeaveAlone(candidate, reason);
+    JournalLine line = NextStep(candidate);
+    line.numbers["kept_inode"] = static_cast<std::int64_t>(kept->inode);
+    line.numbers["kept_mtime_ns"] = kept->modified;
+    const std::string part = PartName(candidate.entry, step_);
+    line.texts["part"] = part;
+    Status status = Write(line);
+    if (!status.ok()) return status;
+    int error = link(candidate.kept_entry.c_str(), part.c_str()) == 0 ? 0 : errno;
+    if (error == 0 && rename(part.c_str(), candidate.entry.c_str()) != 0) {
+      error = errno;
+      unlink(part.c_str());
+    }
+    if (error != 0) {
+      return Failed(candidate, "cannot make it a link of " + candidate.image.kept + ": " + ErrorText(error), true);
+    }
+    SyncFolder(FolderOf(candidate.entry));
+    result_.done.push_back({candidate.image.path, candidate.image.kept});
+    return {};
+  }
+
+  // Empty if nothing speaks against it. Reads both files, just before the step.
+  static std::string WhyNoLink(const Candidate& candidate, const std::optional<FileState>& kept) {
+    const std::string& name = candidate.image.kept;
+    if (!kept) return "the image to keep, " + name + ", is a symbolic link";
+    if (candidate.state.SameFile(*kept)) return "already a hard link of " + name;
+    if (candidate.state.device != kept->device) return "on another file system than " + name;
+    if (candidate.state.size != kept->size) return "other bytes than " + name;
+    bool same = false;
+    const int error = SameBytes(candidate.entry, candidate.kept_entry, &same);
+    if (error != 0) return "cannot be compared with " + name + ": " + ErrorText(error);
+    return same ? "" : "other bytes than " + name;
+  }
+
+  const ActionOptions& options_;
+  std::string base_;  // where images are moved to, as an absolute path
+  std::optional<Journal> journal_;
+  ActionResult& result_;
+  std::size_t step_ = 0;
+};
+
+// Undoes the steps of one journal.
+class Reverter {
+ public:
+  Reverter(Journal journal, UndoResult* result) : journal_(std::move(journal)), result_(*result) {}
+
+  // Errors: the journal's. All else goes to the result.
+  Status Revert(const JournalLine& step, std::optional<std::int64_t> copied_time) {
+    if (!step.number("step") || !step.number("size") || !step.number("mtime_ns")) return {};
+    step_ = &step;
+    number_ = *step.number("step");
+    const bool moved = !step.text("to").empty();
+    Status status;
+    const std::string problem = moved ? MoveBack(copied_time, &status) : Separate(&status);
+    if (!status.ok()) return status;
+    if (!problem.empty()) {
+      result_.failed.push_back({step.text("path"), problem});
+      return {};
+    }
+    JournalLine line;
+    line.numbers["undone"] = number_;
+    return journal_.Write(line);
+  }
+
+ private:
+  // The file as it was before the step.
+  FileState Before() const {
+    FileState state;
+    const auto number = [this](const char* name) { return step_->number(name).value_or(0); };
+    state.device = static_cast<dev_t>(number("device"));
+    state.inode = static_cast<ino_t>(number("inode"));
+    state.size = number("size");
+    state.modified = number("mtime_ns");
+    state.accessed = number("atime_ns");
+    state.mode = static_cast<mode_t>(number("mode"));
+    state.user = static_cast<uid_t>(number("uid"));
+    state.group = static_cast<gid_t>(number("gid"));
+    return state;
+  }
+
+  void Done(const std::string& other) { result_.done.push_back({step_->text("path"), other}); }
+
+  // Writes down the name of an unfinished copy before it is made.
+  std::string Part(Status* status) {
+    JournalLine line;
+    line.texts["part"] = PartName(step_->text("path"), static_cast<std::size_t>(number_));
+    *status = journal_.Write(line);
+    return line.texts["part"];
+  }
+
+  // What is wrong, or empty.
+  std::string MoveBack(std::optional<std::int64_t> copied_time, Status* status) {
+    const std::string& path = step_->texts.at("path");
+    const std::string& to = step_->texts.at("to");
+    const FileState before = Before();
+    int at_to = 0;
+    int at_path = 0;
+    const std::optional<FileState> moved = StateOf(to, &at_to);
+    const std::optional<FileState> there = StateOf(path, &at_path);
+    if (there && there->SameFile(before) && there->SameContent(before)) return ForgetCopy(moved, before);
+    if (!moved) {
+      if (at_to != ENOENT && at_to != ENOTDIR) return "the moved file " + to + " is no longer a regular file";
+      // Undone before, by a run that ended before it could say so.
+      if (there && there->SameContent(before)) return "";
+      return "the moved file " + to + " is gone";
+    }
+    if (moved->size != before.size || moved->modified != copied_time.value_or(before.modified)) {
+      return "the moved file " + to + " has another size or time than recorded; it was changed";
+    }
+    if (there || at_path != ENOENT) {
+      return at_path == ENOTDIR ? "its folder is no longer a folder; the moved file stays at " + to
+                                : "the place is taken; the moved file stays at " + to;
+    }
+    std::error_code error;
+    fs::create_directories(FolderOf(path), error);
+    if (error) return "cannot make its folder again: " + error.message();
+    int failure = RenameNew(to, path);
+    if (failure == EXDEV) {
+      const std::string part = Part(status);
+      if (!status->ok()) return "";
+      failure = CopyUnderName(to, part, path, before);
+      if (failure == 0 && unlink(to.c_str()) != 0) {
+        failure = errno;
+        unlink(path.c_str());
+      }
+    }
+    if (failure != 0) return "cannot move it back from " + to + ": " + ErrorText(failure);
+    Done(to);
+    return "";
+  }
+
+  // The original never left its place: the run ended before it could, perhaps between copying it and removing it. Only
+  // a copy of ours goes away.
+  std::string ForgetCopy(const std::optional<FileState>& copy, const FileState& before) const {
+    const std::string& to = step_->texts.at("to");
+    bool same = false;
+    if (step_->number("copy") && copy && copy->size == before.size && !copy->SameFile(before) &&
+        SameBytes(step_->text("path"), to, &same) == 0 && same && copy->modified == before.modified) {
+      unlink(to.c_str());
+    }
+    return "";
+  }
+
+  std::string Separate(Status* status) {
+    const std::string& path = step_->texts.at("path");
+    const FileState before = Before();
+    int error = 0;
+    const std::optional<FileState> now = StateOf(path, &error);
+    if (!now) return error == ENOENT ? "it is gone" : NotARegularFile(error);
+    if (now->SameFile(before)) return "";  // The step never happened.
+    if (now->device != before.device || now->inode != static_cast<ino_t>(step_->number("kept_inode").value_or(0))) {
+      // Undone before, by a run that ended before it could say so.
+      return now->SameContent(before) ? "" : "it is no longer the link that was made";
+    }
+    if (now->size != before.size || now->modified != step_->number("kept_mtime_ns").value_or(0)) {
+      return "it has another size or time than recorded; it was changed";
+    }
+    const std::string part = Part(status);
+    if (!status->ok()) return "";
+    int failure = CopyNew(path, part, before);
+    bool same = false;
+    if (failure == 0) failure = SameBytes(path, part, &same);
+    if (failure == 0 && !same) failure = EIO;
+    if (failure == 0 && rename(part.c_str(), path.c_str()) != 0) failure = errno;
+    if (failure != 0) {
+      unlink(part.c_str());
+      return "cannot make it a file of its own: " + ErrorText(failure);
+    }
+    SyncFolder(FolderOf(path));
+    Done(step_->text("kept"));
+    return "";
+  }
+
+  Journal journal_;
+  UndoResult& result_;
+  const JournalLine* step_ = nullptr;
+  std::int64_t number_ = 0;
+};
+
+// What a journal says, sorted out.
+struct Pending {
+  std::vector<const JournalLine*> steps;  // not undone yet, in the order in which they were done
+  std::map<std::int64_t, std::int64_t> copied_times;
+  std::vector<std::string> parts;
+  std::vector<std::string> made;
+};
+
+Pending SortOut(const std::vector<JournalLine>& lines) {
+  Pending pending;
+  std::set<std::int64_t> settled;
+  for (const JournalLine& line : lines) {
+    for (const char* name : {"failed", "undone"}) {
+      if (const auto number = line.number(name)) settled.insert(*number);
+    }
+    if (const auto number = line.number("copied")) pending.copied_times[*number] = line.number("mtime_ns").value_or(0);
+    if (!line.text("part").empty()) pending.parts.push_back(line.text("part"));
+    if (!line.text("made").empty()) pending.made.push_back(line.text("made"));
+  }
+  for (const JournalLine& line : lines) {
+    const auto number = line.number("step");
+    if (!number || settled.count(*number) != 0) continue;
+    // A step that was written twice was tried a second time in another way.
+    if (!pending.steps.empty() && pending.steps.back()->number("step") == number) pending.steps.pop_back();
+    pending.steps.push_back(&line);
+  }
+  return pending;
+}
+
+}  // namespace
+
+bool IsInside(const std::string& folder, const std::string& parent) {
+  const auto above = IdOf(parent);
+  std::error_code error;
+  fs::path at = fs::canonical(folder, error);
+  if (!above || error) return false;
+  for (;; at = at.parent_path()) {
+    if (IdOf(at.string()) == above) return true;
+    if (at == at.root_path()) return false;
+  }
+}
+
+Status CheckAction(const ActionOptions& options) {
+  if (options.action == Action::kHardlink && access(".", W_OK) != 0) {
+    return {StatusCode::kRuntime, "--action hardlink: cannot write its journal in the current folder"};
+  }
+  if (options.action != Action::kMove) return {};
+  const auto id = IdOf(options.target);
+  if (!id) {
+    // The folder that it would be made in.
+    std::error_code error;
+    fs::path above = fs::absolute(options.target, error).lexically_normal();
+    while (!fs::exists(above, error) && above.has_relative_path()) above = above.parent_path();
+    if (fs::is_directory(above, error) && access(above.c_str(), W_OK) == 0) return {};
+    return {StatusCode::kRuntime, "--action move " + options.target + ": cannot make this folder"};
+  }
+  std::error_code error;
+  if (!fs::is_directory(options.target, error)) {
+    return {StatusCode::kInvalidArgument, "--action move " + options.target + ": not a folder"};
+  }
+  for (const std::string& other : {options.folder, options.reference}) {
+    if (!other.empty() && IdOf(other) == id) {
+      return {
+          StatusCode::kInvalidArgument,
+          "--action move " + options.target + ": images cannot be moved into a folder that is searched; name another"};
+    }
+  }
+  if (access(options.target.c_str(), W_OK) != 0) {
+    return {StatusCode::kRuntime, "--action move " + options.target + ": cannot write here"};
+  }
+  return {};
+}
+
+ActionResult Act(const SimilarityReport& report, const ActionOptions& options, const GoOn& go_on) {
+  ActionResult result;
+  Plan plan(report, options);
+  result.redundant = plan.candidates.size() + plan.left_alone.size();
+  result.left_alone = std::move(plan.left_alone);
+  Worker worker(options, &result);
+  for (const Candidate& candidate : plan.candidates) {
+    if (!result.stopped.ok()) break;
+    if (go_on && !go_on()) {
+      result.stopped = {StatusCode::kCancelled, "interrupted"};
+      break;
+    }
+    result.stopped = worker.Do(candidate);
+  }
+  std::sort(result.left_alone.begin(), result.left_alone.end());
+  return result;
+}
+
+Result<UndoResult> Undo(const std::string& journal, const GoOn& go_on) {
+  const Result<std::vector<JournalLine>> lines = Journal::Read(journal);
+  if (!lines.ok()) return lines.status();
+  const Pending pending = SortOut(*lines);
+  UndoResult result;
+  // Copies that a killed run did not finish. They have names that only we make.
+  for (const std::string& part : pending.parts) {
+    if (StateOf(part) && fs::path(part).filename().string().rfind(".rrn-part-", 0) == 0) unlink(part.c_str());
+  }
+  if (pending.steps.empty()) return result;
+  Result<Journal> open = Journal::Append(journal);
+  if (!open.ok()) return open.status();
+  Reverter reverter(*std::move(open), &result);
+  for (auto step = pending.steps.rbegin(); step != pending.steps.rend(); ++step) {
+    if (go_on && !go_on()) {
+      result.stopped = {StatusCode::kCancelled, "interrupted"};
+      return result;
+    }
+    const auto copied = pending.copied_times.find((*step)->number("step").value_or(0));
+    result.stopped = reverter.Revert(
+        **step, copied == pending.copied_times.end() ? std::nullopt : std::optional<std::int64_t>(copied->second));
+    if (!result.stopped.ok()) return result;
+  }
+  if (result.failed.empty()) {
+    // Folders that were made for the moved files; one that holds anything stays.
+    for (auto folder = pending.made.rbegin(); folder != pending.made.rend(); ++folder) rmdir(folder->c_str());
+  }
+  return result;
+}
+
+}  // namespace rrn
