@@ -301,12 +301,12 @@ def _parse_weights(spec: str) -> weights.Weights:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.export",
+        prog="rrn export",
         description="Write ReductionResNet-18 as one ONNX file and a manifest (.json) beside it.",
         epilog="""examples:
-  python -m rrn_native.export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
-  python -m rrn_native.export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
-  python -m rrn_native.export --weights random:7 --output untrained.onnx         (for tests and timing)
+  rrn export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
+  rrn export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
+  rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
 a function of standard operators). Exit status: 0 written, 1 the export failed, 2 wrong arguments or weights.""",
