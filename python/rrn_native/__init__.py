@@ -146,6 +146,8 @@ class Embedder:
             max_pixels=max_pixels,
             full_decode=full_decode,
         )
+        # The engine may take the 8-bit model beside the one that was named.
+        self._model_file = Path(model if model is not None else default_model()).parent / self._native.info.file
         self._max_pixels = max_pixels
         self._target = 0 if full_decode else self.size
         if self._native.info.note:
