@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 import rrn_native
 from rrn_native import _machine, _native
+from rrn_native._arguments import Parser
 from rrn_native.doctor import PRECISIONS, PROVIDERS, png, test_picture
 from rrn_native.query import replace_file
 
@@ -268,7 +269,7 @@ def table(result: Json) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rrn bench",
         description="Time this machine in under a minute on drawn pictures, and say which options to take.",
         epilog="""Medians, and the lowest and highest of the rounds; other programs that run meanwhile disturb.
@@ -276,7 +277,6 @@ Providers that are not installed are left out; rrn doctor says why. TensorRT bui
 which takes minutes once.
 
 Exit codes: 0 measured, 2 wrong usage, 4 the model does not run or the result could not be written.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; '-' for standard output, not text")
     parser.add_argument("--quick", action="store_true", help="small pictures and few rounds: some seconds, rough")

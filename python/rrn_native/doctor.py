@@ -26,6 +26,7 @@ import numpy as np
 
 import rrn_native
 from rrn_native import _load, _machine, _native
+from rrn_native._arguments import Parser
 from rrn_native.query import printable, replace_file
 
 PROVIDERS: tuple[rrn_native.Provider, ...] = ("cpu", "openvino", "cuda", "tensorrt")
@@ -388,14 +389,13 @@ def table(diagnosis: Diagnosis) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rrn doctor",
         description="Say what is installed, what works on this machine, and what to do about the rest.",
         epilog="""'missing' is optional; 'failed' is not. Every provider and precision is tried with the default model.
 
 Exit codes: 0 rrn works here (similar images with the default model, fp32 on the CPU), 1 it does not, 2 wrong usage,
 4 the answer could not be written.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; '-' for standard output, not text")
     return parser

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 import rrn_native
 from rrn_native import _native
+from rrn_native._arguments import Parser
 
 INDEX_VERSION = 1
 DEFAULT_COUNT = 10
@@ -377,7 +378,7 @@ def _model_of(embedder: rrn_native.Embedder) -> rrn_native.Model:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rrn query",
         description="Find the images of a folder that are most similar to one image.",
         epilog="""examples:
@@ -390,7 +391,6 @@ files that are gone are forgotten; all are computed again when the model, its se
 
 Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image cannot be read, or none in the folder,
 4 model, runtime or output failed, 130 interrupted.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the image to ask about")
     parser.add_argument("directory", type=Path, metavar="FOLDER", help="where to look")
