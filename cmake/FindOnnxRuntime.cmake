@@ -28,9 +28,10 @@ if(SKBUILD AND NOT OnnxRuntime_INCLUDE_DIR)
   find_path(OnnxRuntime_INCLUDE_DIR onnxruntime_cxx_api.h
             HINTS "${CMAKE_CURRENT_LIST_DIR}/../.deps/onnxruntime/include")
   if(NOT OnnxRuntime_INCLUDE_DIR)
-    string(REGEX REPLACE "^.*\n([^\n]+)\n*$" "\\1" reason "${reason}")
-    message(FATAL_ERROR "ONNX Runtime's headers (API 1.20 or newer) are missing, and fetching them failed (${reason}). "
-                        "Unpack an official ONNX Runtime release and set ONNXRUNTIME_ROOT to its folder.")
+    string(STRIP "${reason}" reason)
+    string(REGEX REPLACE "^.*\n" "" reason "${reason}")
+    message(FATAL_ERROR "The headers of ONNX Runtime (1.20 or newer; ONNXRUNTIME_ROOT names the folder of an unpacked "
+                        "official release) are missing, and cannot be fetched: ${reason}")
   endif()
 endif()
 

@@ -26,7 +26,7 @@ import torch
 from onnxscript import values
 
 import rrn_native
-from rrn_native import onnx_function, weights
+from rrn_native import onnx_function, torch_op, weights
 from rrn_native.model import EMBEDDING_DIM, ReductionResNet18, fold_batch_norm
 
 OPSET = 18
@@ -340,6 +340,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--size must be at least 1; got {arguments.size}")
         if arguments.output.suffix != ".onnx":
             raise ValueError(f"--output must end in .onnx; got {arguments.output}")
+        torch_op.load_or_define()
         source = _parse_weights(arguments.weights)
         model = ReductionResNet18.from_state_dict(source.state_dict)
     except (ValueError, OSError, RuntimeError) as error:

@@ -303,6 +303,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = arguments.images or Path(__file__).resolve().parents[2] / "examples" / "photos"
         if arguments.images is None and not folder.is_dir():
             raise ValueError("there are no example images; name a folder of your own with --images DIR")
+        torch_op.load_or_define()
         files, refused = readable_images(folder)
         rows = validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
         if arguments.json is not None:

@@ -239,3 +239,30 @@ def test_stubs_name_what_the_module_has() -> None:
         if isinstance(node, ast.ClassDef):
             members = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
             assert public(members) == public(vars(getattr(module, name))), name
+
+
+def test_export_without_the_library_for_pytorch(tmp_path: Path) -> None:
+    """An installed wheel has no libreduction_torch.so, and writes the same model."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    package = tmp_path / "site-packages"
+    shutil.copytree(PACKAGE, package / "rrn_native", ignore=shutil.ignore_patterns("__pycache__"))
+    library = os.environ.get("RRN_TORCH_OP_LIBRARY", str(ROOT / "lib" / "libreduction_torch.so"))
+    plain = {name: value for name, value in os.environ.items() if name != "RRN_TORCH_OP_LIBRARY"}
+    written = []
+    for name, settings in (
+        ("with", {"RRN_TORCH_OP_LIBRARY": library} if Path(library).is_file() else {}),
+        ("without", {"PYTHONPATH": str(package)}),
+    ):
+        command = [sys.executable, "-m", "rrn_native", "export", "--weights", "random:7", "--output", f"{name}.onnx"]
+        run = subprocess.run(
+            command,
+            env=plain | {"PYTHONPATH": str(ROOT / "python")} | settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        written.append((tmp_path / f"{name}.onnx").read_bytes())
+    assert written[0] == written[1]
