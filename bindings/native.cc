@@ -262,6 +262,28 @@ float CosineSimilarity(const Rows& embeddings) {
   return rrn::CosineSimilarity(unit.data(), unit.data() + view.dim, view.dim);
 }
 
+// float32 [n]: the similarity of one row, float32 [1, dim], to each of [n, dim]; raw rows. The bits are those of the
+// engine's own pairs.
+py::array_t<float> Similarities(const Rows& query, const Rows& embeddings) {
+  const rrn::EmbeddingsView one = View(query);
+  const rrn::EmbeddingsView view = View(embeddings);
+  if (one.count != 1 || one.dim != view.dim) throw py::value_error("expected [1, dim] and [n, dim]");
+  py::array_t<float> similarities(static_cast<py::ssize_t>(view.count));
+  float* output = similarities.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    std::vector<float> first(one.data, one.data + one.dim);
+    rrn::NormalizeRows(first.data(), 1, one.dim);
+    std::vector<float> second(view.dim);
+    for (std::size_t i = 0; i < view.count; ++i) {
+      second.assign(view.data + i * view.dim, view.data + (i + 1) * view.dim);
+      rrn::NormalizeRows(second.data(), 1, view.dim);
+      output[i] = rrn::CosineSimilarity(first.data(), second.data(), view.dim);
+    }
+  }
+  return similarities;
+}
+
 // `type`: 0 float32, 1 float16, 2 bfloat16; the arrays and the output are contiguous and of `dtype`, which stands for
 // it.
 py::array Reduction(const std::vector<py::array>& layers, int type, std::int64_t channels, const py::dtype& dtype) {
@@ -342,7 +364,9 @@ PYBIND11_MODULE(_native, m) {
   m.def("preprocess", &Preprocess);
   m.def("similar_pairs", &SimilarPairs);
   m.def("approximate_search_available", &rrn::ApproximateSearchAvailable);
+  m.def("search_path_in_use", [] { return Unwrap(rrn::SearchPathInUse()); });
   m.def("cosine_similarity", &CosineSimilarity);
+  m.def("similarities", &Similarities);
   m.def("reduction", &Reduction);
   m.def(
       "run_command_line",

@@ -20,6 +20,21 @@ find_path(
   HINTS "${ONNXRUNTIME_ROOT}/include" "${CMAKE_CURRENT_LIST_DIR}/../.deps/onnxruntime/include"
   PATH_SUFFIXES onnxruntime onnxruntime/core/session)
 
+# `pip install .` gets them as scripts/build.sh does.
+if(SKBUILD AND NOT OnnxRuntime_INCLUDE_DIR)
+  message(STATUS "rrn: no headers of ONNX Runtime; running scripts/onnxruntime_headers.sh")
+  execute_process(COMMAND "${CMAKE_CURRENT_LIST_DIR}/../scripts/onnxruntime_headers.sh" RESULT_VARIABLE failed
+                  OUTPUT_QUIET ERROR_VARIABLE reason)
+  find_path(OnnxRuntime_INCLUDE_DIR onnxruntime_cxx_api.h
+            HINTS "${CMAKE_CURRENT_LIST_DIR}/../.deps/onnxruntime/include")
+  if(NOT OnnxRuntime_INCLUDE_DIR)
+    string(STRIP "${reason}" reason)
+    string(REGEX REPLACE "^.*\n" "" reason "${reason}")
+    message(FATAL_ERROR "The headers of ONNX Runtime (1.20 or newer; ONNXRUNTIME_ROOT names the folder of an unpacked "
+                        "official release) are missing, and cannot be fetched: ${reason}")
+  endif()
+endif()
+
 if(OnnxRuntime_LIBRARY AND NOT EXISTS "${OnnxRuntime_LIBRARY}")
   unset(OnnxRuntime_LIBRARY CACHE) # the environment that had it is gone
 endif()
@@ -62,10 +77,16 @@ if(NOT EXISTS "${OnnxRuntime_OPENVINO}")
   set(OnnxRuntime_OPENVINO "")
 endif()
 
+# The Python module is linked to a stub and finds the library where it runs, so a wheel can be built without.
+if(SKBUILD)
+  set(rrn_onnxruntime_needs OnnxRuntime_INCLUDE_DIR)
+else()
+  set(rrn_onnxruntime_needs OnnxRuntime_LIBRARY OnnxRuntime_INCLUDE_DIR)
+endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   OnnxRuntime
-  REQUIRED_VARS OnnxRuntime_LIBRARY OnnxRuntime_INCLUDE_DIR
+  REQUIRED_VARS ${rrn_onnxruntime_needs}
   REASON_FAILURE_MESSAGE
     "Run scripts/build.sh, which sets everything up, or set ONNXRUNTIME_ROOT to an unpacked official release.")
 mark_as_advanced(OnnxRuntime_LIBRARY OnnxRuntime_INCLUDE_DIR)

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "rrn/status.h"
@@ -44,6 +45,10 @@ using Progress = std::function<bool(std::size_t done, std::size_t total)>;
 
 // Receives pairs in ascending order of (first, second), in portions; returns false to cancel.
 using PairSink = std::function<bool(const SimilarPair* pairs, std::size_t count)>;
+
+// Which instructions the exact search uses in this process: one of the names above.
+// Errors: kInvalidArgument (RRN_SEARCH_PATH names no path of this machine; the message lists those there are).
+Result<std::string> SearchPathInUse();
 
 // Scales every row of [count, dim] to length 1 in place. A row of zeros stays zero: its similarity to all others is 0.
 void NormalizeRows(float* rows, std::size_t count, std::size_t dim);

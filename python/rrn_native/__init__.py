@@ -8,7 +8,7 @@ arguments and results.
     >>> result = rrn_native.find_similar("photos")
     >>> result.unique, [group.representative for group in result.groups]
 
-Heavier tools are modules of their own: ``python -m rrn_native.export`` and ``python -m rrn_native.validate``.
+Heavier tools are modules of their own and verbs of the command line ``rrn``, for example ``rrn export``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rrn_native._load import load as _load
+from rrn_native._load import LazyModule as _LazyModule
 from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
 from rrn_native.result import (
@@ -38,9 +38,12 @@ from rrn_native.result import (
     Skipped,
 )
 
-_native: Any = _load()
+if TYPE_CHECKING:
+    from rrn_native import _native
 
-__version__: str = _native.__version__
+    __version__: str
+else:
+    _native = _LazyModule()
 
 __all__ = [
     "CancelledError",
@@ -77,6 +80,14 @@ Keep = Literal["most-similar", "first", "largest", "sharpest", "newest"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
+
+
+def __getattr__(name: str) -> Any:
+    """The version, which only the native module knows."""
+    if name == "__version__":
+        return _native.__version__
+    raise AttributeError(f"module 'rrn_native' has no attribute {name!r}")
+
 
 DEFAULT_THRESHOLD = 0.75
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -150,6 +161,8 @@ class Embedder:
             max_pixels=max_pixels,
             full_decode=full_decode,
         )
+        # The engine may take the 8-bit model beside the one that was named.
+        self._model_file = Path(model if model is not None else default_model()).parent / self._native.info.file
         self._max_pixels = max_pixels
         self._target = 0 if full_decode else self.size
         if self._native.info.note:
@@ -216,7 +229,7 @@ class Embedder:
         paths = [os.fsencode(item) for item in items]  # type: ignore[arg-type]
         rows, read, skipped = self._native.embed_files(paths, callback)
         if not skipped:
-            return rows  # type: ignore[no-any-return]
+            return rows
         if on_error == "raise":
             path, reason = skipped[0]
             more = f" (and {len(skipped) - 1} more files)" if len(skipped) > 1 else ""

@@ -251,12 +251,12 @@ def _table(calibration: Calibration) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.calibrate",
+        prog="rrn calibrate",
         description="Measure precision, recall and F1 over thresholds on labelled images, and suggest a threshold.",
         epilog="""examples:
-  python -m rrn_native.calibrate --groups groups.csv             (columns file, group)
-  python -m rrn_native.calibrate --pairs pairs.csv --plot c.png  (columns first, second, similar)
-  python -m rrn_native.calibrate --groups g.csv --model mine.onnx --precision 0.99
+  rrn calibrate --groups groups.csv             (columns file, group)
+  rrn calibrate --pairs pairs.csv --plot c.png  (columns first, second, similar)
+  rrn calibrate --groups g.csv --model mine.onnx --precision 0.99
 
 Exit status: 0 measured, 1 the wanted precision is out of reach, 2 wrong arguments or files.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,

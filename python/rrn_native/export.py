@@ -26,7 +26,7 @@ import torch
 from onnxscript import values
 
 import rrn_native
-from rrn_native import onnx_function, weights
+from rrn_native import onnx_function, torch_op, weights
 from rrn_native.model import EMBEDDING_DIM, ReductionResNet18, fold_batch_norm
 
 OPSET = 18
@@ -301,12 +301,12 @@ def _parse_weights(spec: str) -> weights.Weights:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.export",
+        prog="rrn export",
         description="Write ReductionResNet-18 as one ONNX file and a manifest (.json) beside it.",
         epilog="""examples:
-  python -m rrn_native.export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
-  python -m rrn_native.export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
-  python -m rrn_native.export --weights random:7 --output untrained.onnx         (for tests and timing)
+  rrn export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
+  rrn export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
+  rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
 a function of standard operators). Exit status: 0 written, 1 the export failed, 2 wrong arguments or weights.""",
@@ -340,6 +340,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--size must be at least 1; got {arguments.size}")
         if arguments.output.suffix != ".onnx":
             raise ValueError(f"--output must end in .onnx; got {arguments.output}")
+        torch_op.load_or_define()
         source = _parse_weights(arguments.weights)
         model = ReductionResNet18.from_state_dict(source.state_dict)
     except (ValueError, OSError, RuntimeError) as error:

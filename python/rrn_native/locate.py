@@ -13,7 +13,8 @@ def _first_file(candidates: list[Path], what: str) -> str:
         if candidate.is_file():
             return str(candidate)
     tried = ", ".join(str(candidate) for candidate in candidates)
-    raise FileNotFoundError(f"{what} not found; looked for {tried}. Run scripts/build.sh, which makes it.")
+    how = "Run scripts/build.sh, which makes it" if (_SOURCE_TREE / "CMakeLists.txt").is_file() else "Install rrn again"
+    raise FileNotFoundError(f"{what} not found; looked for {tried}. {how}.")
 
 
 def default_model() -> str:

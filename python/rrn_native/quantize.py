@@ -585,13 +585,13 @@ def _readable(folder: Path, count: int) -> tuple[list[Path], int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.quantize",
+        prog="rrn quantize",
         description="Write an 8-bit copy of a model, calibrated on your own photos; about twice as fast on "
         "processors with VNNI. Says afterwards how far the similarities moved.",
         epilog="""examples:
-  python -m rrn_native.quantize --images photos/                   (writes models/reduction_resnet18.int8.onnx)
-  python -m rrn_native.quantize --images photos/ --model my.onnx --output my.int8.onnx
-  python -m rrn_native.quantize --images photos/ --validate other/ --groups other/groups.csv
+  rrn quantize --images photos/                   (writes models/reduction_resnet18.int8.onnx)
+  rrn quantize --images photos/ --model my.onnx --output my.int8.onnx
+  rrn quantize --images photos/ --validate other/ --groups other/groups.csv
   build/similarity photos --model models/reduction_resnet18.int8.onnx
 
 The labelled photos are only measured, never calibrated on. Exit status: 0 written, 2 wrong arguments or files.""",

@@ -26,6 +26,9 @@ import torch
 LIBRARY_NAME = "libreduction_torch.so"
 LIBRARY_VARIABLE = "RRN_TORCH_OP_LIBRARY"
 
+# What PyTorch forgets when nobody holds it.
+_DEFINITIONS: list[torch.library.Library] = []
+
 
 def library_candidates() -> list[Path]:
     """Returns where the library is looked for, in order.
@@ -74,6 +77,35 @@ def load_library() -> Path | None:
         f"no {LIBRARY_NAME} at {places}. Build it with scripts/build.sh in an environment that has PyTorch, "
         f"or set {LIBRARY_VARIABLE} to the file."
     )
+
+
+def load_or_define() -> None:
+    """As :func:`load_library`; where the library is not there, defines the operators in plain PyTorch.
+
+    For exporting and validating, which the wheel does too: it has no library, because one fits a single release of
+    PyTorch. Operators defined here are slower and have no gradients.
+
+    Raises:
+        FileNotFoundError: `RRN_TORCH_OP_LIBRARY` names a file that is not there.
+        RuntimeError: The library does not load.
+    """
+    try:
+        load_library()
+        return
+    except FileNotFoundError:
+        if os.environ.get(LIBRARY_VARIABLE):
+            raise
+    _DEFINITIONS.append(library := torch.library.Library("rrn", "DEF"))  # type: ignore[no-untyped-call]
+    kernels = {
+        "reduction(Tensor layerOne, Tensor layerTwo, Tensor layerThree, Tensor layerFour) -> Tensor": lambda *four: (
+            reference(four)
+        ),
+        "reduce_layers(Tensor[] layers, int channels=512) -> Tensor": reference,
+        "repeatInterleave(Tensor input) -> Tensor": lambda layer: reference([layer]),
+    }
+    for schema, kernel in kernels.items():
+        library.define(schema)  # type: ignore[no-untyped-call]
+        library.impl(schema.partition("(")[0], kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 
 
 def reference(layers: Sequence[torch.Tensor], channels: int = 512) -> torch.Tensor:

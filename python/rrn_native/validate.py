@@ -268,11 +268,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.validate",
+        prog="rrn validate",
         description="Compare PyTorch, ONNX Runtime (with and without libreduction_op.so) and the C++ engine on images.",
         epilog="""examples:
-  python -m rrn_native.validate --images photos/
-  python -m rrn_native.validate --images photos/ --model models/mine.onnx --weights mine.pth --json result.json
+  rrn validate --images photos/
+  rrn validate --images photos/ --model models/mine.onnx --weights mine.pth --json result.json
 
 Exit status: 0 all agree within their limits, 1 some do not, 2 wrong arguments or files.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -303,6 +303,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = arguments.images or Path(__file__).resolve().parents[2] / "examples" / "photos"
         if arguments.images is None and not folder.is_dir():
             raise ValueError("there are no example images; name a folder of your own with --images DIR")
+        torch_op.load_or_define()
         files, refused = readable_images(folder)
         rows = validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
         if arguments.json is not None:

@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "decoders.h"
+// The linker takes this file in any case, and before a static libtiff, which then finds these functions instead of
+// jbigkit's. A dynamic libtiff does not see them.
+#include "no_jbig.h"
 
 // The first version that can be told per file where its messages go.
 #if TIFFLIB_VERSION >= 20221213
@@ -17,26 +20,6 @@
 #else
 #define RRN_TIFF_HAS_OPEN_OPTIONS 0
 #endif
-
-// JBIG is a fax code that next to no file uses, and its only free implementation, jbigkit, is under the GPL: a program
-// that links libtiff statically would come under it too. These take jbigkit's place on the linker's line, and
-// DecodeTiff refuses such files before libtiff comes here. They stand in this file because the linker takes it in any
-// case, and before libtiff. A dynamic libtiff does not see them.
-extern "C" {
-void jbg_dec_init(void* /*state*/) {}
-void jbg_dec_free(void* /*state*/) {}
-int jbg_dec_in(void* /*state*/, unsigned char* /*data*/, std::size_t /*size*/, std::size_t* /*used*/) { return 1; }
-unsigned char* jbg_dec_getimage(const void* /*state*/, int /*plane*/) { return nullptr; }
-// NOLINTNEXTLINE(google-runtime-int): jbigkit's type.
-unsigned long jbg_dec_getsize(const void* /*state*/) { return 0; }
-int jbg_newlen(unsigned char* /*data*/, std::size_t /*size*/) { return 1; }
-const char* jbg_strerror(int /*error*/) { return "this program has no JBIG"; }
-// NOLINTNEXTLINE(google-runtime-int): jbigkit's type.
-void jbg_enc_init(void* /*state*/, unsigned long /*width*/, unsigned long /*height*/, int /*planes*/,
-                  unsigned char** /*data*/, void (* /*output*/)(unsigned char*, std::size_t, void*), void* /*file*/) {}
-void jbg_enc_free(void* /*state*/) {}
-void jbg_enc_out(void* /*state*/) {}
-}
 
 namespace rrn::image_internal {
 namespace {

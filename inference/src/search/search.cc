@@ -205,6 +205,12 @@ double EstimateShare(const EmbeddingsView& rows, const EmbeddingsView* columns, 
 
 }  // namespace
 
+Result<std::string> SearchPathInUse() {
+  const Result<SearchPath> path = internal::ChoosePath();
+  if (!path.ok()) return path.status();
+  return std::string(path->name);
+}
+
 void NormalizeRows(float* rows, std::size_t count, std::size_t dim) {
   for (std::size_t i = 0; i < count; ++i) {
     float* row = rows + i * dim;

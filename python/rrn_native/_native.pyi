@@ -1,0 +1,89 @@
+"""The C++ engine's module (bindings/native.cc). It is for the package's own use; rrn_native's functions document it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__version__: str
+
+_Floats = npt.NDArray[np.float32]
+_Pixels = npt.NDArray[np.uint8]
+_Progress = Callable[[int, int], bool]
+_PhaseProgress = Callable[[str, int, int], bool]
+
+class ModelInfo:
+    @property
+    def file(self) -> str: ...
+    @property
+    def weights_origin(self) -> str: ...
+    @property
+    def weights_sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def custom_op(self) -> bool: ...
+
+class Embedder:
+    def __init__(
+        self,
+        *,
+        model: bytes,
+        op_library: bytes,
+        size: int,
+        batch: int,
+        threads: int,
+        provider: str,
+        precision: str,
+        cache: bool,
+        max_pixels: int,
+        full_decode: bool,
+    ) -> None: ...
+    @property
+    def info(self) -> ModelInfo: ...
+    def embed_files(
+        self, paths: Sequence[bytes], progress: _Progress | None, /
+    ) -> tuple[_Floats, list[int], list[tuple[bytes, str]]]: ...
+    def embed_images(self, images: Sequence[_Pixels], progress: _Progress | None, /) -> _Floats: ...
+    def preprocess(self, pixels: _Pixels, /) -> _Floats: ...
+    def find_similar(
+        self,
+        folder: bytes,
+        threshold: float,
+        recursive: bool,
+        threads: int,
+        approximate: bool,
+        progress: _PhaseProgress | None,
+        /,
+    ) -> tuple[bytes, _Floats]: ...
+
+def approximate_search_available() -> bool: ...
+def cosine_similarity(two_rows: _Floats, /) -> float: ...
+def decode(data: bytes, max_pixels: int, target: int, /) -> _Pixels: ...
+def list_folder(folder: bytes, recursive: bool, /) -> list[bytes]: ...
+def onnxruntime_version() -> str: ...
+def preprocess(pixels: _Pixels, size: int, /) -> _Floats: ...
+def reduction(
+    layers: Sequence[npt.NDArray[Any]], element_type: int, channels: int, dtype: np.dtype[Any], /
+) -> npt.NDArray[Any]: ...
+def run_command_line(program: str, model: bytes, op_library: bytes, words: Sequence[bytes], /) -> int: ...
+def search_path_in_use() -> str: ...
+def similar_pairs(
+    embeddings: _Floats,
+    threshold: float,
+    threads: int,
+    neighbours: int,
+    effort: int,
+    progress: _Progress | None,
+    /,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], _Floats, float]: ...
+def similarities(query: _Floats, embeddings: _Floats, /) -> _Floats: ...

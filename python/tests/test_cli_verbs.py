@@ -1,0 +1,268 @@
+"""The command line rrn, run as users run it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import rrn_native
+from conftest import ROOT, RunSimilarity, make_picture
+from rrn_native import _load, cli
+
+PACKAGE = ROOT / "python" / "rrn_native"
+SMALL = ("--size", "64")
+
+RunRrn = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "python")} | more
+
+
+@pytest.fixture(scope="session")
+def rrn() -> RunRrn:
+    def run(*words: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "rrn_native", *map(str, words)]
+        settings = {"env": environment(), "capture_output": True, "check": False, "timeout": 300} | options
+        return subprocess.run(command, **settings)  # type: ignore[call-overload, no-any-return]
+
+    return run
+
+
+def test_find_is_the_program(rrn: RunRrn, run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    for words in ((photos, *SMALL, "--json", "-"), (photos, *SMALL), (photos, *SMALL, "--threshold", 0.99)):
+        ours, program = rrn("find", *words), run_similarity(*words)
+        assert (ours.returncode, ours.stdout) == (program.returncode, program.stdout) == (0, program.stdout)
+        assert ours.stderr == program.stderr.replace(b"similarity: ", b"rrn find: ")
+    assert rrn("find", photos, *SMALL, "--json", tmp_path / "r.json").returncode == 0
+    assert json.loads((tmp_path / "r.json").read_text())["files"] == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("find", "{photos}", "--no-such-option"), 2),
+        (("find", "/nowhere/at/all"), 2),
+        (("find", "{photos}/sub2"), 3),
+        (("find", "{photos}", "--model", "/nowhere.onnx"), 4),
+        (("compare", "{photos}/first.png", "{photos}/broken.png", *SMALL), 3),
+        (("compare", "{photos}", "--size", "64"), 2),
+        (("compare", "{photos}/first.png"), 2),
+        (("query", "{photos}/first.png"), 2),
+        (("query", "{photos}/first.png", "{photos}", "-k", "0"), 2),
+        (("bench", "--json", "/nowhere/at/all.json"), 2),
+        (("doctor", "--no-such-option"), 2),
+    ],
+)
+def test_failures_are_one_line_and_a_code(rrn: RunRrn, photos: Path, words: tuple[str, ...], code: int) -> None:
+    (photos / "sub2").mkdir()
+    run = rrn(*(word.format(photos=photos) for word in words))
+    assert run.returncode == code, run.stderr
+    assert run.stdout == b"" or code == 3, "a folder without images has a result"
+    (line,) = run.stderr.decode().splitlines()
+    assert line.startswith(f"rrn {words[0]}: ")
+
+
+def test_compare(rrn: RunRrn, photos: Path) -> None:
+    same = rrn("compare", photos / "first.png", photos / "first_small.png", *SMALL)
+    assert same.returncode == 0
+    assert b" similar" in same.stdout
+    other = rrn("compare", photos / "first.png", photos / "second.png", *SMALL, "--threshold", 0.9999)
+    assert other.returncode == 1
+    assert b"not similar" in other.stdout
+
+
+def test_help_and_version(rrn: RunRrn) -> None:
+    text = rrn("--help").stdout.decode()
+    assert all(f"  {name} " in text for name in cli.VERBS)
+    assert rrn("help").stdout.decode() == text
+    nothing = rrn()
+    assert (nothing.returncode, nothing.stdout) == (2, b"")
+    assert nothing.stderr.decode() == text
+    assert rrn("--version").stdout.decode().startswith(f"rrn {rrn_native.__version__}, ONNX Runtime ")
+    assert b"rrn find" in rrn("help", "find").stdout
+
+
+@pytest.mark.parametrize("name", sorted(cli.VERBS))
+def test_every_verb_teaches(rrn: RunRrn, name: str) -> None:
+    verb = cli.VERBS[name]
+    run = rrn(name, "--help")
+    if verb.module and importlib.util.find_spec(f"rrn_native.{verb.module}") is None:
+        assert run.returncode == 4
+        assert run.stderr.decode() == f"rrn {name}: not part of this installation of rrn\n"
+        return
+    missing = [package for package in verb.packages.split() if importlib.util.find_spec(package) is None]
+    if set(missing) - {"pillow"}:
+        assert run.returncode == 4
+        assert f"pip install {verb.packages}".encode() in run.stderr
+        return
+    assert run.returncode == 0, run.stderr
+    assert f"rrn {name}" in run.stdout.decode().splitlines()[0] or name in ("find", "compare")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("fnd", "did you mean 'find'?"), ("reprot", "did you mean 'report'?"), ("x7", "no verb 'x7' (see")],
+)
+def test_unknown_verbs(rrn: RunRrn, word: str, hint: str) -> None:
+    run = rrn(word)
+    assert run.returncode == 2
+    assert hint in run.stderr.decode()
+    assert run.stderr.count(b"\n") == 1
+
+
+def test_a_folder_is_no_verb(rrn: RunRrn, photos: Path) -> None:
+    run = rrn(photos)
+    assert run.returncode == 2
+    assert f"did you mean 'rrn find {photos}'?" in run.stderr.decode()
+
+
+def test_a_missing_package_is_named() -> None:
+    script = "import sys; sys.modules['torch'] = None; from rrn_native.cli import main; sys.exit(main(['export']))"
+    run = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
+    assert run.returncode == 4
+    assert run.stderr.startswith("rrn export: needs torch, which is not installed: pip install torch onnx")
+    assert run.stderr.count("\n") == 1
+
+
+def test_nothing_heavy_is_imported_for_nothing(photos: Path) -> None:
+    heavy = ("torch", "onnx", "onnxruntime", "matplotlib", "PIL", "argparse")
+    script = "import sys; from rrn_native.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    for words in (["--help"], ["find", str(photos), *SMALL, "--quiet"]):
+        command = [sys.executable, "-c", script, *words]
+        run = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+        imported = set(run.stderr.split())
+        assert "rrn_native.cli" in imported
+        assert not imported & set(heavy)
+        assert ("rrn_native._native" in imported) == (words[0] == "find")
+
+
+def test_without_the_native_module(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "rrn_native", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rrn_native", *words],
+            env=environment(PYTHONPATH=str(tmp_path)),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert run("--help").returncode == 0
+    find = run("query", "a.jpg", ".")
+    assert find.returncode in (2, 4)
+    doctor = run("doctor", "--json", "-")
+    assert doctor.returncode == 1
+    found = json.loads(doctor.stdout)
+    assert found["works"] is False
+    (native,) = [check for check in found["checks"] if check["name"] == "rrn"]
+    assert native["status"] == "failed"
+    assert "Likely causes" in native["detail"]
+    version = run("--version")
+    assert version.returncode == 0
+    assert "see rrn doctor" in version.stdout
+    use = subprocess.run(
+        [sys.executable, "-c", "import rrn_native; rrn_native.decode('/dev/null')"],
+        env=environment(PYTHONPATH=str(tmp_path)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ImportError: rrn_native's native module could not be loaded" in use.stderr
+    assert "install rrn's wheel again" in use.stderr
+
+
+def test_a_reader_that_leaves_ends_it_quietly(photos: Path) -> None:
+    for words in (["--help"], ["find", str(photos), *SMALL], ["doctor"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "rrn_native", *words]
+        run = subprocess.run(command, env=environment(), stdout=writer, stderr=subprocess.PIPE, check=False)
+        os.close(writer)
+        assert run.returncode == -signal.SIGPIPE
+        assert run.stderr == b""
+
+
+@pytest.mark.parametrize("verb", ["find", "query"])
+def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
+    for i in range(400):
+        make_picture(i % 7, 300, 200).save(photos / f"{i}.jpg")
+    index = tmp_path / "index.npz"
+    words = [photos] if verb == "find" else [photos / "first.png", photos, "--index", index]
+    command = [sys.executable, "-m", "rrn_native", verb, *map(str, words), "--threads", "1"]
+    master, slave = pty.openpty()  # the progress line tells that the work has begun
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while b"images" not in shown:
+        shown += os.read(master, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    while True:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:  # Linux reports the closed terminal as an error
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(master)
+    assert f"rrn {verb}: interrupted".encode() in shown
+    assert b"Traceback" not in shown
+    assert not list(tmp_path.glob(".index*"))
+
+
+def test_stubs_name_what_the_module_has() -> None:
+    stubs = ast.parse((PACKAGE / "_native.pyi").read_text())
+    module = _load.load()
+
+    def public(names: object) -> set[str]:
+        return {name for name in names if not name.startswith("_")}  # type: ignore[attr-defined]
+
+    described = {node.name: node for node in stubs.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert public(described) == public(vars(module))
+    assert isinstance(module.__version__, str)
+    for name, node in described.items():
+        if isinstance(node, ast.ClassDef):
+            members = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+            assert public(members) == public(vars(getattr(module, name))), name
+
+
+def test_export_without_the_library_for_pytorch(tmp_path: Path) -> None:
+    """An installed wheel has no libreduction_torch.so, and writes the same model."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    package = tmp_path / "site-packages"
+    shutil.copytree(PACKAGE, package / "rrn_native", ignore=shutil.ignore_patterns("__pycache__"))
+    library = os.environ.get("RRN_TORCH_OP_LIBRARY", str(ROOT / "lib" / "libreduction_torch.so"))
+    plain = {name: value for name, value in os.environ.items() if name != "RRN_TORCH_OP_LIBRARY"}
+    written = []
+    for name, settings in (
+        ("with", {"RRN_TORCH_OP_LIBRARY": library} if Path(library).is_file() else {}),
+        ("without", {"PYTHONPATH": str(package)}),
+    ):
+        command = [sys.executable, "-m", "rrn_native", "export", "--weights", "random:7", "--output", f"{name}.onnx"]
+        run = subprocess.run(
+            command,
+            env=plain | {"PYTHONPATH": str(ROOT / "python")} | settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        written.append((tmp_path / f"{name}.onnx").read_bytes())
+    assert written[0] == written[1]

@@ -1,0 +1,260 @@
+"""The most similar images of a folder, with and without an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rrn_native
+from conftest import make_picture
+from rrn_native import query as query_module
+from rrn_native.query import main, query
+
+Found = list[tuple[str, float]]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> rrn_native.Embedder:
+    return rrn_native.Embedder(size=64)
+
+
+@pytest.fixture
+def ask(embedder: rrn_native.Embedder, photos: Path, tmp_path: Path) -> Callable[..., query_module.QueryResult]:
+    """A query for the first photo, with an index."""
+
+    def run(folder: Path = photos, **options: object) -> query_module.QueryResult:
+        settings = {"embedder": embedder, "index": tmp_path / "index.npz"} | options
+        return query(photos / "first.png", folder, **settings)  # type: ignore[arg-type]
+
+    return run
+
+
+def names(result: query_module.QueryResult) -> list[str]:
+    return [Path(match.path).name for match in result.matches]
+
+
+def used(result: query_module.QueryResult) -> tuple[int, int, int]:
+    assert result.index is not None
+    return (result.index.computed, result.index.reused, result.index.removed)
+
+
+def test_agrees_with_the_engine(embedder: rrn_native.Embedder, photos: Path) -> None:
+    result = query(photos / "first.png", photos, embedder=embedder)
+    assert names(result)[:2] in (["first_small.png", "first.jpg"], ["first.jpg", "first_small.png"])
+    assert (result.files, result.read, len(result.skipped)) == (6, 4, 2), "without the image itself"
+    values = [match.similarity for match in result.matches]
+    assert values == sorted(values, reverse=True)
+    files = [Path(match.path) for match in result.matches]
+    rows = embedder.embed([photos / "first.png", *files])
+    assert values == [round(rrn_native.cosine_similarity(rows[0], row), 6) for row in rows[1:]]
+    found = embedder.find_similar(photos, -1)
+    assert set(map(str, files)) < {image.path for image in found.images}
+
+
+def test_similarities_are_those_of_the_pairs() -> None:
+    rows = np.random.default_rng(4).standard_normal((50, 512), dtype=np.float32)
+    first, second, similarity = rrn_native.similar_pairs(rows, -0.99)
+    whole = np.stack([rrn_native._native.similarities(row[None], rows) for row in rows])
+    assert len(similarity) == 50 * 49 // 2
+    assert (whole[first, second] == similarity).all(), "the same bits"
+    with pytest.raises(ValueError, match="expected"):
+        rrn_native._native.similarities(rows[:1, :5].copy(), rows)
+
+
+def test_k_and_threshold(embedder: rrn_native.Embedder, photos: Path) -> None:
+    everything = query(photos / "first.png", photos, embedder=embedder)
+    assert query(photos / "first.png", photos, 2, embedder=embedder).matches == everything.matches[:2]
+    limit = everything.matches[1].similarity
+    above = query(photos / "first.png", photos, embedder=embedder, threshold=limit - 1e-4)
+    assert above.matches == everything.matches[: len(above.matches)]
+    assert all(match.similarity > limit - 1e-4 for match in above.matches)
+    assert query(photos / "second.png", photos, embedder=embedder, threshold=0.999999).matches == ()
+    for wrong in ({"k": 0}, {"threshold": 1.0}, {"threshold": float("nan")}):
+        with pytest.raises(ValueError, match="expected"):
+            query(photos / "first.png", photos, embedder=embedder, **wrong)  # type: ignore[arg-type]
+
+
+def test_equal_similarities_are_sorted_by_path(embedder: rrn_native.Embedder, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for name in ("c", "a", "b"):
+        make_picture(1).save(folder / f"{name}.png")
+    make_picture(1).save(tmp_path / "asked.png")
+    assert names(query(tmp_path / "asked.png", folder, embedder=embedder)) == ["a.png", "b.png", "c.png"]
+
+
+def test_an_index_computes_only_what_is_new(ask: Callable[..., query_module.QueryResult], photos: Path) -> None:
+    plain = ask(index=None)
+    assert plain.index is None
+    first = ask()
+    assert used(first) == (6, 0, 0)
+    again = ask()
+    assert used(again) == (2, 4, 0), "unreadable files are tried again"
+    assert plain.matches == first.matches == again.matches
+    make_picture(9).save(photos / "new.png")
+    assert used(ask()) == (3, 4, 0)
+    (photos / "third.webp").unlink()
+    (photos / "new.png").unlink()
+    assert used(ask()) == (2, 3, 2)
+    assert used(ask()) == (2, 3, 0)
+
+
+def test_an_index_sees_changes(ask: Callable[..., query_module.QueryResult], photos: Path) -> None:
+    ask()
+    target = photos / "second.png"
+    shutil.copy(photos / "first.png", target)  # another size
+    changed = ask()
+    assert used(changed) == (3, 3, 0)
+    assert changed.matches == ask(index=None).matches
+    assert changed.matches[0].similarity == 1
+    state = target.stat()
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns + 1))  # the same size, another time
+    assert used(ask()) == (3, 3, 0)
+
+
+def test_an_index_knows_its_settings(
+    ask: Callable[..., query_module.QueryResult], photos: Path, tmp_path: Path
+) -> None:
+    ask()
+    other = rrn_native.Embedder(size=96)
+    result = ask(embedder=other)
+    assert used(result) == (6, 0, 0)
+    assert result.index is not None
+    assert "another size" in result.index.note
+    assert result.matches == query(photos / "first.png", photos, embedder=other).matches
+    assert used(ask(embedder=other)) == (2, 4, 0)
+    model = shutil.copy(rrn_native.default_model(), tmp_path / "copy.onnx")
+    same = rrn_native.Embedder(model, size=96)
+    assert used(ask(embedder=same)) == (2, 4, 0), "a model is known by its content"
+
+
+def test_an_index_moves_with_its_folder(
+    ask: Callable[..., query_module.QueryResult], photos: Path, tmp_path: Path
+) -> None:
+    ask()
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(photos, moved)
+    # The image that was asked about lies in the old folder, so its copy is new here.
+    assert used(ask(moved)) == (3, 4, 0)
+
+
+def test_an_index_in_the_folder_is_not_one_of_its_files(
+    ask: Callable[..., query_module.QueryResult], photos: Path
+) -> None:
+    assert ask(index=photos / "i.npz").files == 6
+    assert ask(index=photos / "i.npz").files == 6
+    assert [path.name for path in photos.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", ["text", "other", "truncated", "strange"])
+def test_what_is_no_index_is_left_alone(
+    ask: Callable[..., query_module.QueryResult], tmp_path: Path, content: str
+) -> None:
+    index = tmp_path / "index.npz"
+    if content == "text":
+        index.write_text("my notes")
+    elif content == "other":
+        np.savez(index, rows=np.zeros((2, 512), np.float32))
+    elif content == "truncated":
+        ask()
+        index.write_bytes(index.read_bytes()[:-500])
+    else:
+        np.savez(index, about=np.frombuffer(b"[1, 2]", np.uint8), rows=np.zeros(3))
+    before = index.read_bytes()
+    with pytest.raises(ValueError, match="not an index that rrn query wrote"):
+        ask()
+    assert index.read_bytes() == before
+    with pytest.raises(ValueError, match=r"\*\.npz"):
+        ask(index=tmp_path / "index.bin")
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        ask(index=tmp_path / "nowhere" / "index.npz")
+
+
+def test_an_interruption_keeps_what_was_computed(
+    ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_module, "_PORTION", 2)
+    with pytest.raises(rrn_native.CancelledError):
+        ask(progress=lambda done, total: done < 5)
+    computed, reused, removed = used(ask())
+    assert 0 < reused < 4
+    assert (computed, removed) == (6 - reused, 0)
+
+
+def test_progress_counts_all_files(
+    ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_module, "_PORTION", 2)
+    seen: list[tuple[int, int]] = []
+    ask(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (6, 6)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_hostile_names(
+    embedder: rrn_native.Embedder, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    make_picture(1).save(tmp_path / "asked.png")
+    content = (tmp_path / "asked.png").read_bytes()
+    raw = os.fsencode(folder) + b"/latin1-\xe9\xff.png"
+    Path(os.fsdecode(raw)).write_bytes(content)
+    (folder / "new\nline.png").write_bytes(content)
+    words = [
+        str(tmp_path / "asked.png"),
+        str(folder),
+        "--size",
+        "64",
+        "--index",
+        str(tmp_path / "i.npz"),
+        "--json",
+        "-",
+    ]
+    for _ in range(2):
+        assert main(words) == 0
+        result = json.loads(capsysbinary.readouterr().out)
+        assert {os.fsencode(match["path"]) for match in result["matches"]} == {
+            raw,
+            os.fsencode(folder / "new\nline.png"),
+        }
+    assert result["index"]["reused"] == 2
+    assert main([*words, "--quiet"]) == 0
+    assert capsysbinary.readouterr().out == b""
+    assert main(words) == 0
+    assert raw in capsysbinary.readouterr().out
+
+
+def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, output = str(photos / "first.png"), tmp_path / "r.json"
+    small = ["--size", "64"]
+    assert main([first, str(photos), *small, "-k", "1", "--json", str(output)]) == 0
+    shown = capsys.readouterr()
+    (match,) = json.loads(output.read_text())["matches"]
+    assert shown.out.startswith(f"{match['similarity']:.4f}  {match['path']}\n")
+    assert "skipped: 2 of 6 files" in shown.out
+    assert main([str(photos / "second.png"), str(photos), *small, "--threshold", "0.99999"]) == 1
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    for words, code, text in (
+        ([str(photos / "broken.png"), str(photos)], 3, "broken.png"),
+        ([first, str(tmp_path / "empty")], 3, "no other readable image among 0 files"),
+        ([first, "/nowhere/at/all"], 2, "no such folder"),
+        (["/nowhere.png", str(photos)], 2, "no such file"),
+        ([first, str(photos), "--threshold", "1"], 2, "threshold"),
+        ([first, str(photos), "--provider", "tpu"], 2, "provider"),
+        ([first, str(photos), "--model", "/nowhere.onnx"], 2, "nowhere.onnx"),
+        ([first, str(photos), "--json", "/nowhere/at/all.json"], 2, "no such folder"),
+        ([first, str(photos), "--threads", "-1"], 2, "threads"),
+        ([first, str(photos), "--max-megapixels", "0"], 2, "max-megapixels"),
+    ):
+        assert main([*words, *small]) == code, words
+        error = capsys.readouterr().err
+        assert error.startswith("rrn query: ")
+        assert text in error
+        assert error.count("\n") == 1
