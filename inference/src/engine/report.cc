@@ -50,6 +50,8 @@ std::size_t Utf8Length(const std::string& text, std::size_t i) {
   return 0;
 }
 
+}  // namespace
+
 std::string JsonString(const std::string& text) {
   std::string json = "\"";
   std::array<char, 8> escape;
@@ -71,6 +73,8 @@ std::string JsonString(const std::string& text) {
   }
   return json + "\"";
 }
+
+namespace {
 
 // A path on a line of its own: control characters would break the line.
 std::string OneLinePath(std::string path) {

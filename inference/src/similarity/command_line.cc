@@ -13,6 +13,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "rrn/embedder.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
+#include "similarity/html_page.h"
 #include "similarity/outputs.h"
 #include "similarity/progress_line.h"
 
@@ -50,6 +52,7 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  PROGRAM photos                        groups and totals, for reading\n"
     "  PROGRAM photos --json result.json     the same for programs ('-' is standard output)\n"
+    "  PROGRAM photos --html result.html     the same with thumbnails and a slider, for the browser\n"
     "  PROGRAM a.jpg b.jpg                   one similarity; exit code 0 if similar, 1 if not\n\n"
     "Exit codes: 0 done, 1 not similar (two files), 2 wrong usage, 3 nothing readable, 4 model, runtime or\n"
     "output failed, 130 interrupted (Ctrl-C).";
@@ -69,6 +72,7 @@ struct Arguments {
   EmbedderOptions embedder;
   SimilarityOptions similarity;
   std::uint64_t max_megapixels = 200;
+  HtmlPageOptions page;
   OutputOptions outputs;
   std::string search = "exact";
 };
@@ -109,6 +113,12 @@ void Declare(CLI::App* app, Arguments* a) {
   app->add_option("--max-pairs", a->outputs.max_pairs,
                   "Lines of that file at most; the counts are always of all pairs, and what is missing is said")
       ->check(CLI::Range(std::uint64_t{1}, std::numeric_limits<std::uint64_t>::max()))
+      ->capture_default_str();
+  app->add_option("--html", a->outputs.html,
+                  "Write a page for the browser to this file: groups with thumbnails, for any threshold from 0.5 up");
+  app->add_option("--html-pairs", a->page.max_pairs,
+                  "Pairs that the page may carry; with more, its lowest threshold is higher, and it says so")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000'000}))
       ->capture_default_str();
   app->add_option("--search", a->search,
                   "exact, or approximate for millions of images: misses some pairs and says how many (of a sample)")
@@ -220,8 +230,18 @@ int Find(const Embedder& embedder, const Arguments& arguments) {
   Result<SimilarityReport> report = FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink());
   line.Clear();
   if (!report.ok()) return Fail(arguments, report.status());
-  status = outputs.Write(*report);
+  std::optional<HtmlPage> page;
+  if (!arguments.outputs.html.empty()) {
+    Result<HtmlPage> made = MakeHtmlPage(*report, arguments.page, progress);
+    line.Clear();
+    if (!made.ok()) return Fail(arguments, made.status());
+    page = *std::move(made);
+  }
+  status = outputs.Write(*report, page ? &*page : nullptr);
   if (!status.ok()) return Fail(arguments, status);
+  if (!arguments.outputs.quiet && page && !MissingFromPage(*page).empty()) {
+    std::cerr << arguments.program << ": warning: " << MissingFromPage(*page) << '\n';
+  }
   if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
     std::cerr << arguments.program << ": warning: " << outputs.Missing() << '\n';
   }
@@ -248,8 +268,9 @@ std::string CheckPaths(const Arguments& arguments) {
     }
   }
   const OutputOptions& outputs = arguments.outputs;
-  if (arguments.paths.size() == 2 && !(outputs.json.empty() && outputs.pairs.empty() && outputs.embeddings.empty())) {
-    return "--json, --pairs and --embeddings belong to a folder; two images give one line";
+  if (arguments.paths.size() == 2 &&
+      !(outputs.json.empty() && outputs.pairs.empty() && outputs.embeddings.empty() && outputs.html.empty())) {
+    return "--json, --pairs, --embeddings and --html belong to a folder; two images give one line";
   }
   return "";
 }
@@ -276,7 +297,11 @@ int Run(const CommandLineDefaults& defaults, std::vector<std::string> words) {
   arguments.embedder.decode.max_pixels = arguments.max_megapixels * 1'000'000;
   arguments.similarity.threads = arguments.embedder.threads;
   if (arguments.search == "approximate") arguments.similarity.search = SearchMethod::kApproximate;
-  arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty();
+  arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty() || !arguments.outputs.html.empty();
+  arguments.page.path = arguments.outputs.html;
+  arguments.page.threads = arguments.embedder.threads;
+  arguments.page.approximate = arguments.similarity.approximate;
+  arguments.page.decode = arguments.embedder.decode;
   // Here already, because two images need it too, and before a model is loaded.
   const Status threshold = CheckThreshold(arguments.similarity.threshold);
   if (!threshold.ok()) return Fail(arguments, threshold);
