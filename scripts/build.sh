@@ -39,13 +39,13 @@ apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg
   libgif-dev libdeflate-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
-[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales
+[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales chromium chromium-driver
 
 ensure_python
 # The versions are the oldest that are known to work, except where a release is named.
 pip_install build 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11>=2.12'
 [ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=13' setuptools wheel
-[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'pillow>=13' 'matplotlib>=3.8' 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1
+[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'pillow>=13' 'matplotlib>=3.8' 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '

@@ -96,7 +96,8 @@ function groupByRepresentative(pairs, threshold, rank) {
 const GROUPS_AT_ONCE = 24;
 const CARDS_AT_ONCE = 24;
 const MOST_BLOCKS = 64;
-const EXACT = Math.fround(0.999);
+// The float32 below 0.999: what is above it is 0.999 or more.
+const BELOW_EXACT = Math.fround(0.999) - 2 ** -24;
 // The slider's end: exact copies. The largest float32 below 1 is the highest threshold that the program takes.
 const SLIDER_END = 0.9999;
 const HIGHEST = 1 - 2 ** -24;
@@ -109,7 +110,8 @@ const parsedBlocks = new Map();
 
 const state = {
   threshold: data.threshold,
-  result: { groups: [], unique: 0 },
+  result: { groups: [], unique: 0 }, // at the threshold
+  exact: null, // the result of exact-looking images alone, while that filter is on
   shown: [], // groups after the filters
   rendered: 0,
   current: -1, // the group that the keys are at
@@ -306,16 +308,10 @@ const searched = () => $("search").value.toLowerCase();
 function filtered() {
   const wanted = searched();
   const smallest = Math.max(2, Number($("smallest").value) || 2);
-  const exactOnly = $("exact").checked;
   const has = (index) => pathOf(index).toLowerCase().includes(wanted);
-  let groups = state.result.groups.map((group, i) => ({ ...group, number: i + 1 }));
-  if (exactOnly) {
-    // Of a group, what looks like its first image.
-    groups = groups.map((group) => ({ ...group, members: group.members.filter((m) => Math.fround(m.similarity) >= EXACT) }));
-  }
+  let groups = (state.exact || state.result).groups.map((group, i) => ({ ...group, number: i + 1 }));
   groups = groups.filter(
     (group) =>
-      group.members.length > 0 &&
       group.members.length + 1 >= smallest &&
       (!wanted || has(group.representative) || group.members.some((member) => has(member.index))),
   );
@@ -352,9 +348,15 @@ function renderSingles() {
   appendCards(list, list.cards, 0, (card) => makeCard(card, "", ""));
 }
 
+const exactThreshold = () => Math.max(state.threshold, data.floor, BELOW_EXACT);
+/** The threshold of the groups that are shown. */
+const shownThreshold = () => (state.exact ? exactThreshold() : state.threshold);
+
 /** Applies the filters and shows what is left. */
 function render() {
   nearby.disconnect();
+  // Copies of each other may be similar to a third image first, so they are groups of their own here.
+  state.exact = $("exact").checked ? groupByRepresentative(pairs, exactThreshold(), data.rank) : null;
   state.shown = filtered();
   state.rendered = 0;
   state.current = -1;
@@ -364,14 +366,14 @@ function render() {
   moreWanted.observe($("more"));
   renderSingles();
 
-  const all = state.result.groups.length;
+  const all = (state.exact || state.result).groups.length;
   const redundant = state.shown.reduce((sum, group) => sum + group.members.length, 0);
   $("shown").textContent =
-    state.shown.length === all
-      ? `All ${countText(all, "group is", "groups are")} shown. List, JSON and CSV hold what is shown.`
-      : `${state.shown.length.toLocaleString("en")} of ${countText(all, "group", "groups")} shown. List, JSON and CSV hold what is shown.`;
+    (state.shown.length === all ? `All ${countText(all, "group", "groups")}` : `${state.shown.length.toLocaleString("en")} of ${countText(all, "group", "groups")}`) +
+    (state.exact ? " of exact-looking images shown; the counts above are of the threshold." : " shown.") +
+    " List, JSON and CSV hold what is shown.";
   $("empty").hidden = state.shown.length > 0;
-  $("empty").textContent = all > 0 ? "No group passes the filters." : `No two images are more similar than ${state.threshold}.`;
+  $("empty").textContent = all > 0 ? "No group passes the filters." : `No two images are more similar than ${shownThreshold()}.`;
   for (const id of ["copy", "save-list", "save-csv"]) $(id).disabled = redundant === 0;
   $("copy").title = `${countText(redundant, "path", "paths")}: all images of the shown groups but the first of each`;
 }
@@ -402,7 +404,7 @@ function regroup() {
   $("tiles").replaceChildren(
     ...Object.entries(values).map(([key, value]) =>
       make("div", key === "groups" || key === "unique" ? "strong" : "", { "data-key": key },
-        make("dt", "", {}, key === "redundant" ? `redundant, ${bytesText(bytes)}` : key),
+        make("dt", "", {}, key === "redundant" ? `redundant · ${bytesText(bytes).replace(" ", "\u00a0")}` : key),
         make("dd", "", {}, value.toLocaleString("en"))),
     ),
   );
@@ -537,7 +539,8 @@ function showCard() {
   $("panes").replaceChildren(...panes);
   $("verdict").textContent =
     `${state.card + 1} of ${state.cards.length}` +
-    (similarity === null ? "" : ` · similarity ${similarity} to the representative`);
+    (similarity === null ? "" : ` · similarity ${similarity} to the representative`) +
+    " · previews, enlarged";
   $("previous").disabled = state.card === 0;
   $("next").disabled = state.card === state.cards.length - 1;
 }
@@ -563,9 +566,9 @@ function groupsJson() {
     representative: pathOf(group.representative),
     members: group.members.map(({ index, similarity }) => ({ path: pathOf(index), similarity })),
   }));
-  const all = state.shown.length === state.result.groups.length && !$("exact").checked;
-  const head = { version: 1, threshold: state.threshold, files: data.files, read: data.read, filtered: !all };
-  return JSON.stringify({ ...head, groups, unique: state.result.unique }, null, 1) + "\n";
+  const { groups: all, unique } = state.exact || state.result;
+  const head = { version: 1, threshold: shownThreshold(), files: data.files, read: data.read };
+  return JSON.stringify({ ...head, filtered: groups.length < all.length, groups, unique }, null, 1) + "\n";
 }
 
 function groupsCsv() {
@@ -725,8 +728,9 @@ function listen() {
     setThreshold(Number.isNaN(value) ? data.threshold : value);
   });
   $("reset").addEventListener("click", () => setThreshold(data.threshold));
-  for (const id of ["search", "smallest", "order", "exact"]) $(id).addEventListener("input", render);
-  $("singles").addEventListener("input", renderSingles);
+  for (const id of ["search", "smallest"]) $(id).addEventListener("input", render);
+  for (const id of ["order", "exact"]) $(id).addEventListener("change", render);
+  $("singles").addEventListener("change", renderSingles);
   $("copy").addEventListener("click", copyList);
   $("save-list").addEventListener("click", () => save("redundant.txt", redundantList()));
   $("save-json").addEventListener("click", () => save("groups.json", groupsJson()));
