@@ -20,7 +20,7 @@ Installs what is missing (system packages through apt-get, as root or with sudo;
 
 Environment: RRN_PYTHON (use this Python instead of .venv), ONNXRUNTIME_ROOT (an unpacked official ONNX Runtime
 release), RRN_OPENVINO_EP (the OpenVINO plugin's library; installed from PyPI otherwise, where it exists), CUDACXX
-(nvcc; found on the PATH otherwise). A second run takes seconds.
+(nvcc; found on the PATH otherwise), RRN_NO_BROWSER=1 (no browser for the tests of the HTML page). A second run takes seconds.
 END
 }
 
@@ -39,7 +39,11 @@ apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg
   libgif-dev libdeflate-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
-[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales chromium chromium-driver
+[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales
+# For the tests of the HTML page, which say what to do where there is no browser.
+if [ $tests = ON ] && [ "${RRN_NO_BROWSER:-}" != 1 ] && apt-cache show chromium-driver > /dev/null 2>&1; then
+  apt_install chromium chromium-driver
+fi
 
 ensure_python
 # The versions are the oldest that are known to work, except where a release is named.

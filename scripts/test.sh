@@ -46,8 +46,8 @@ ctest --preset asan
 say "What runs on several threads, under ThreadSanitizer"
 cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
 rm build-configure.log
-cmake --build --preset tsan --target search_test parallel_test engine_test
-ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest'
+cmake --build --preset tsan --target search_test parallel_test engine_test html_page_test
+ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
 
 say "Python tests"
 "$PYTHON" -m pytest

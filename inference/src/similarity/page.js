@@ -467,7 +467,7 @@ function drawHistogram() {
   for (let power = 0; power <= powers; power += Math.max(1, Math.ceil(powers / 4))) {
     parts.push(svg("line", { class: "grid", x1: plot.left, x2: plot.width - plot.right, y1: y(10 ** power), y2: y(10 ** power) }));
     parts.push(svg("text", { x: plot.left - 6, y: y(10 ** power) + 4, "text-anchor": "end" },
-      power < 4 ? (10 ** power).toLocaleString("en") : `1e${power}`));
+      10 ** (power % 3) + ["", "k", "M", "G"][Math.floor(power / 3)]));
   }
   const step = plot.width < 420 && plot.low < 0.4 ? 0.2 : 0.1;
   for (let tick = 1; tick >= plot.low - 1e-9; tick -= step) {
