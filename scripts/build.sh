@@ -20,7 +20,7 @@ Installs what is missing (system packages through apt-get, as root or with sudo;
 
 Environment: RRN_PYTHON (use this Python instead of .venv), ONNXRUNTIME_ROOT (an unpacked official ONNX Runtime
 release), RRN_OPENVINO_EP (the OpenVINO plugin's library; installed from PyPI otherwise, where it exists), CUDACXX
-(nvcc; found on the PATH otherwise). A second run takes seconds.
+(nvcc; found on the PATH otherwise), RRN_NO_BROWSER=1 (no browser for the tests of the HTML page). A second run takes seconds.
 END
 }
 
@@ -40,12 +40,16 @@ apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
 [ $tests = OFF ] || apt_install libgtest-dev libgmock-dev clang-format clang-tidy git locales
+# For the tests of the HTML page, which say what to do where there is no browser.
+if [ $tests = ON ] && [ "${RRN_NO_BROWSER:-}" != 1 ] && apt-cache show chromium-driver > /dev/null 2>&1; then
+  apt_install chromium chromium-driver
+fi
 
 ensure_python
 # The versions are the oldest that are known to work, except where a release is named.
 pip_install build 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11>=2.12'
 [ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=13' setuptools wheel
-[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'pillow>=13' 'matplotlib>=3.8' 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1
+[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'pillow>=13' 'matplotlib>=3.8' 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '

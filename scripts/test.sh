@@ -11,7 +11,8 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   clang-format, ruff, mypy    style and types
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
-  pytest                      Python tests, the executable's command line included
+  pytest                      Python tests, the executable's command line included, and the HTML page in a browser
+                              without a window (RRN_NO_BROWSER=1 leaves that out)
   clang-tidy                  static analysis of our own C++ code
 END
   [ "$1" = --help ] || [ "$1" = -h ] || exit 2
@@ -45,8 +46,8 @@ ctest --preset asan
 say "What runs on several threads, under ThreadSanitizer"
 cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
 rm build-configure.log
-cmake --build --preset tsan --target search_test parallel_test engine_test
-ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest'
+cmake --build --preset tsan --target search_test parallel_test engine_test html_page_test
+ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
 
 say "Python tests"
 "$PYTHON" -m pytest

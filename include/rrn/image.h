@@ -23,6 +23,10 @@ struct Image {
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;
+  // Of the whole picture where it was decoded at a fraction of its size (see DecodeOptions::target), otherwise width
+  // and height again. Set by DecodeImage and ReadImage; 0 in other pictures.
+  int full_width = 0;
+  int full_height = 0;
 };
 
 // The same layout over memory that somebody else owns and keeps alive.
@@ -65,6 +69,14 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options = 
 //
 // Errors: kInvalidArgument (an empty picture or a size below 1).
 Result<Image> ResizeImage(const ImageView& image, int width, int height);
+
+// Encodes a picture as a baseline JPEG file (YCbCr, colour at half resolution, optimized tables, no metadata). Same
+// pixels and quality, same bytes.
+//   quality: 1 ... 100, libjpeg's scale.
+//
+// Errors: kInvalidArgument (an empty picture, a side over 65500 pixels, or a quality out of range), kRuntime (not
+// enough memory).
+Result<std::vector<std::uint8_t>> EncodeJpeg(const ImageView& image, int quality);
 
 // How pixels become a network's input: resize to the input size, then (pixel / 255 - mean) / stddev for each channel.
 struct Preprocessing {

@@ -157,12 +157,12 @@ std::vector<RedundantImage> RedundantImages(const SimilarityReport& report);
 // For people: groups with similarities, images without a similar one, skipped files, totals.
 void WriteText(const SimilarityReport& report, std::ostream& out);
 
-// For programs: one JSON object, described in the README. Same report, same bytes. Paths that are not UTF-8 carry lone
-// surrogates \udc80 ... \udcff for the offending bytes, as Python's os.fsdecode makes and os.fsencode undoes.
+// For programs: one JSON object, described in the README. Same report, same bytes. Texts as JsonString writes them.
 //   redundant: with the list of RedundantImages.
 void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant = false);
 
-// The same text as a JSON string, with its quotes.
+// `text` as a JSON string with its quotes. Bytes that are not UTF-8 become lone surrogates \udc80 ... \udcff, as
+// Python's os.fsdecode makes and os.fsencode undoes.
 std::string JsonString(const std::string& text);
 
 // One line "first,second,similarity" (RFC 4180), with its line break.

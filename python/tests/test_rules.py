@@ -28,7 +28,7 @@ PUBLIC = {
     "engine": {"embedder.h", "image.h", "parallel.h", "search.h", "similarity.h", "status.h", "version.h"},
     "onnx_op": {"reduction.h"},
     "torch_op": {"reduction.h"},
-    "similarity": {"embedder.h", "similarity.h", "search.h", "status.h", "version.h"},
+    "similarity": {"embedder.h", "image.h", "parallel.h", "similarity.h", "search.h", "status.h", "version.h"},
 }
 
 

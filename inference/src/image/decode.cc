@@ -265,7 +265,17 @@ Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const Deco
     if (!stored.ok()) {
       return stored.status();
     }
-    return ApplyOrientation(std::move(stored->image), stored->orientation);
+    const int orientation = stored->orientation;
+    const bool at_fraction = stored->full_width > 0;
+    int full_width = at_fraction ? stored->full_width : stored->image.width;
+    int full_height = at_fraction ? stored->full_height : stored->image.height;
+    if (orientation >= 5 && orientation <= 8) {
+      std::swap(full_width, full_height);
+    }
+    Image upright = ApplyOrientation(std::move(stored->image), orientation);
+    upright.full_width = full_width;
+    upright.full_height = full_height;
+    return upright;
   });
 }
 

@@ -25,6 +25,8 @@ struct Bytes {
 struct StoredImage {
   Image image;
   int orientation = 1;
+  int full_width = 0;  // Of the picture in the file; 0 where `image` has its full size.
+  int full_height = 0;
 };
 
 Result<StoredImage> DecodeJpeg(Bytes file, const DecodeOptions& options);

@@ -145,6 +145,22 @@ TEST(FractionTest, TransparentWebpsAndOtherFormatsDoNot) {
 
 TEST(FractionTest, IsTurnedUprightToo) { EXPECT_EQ(Size(Decode(SceneJpeg(800, 400, false, 6), 50)), "100x200"); }
 
+TEST(FractionTest, TheFullSizeIsKnown) {
+  const auto full = [](const Image& image) {
+    return std::to_string(image.full_width) + "x" + std::to_string(image.full_height);
+  };
+  EXPECT_EQ(full(Decode(SceneJpeg(803, 400, false), 50)), "803x400");
+  EXPECT_EQ(full(Decode(SceneJpeg(803, 400, false, 6), 50)), "400x803");
+  EXPECT_EQ(full(Decode(SceneJpeg(803, 400, false), 0)), "803x400");
+  const Buffer rgba = Scene(640, 481, 4);
+  EXPECT_EQ(full(Decode(image_test::EncodeLossyWebp(640, 481, rgba), 50)), "640x481");
+  image_test::PngSpec png;
+  png.width = 640;
+  png.height = 481;
+  png.color_type = PNG_COLOR_TYPE_RGBA;
+  EXPECT_EQ(full(Decode(image_test::EncodePng(png, rgba), 50)), "640x481");
+}
+
 TEST(FractionTest, ResizedResultsHardlyDiffer) {
   constexpr int kSide = 112;
   const int width = kSide * 16;

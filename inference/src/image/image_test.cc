@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "decoders.h"
@@ -634,6 +635,52 @@ TEST(Bmp, RefusesDamage) {
   };
   for (const Buffer& file : files) {
     EXPECT_EQ(DecodeImage(file.data(), file.size()).status().code(), StatusCode::kCorrupt);
+  }
+}
+
+// A picture without sharp edges, which JPEG keeps well.
+Image Slope(int width, int height) {
+  Image image;
+  image.width = width;
+  image.height = height;
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      image.rgb.push_back(static_cast<std::uint8_t>(20 + 200 * x / width));
+      image.rgb.push_back(static_cast<std::uint8_t>(220 - 200 * y / height));
+      image.rgb.push_back(static_cast<std::uint8_t>(60 + 100 * x / width));
+    }
+  }
+  return image;
+}
+
+Result<Buffer> Encoded(const Image& image, int quality) {
+  return rrn::EncodeJpeg({image.rgb.data(), image.width, image.height}, quality);
+}
+
+TEST(EncodeJpegTest, DecodesToNearlyTheSamePixels) {
+  for (const auto& [width, height] : {std::pair{160, 120}, {33, 7}, {1, 1}, {1, 40}}) {
+    const Image image = Slope(width, height);
+    const Result<Buffer> file = Encoded(image, 90);
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    ExpectNear(Decode(*file), width, height, {image.rgb.begin(), image.rgb.end()}, 12);
+    EXPECT_EQ(*file, *Encoded(image, 90));
+  }
+}
+
+TEST(EncodeJpegTest, LowerQualityIsSmaller) {
+  const Image image = Slope(160, 120);
+  EXPECT_LT(Encoded(image, 20)->size(), Encoded(image, 95)->size());
+  EXPECT_LT(Encoded(image, 70)->size(), 4000U);
+}
+
+TEST(EncodeJpegTest, RefusesWhatItCannotEncode) {
+  const Image image = Slope(4, 4);
+  for (const int quality : {0, -1, 101}) {
+    EXPECT_EQ(Encoded(image, quality).status().code(), StatusCode::kInvalidArgument) << quality;
+  }
+  for (const ImageView& view : {ImageView{}, ImageView{image.rgb.data(), 0, 4}, ImageView{image.rgb.data(), 65501, 1},
+                                ImageView{nullptr, 4, 4}}) {
+    EXPECT_EQ(rrn::EncodeJpeg(view, 70).status().code(), StatusCode::kInvalidArgument);
   }
 }
 

@@ -218,6 +218,8 @@ Result<StoredImage> DecodeJpeg(Bytes file, const DecodeOptions& options) {
   stored.orientation = reader.Orientation();
   stored.image.width = static_cast<int>(info.output_width);
   stored.image.height = static_cast<int>(info.output_height);
+  stored.full_width = static_cast<int>(info.image_width);
+  stored.full_height = static_cast<int>(info.image_height);
   std::vector<std::uint8_t>& rgb = stored.image.rgb;
   const std::size_t row_size = std::size_t{info.output_width} * 3;
   // Reserved memory is not touched: a short file that declares a big picture costs only the rows that it has.

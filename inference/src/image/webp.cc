@@ -172,6 +172,8 @@ Result<StoredImage> DecodeWebp(Bytes file, const DecodeOptions& options) {
   const int fraction = plain && features.has_alpha == 0 ? LargestFraction(features.width, features.height, options) : 1;
   stored.image.width = (features.width + fraction - 1) / fraction;
   stored.image.height = (features.height + fraction - 1) / fraction;
+  stored.full_width = features.width;
+  stored.full_height = features.height;
   const Status status = plain ? DecodePicture(riff, stored.image.width, stored.image.height, fraction > 1,
                                               features.has_alpha != 0, &stored.image.rgb)
                               : DecodeFirstFrame(riff, &stored.image);

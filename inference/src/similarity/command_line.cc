@@ -14,6 +14,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -23,6 +24,7 @@
 #include "rrn/similarity.h"
 #include "rrn/version.h"
 #include "similarity/actions.h"
+#include "similarity/html_page.h"
 #include "similarity/outputs.h"
 #include "similarity/path_list.h"
 #include "similarity/progress_line.h"
@@ -53,6 +55,7 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  PROGRAM photos                        groups and totals, for reading\n"
     "  PROGRAM photos --json result.json     the same for programs ('-' is standard output)\n"
+    "  PROGRAM photos --html result.html     the same with thumbnails and a slider, for the browser\n"
     "  PROGRAM a.jpg b.jpg                   one similarity; exit code 0 if similar, 1 if not\n"
     "  PROGRAM new --against archive         which images of 'new' are in 'archive' already\n"
     "  find . -name '*.jpg' -print0 | PROGRAM --list -\n"
@@ -77,6 +80,7 @@ struct Arguments {
   EmbedderOptions embedder;
   SimilarityOptions similarity;
   std::uint64_t max_megapixels = 200;
+  HtmlPageOptions page;
   OutputOptions outputs;
   std::string search = "exact";
   std::string keep = KeepName(Keep::kMostSimilar);
@@ -154,6 +158,14 @@ void DeclareResult(CLI::App* app, Arguments* a) {
          "--embeddings", a->outputs.embeddings,
          "Write the embeddings to this .npy file (float32 [n, dim]), and their paths to the .txt file beside it, a "
          "line each (\\n, \\r and \\\\ for line breaks and backslashes in names)")
+      ->group(group);
+  app->add_option("--html", a->outputs.html,
+                  "Write a page for the browser to this file: groups with thumbnails, for any threshold from 0.5 up")
+      ->group(group);
+  app->add_option("--html-pairs", a->page.max_pairs,
+                  "Pairs that the page may carry; with more, its lowest threshold is higher, and it says so")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000'000}))
+      ->capture_default_str()
       ->group(group);
   app->add_flag("--quiet", a->outputs.quiet, "No text and no progress line; errors are still shown")->group(group);
 }
@@ -392,8 +404,18 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
           : FindSimilar(embedder, ListFiles(std::move(listed)), options, progress, outputs.PairSink());
   line.Clear();
   if (!report.ok()) return Fail(arguments, report.status());
-  status = outputs.Write(*report);
+  std::optional<HtmlPage> page;
+  if (!arguments.outputs.html.empty()) {
+    Result<HtmlPage> made = MakeHtmlPage(*report, arguments.page, progress);
+    line.Clear();
+    if (!made.ok()) return Fail(arguments, made.status());
+    page = *std::move(made);
+  }
+  status = outputs.Write(*report, page ? &*page : nullptr);
   if (!status.ok()) return Fail(arguments, status);
+  if (!arguments.outputs.quiet && page && !MissingFromPage(*page).empty()) {
+    std::cerr << arguments.program << ": warning: " << MissingFromPage(*page) << '\n';
+  }
   if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
     std::cerr << arguments.program << ": warning: " << outputs.Missing() << '\n';
   }
@@ -468,12 +490,15 @@ std::string CheckPaths(const Arguments& arguments) {
     }
   }
   if (paths.size() == 2) {
-    if (!(outputs.json.empty() && outputs.pairs.empty() && outputs.embeddings.empty())) {
-      return "--json, --pairs and --embeddings belong to a folder; two images give one line";
+    if (!(outputs.json.empty() && outputs.pairs.empty() && outputs.embeddings.empty() && outputs.html.empty())) {
+      return "--json, --pairs, --embeddings and --html belong to a folder; two images give one line";
     }
     if (arguments.action.action != Action::kList || !arguments.similarity.against.empty()) {
       return "--action and --against belong to a folder; two images give one line";
     }
+  }
+  if (!outputs.html.empty() && !arguments.similarity.against.empty()) {
+    return "--html shows one folder's groups, not those of --against; leave one of them out";
   }
   for (const std::string& folder : arguments.similarity.skip) {
     std::error_code error;
@@ -508,7 +533,7 @@ int Run(const CommandLineDefaults& defaults, std::vector<std::string> words) {
   arguments.embedder.decode.max_pixels = arguments.max_megapixels * 1'000'000;
   arguments.similarity.threads = arguments.embedder.threads;
   if (arguments.search == "approximate") arguments.similarity.search = SearchMethod::kApproximate;
-  arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty();
+  arguments.similarity.keep_embeddings = !arguments.outputs.embeddings.empty() || !arguments.outputs.html.empty();
   std::string problem = ReadAction(&arguments);
   if (problem.empty()) problem = CheckPaths(arguments);
   if (!problem.empty()) return Fail(arguments, kUsage, problem);
@@ -518,6 +543,10 @@ int Run(const CommandLineDefaults& defaults, std::vector<std::string> words) {
   arguments.outputs.redundant = arguments.action.action != Action::kList;
   if (arguments.list.empty() && !arguments.paths.empty()) arguments.action.folder = arguments.paths[0];
   arguments.action.reference = arguments.similarity.against;
+  arguments.page.path = arguments.outputs.html;
+  arguments.page.threads = arguments.embedder.threads;
+  arguments.page.approximate = arguments.similarity.approximate;
+  arguments.page.decode = arguments.embedder.decode;
   // Here already, because two images need it too, and before a model is loaded.
   const Status threshold = CheckThreshold(arguments.similarity.threshold);
   if (!threshold.ok()) return Fail(arguments, threshold);

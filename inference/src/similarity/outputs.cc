@@ -106,6 +106,7 @@ Status WriteFile(const std::string& path, const std::function<void(std::ostream&
 Outputs::Outputs(OutputOptions options) : options_(std::move(options)) {
   if (!options_.json.empty() && options_.json != "-") paths_.push_back(options_.json);
   if (!options_.pairs.empty()) paths_.push_back(options_.pairs);
+  if (!options_.html.empty()) paths_.push_back(options_.html);
   if (!options_.embeddings.empty()) {
     paths_.push_back(options_.embeddings);
     paths_.push_back(NamesBeside(options_.embeddings));
@@ -119,7 +120,11 @@ Status Outputs::Check() const {
     return {StatusCode::kInvalidArgument,
             "--embeddings: expected a name that ends in .npy, got " + options_.embeddings};
   }
-  if (options_.pairs == "-") return {StatusCode::kInvalidArgument, "--pairs: only --json can go to standard output"};
+  for (const auto& [path, option] : {std::pair{options_.pairs, "--pairs"}, {options_.html, "--html"}}) {
+    if (path == "-") {
+      return {StatusCode::kInvalidArgument, std::string(option) + ": only --json can go to standard output"};
+    }
+  }
   if (std::set<std::string>(paths_.begin(), paths_.end()).size() != paths_.size()) {
     return {StatusCode::kInvalidArgument, "two outputs have the same name"};
   }
@@ -156,7 +161,7 @@ std::string Outputs::Missing() const {
          std::to_string(pairs_seen_) + " similar pairs (--max-pairs)";
 }
 
-Status Outputs::Write(const SimilarityReport& report) {
+Status Outputs::Write(const SimilarityReport& report, const HtmlPage* page) {
   Status status;
   const auto write = [&status](const std::string& path, const std::function<void(std::ostream&)>& content) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
@@ -164,6 +169,7 @@ Status Outputs::Write(const SimilarityReport& report) {
   if (options_.json != "-")
     write(options_.json, [&](std::ostream& out) { WriteJson(report, out, options_.redundant); });
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
+  if (page != nullptr) write(options_.html, [&](std::ostream& out) { WriteHtmlPage(*page, out); });
   write(options_.embeddings, [&](std::ostream& out) {
     WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim), out);
   });

@@ -9,6 +9,7 @@
 
 #include "rrn/similarity.h"
 #include "rrn/status.h"
+#include "similarity/html_page.h"
 
 namespace rrn {
 
@@ -17,6 +18,7 @@ struct OutputOptions {
   std::string pairs;                     // a path or empty
   std::uint64_t max_pairs = 10'000'000;  // lines of that file; later pairs are counted, not written
   std::string embeddings;                // a path that ends in .npy, or empty
+  std::string html;                      // a path or empty
   bool quiet = false;                    // no text on standard output
   bool redundant = false;                // the JSON lists the redundant images
 };
@@ -42,7 +44,8 @@ class Outputs {
   std::string Missing() const;
 
   // Writes everything. Errors: kRuntime, naming the place.
-  Status Write(const SimilarityReport& report);
+  //   page: for OutputOptions::html; may be null where that is empty.
+  Status Write(const SimilarityReport& report, const HtmlPage* page = nullptr);
 
  private:
   // The pairs file with its header, made at the first call. Not earlier: a file inside the folder that is being
