@@ -14,6 +14,7 @@
 
 namespace rrn {
 
+// Two images are similar when the cosine of their embeddings is above this.
 inline constexpr float kDefaultThreshold = 0.75F;
 
 // Is this a threshold that a cosine can be above? Errors: kInvalidArgument.
@@ -29,8 +30,10 @@ struct FolderListing {
 // Errors: kNotFound, kInvalidArgument (not a folder), kUnreadable.
 Result<FolderListing> ListFolder(const std::string& folder, bool recursive);
 
+// How pairs are looked for.
 enum class SearchMethod { kExact, kApproximate };
 
+// What FindSimilar shall do.
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
@@ -58,6 +61,7 @@ struct SimilarityReport {
   SearchMethod search = SearchMethod::kExact;
   RecallEstimate recall;  // of SearchMethod::kApproximate
 
+  // All files that were looked at: those read and those skipped.
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
 
