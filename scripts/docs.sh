@@ -7,7 +7,8 @@ case " $* " in
     cat << 'END'
 scripts/docs.sh
 
-Builds the documentation site from python/docs into build/docs/site; open index.html there. The C++ API comes from
+Builds the documentation site from python/docs into build/docs/site; open index.html there (its search works
+where the folder is served, for example by `python3 -m http.server -d build/docs/site`). The C++ API comes from
 include/rrn (Doxygen), the Python API from the docstrings (mkdocstrings), the command lines from the programs' --help, as
 far as they are built. Any warning is an error: a broken link, a public function without a comment, an argument that a
 docstring does not have. Sets everything up first (doxygen through apt-get; Python packages into .venv). The site fetches

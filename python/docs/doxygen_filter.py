@@ -1,9 +1,9 @@
 """Turns the headers' plain comments into Doxygen's, so that the headers can stay as people read them.
 
-A block of `//` lines before a declaration becomes `///`, a comment behind a member `///<`, and the first block of a file
-its description. Two rules save repetition: a comment stands for all one-line declarations that follow it without a blank
-line, and that of a struct for its plain data members. Everything else that is public needs a comment of its own, or
-Doxygen fails.
+A block of `//` lines before a declaration becomes `///`, a comment behind a member `///<`, and the first block of a
+file its description. Two rules save repetition: a comment stands for all one-line declarations that follow it without a
+blank line, and that of a struct for its plain data members. Everything else that is public needs a comment of its own,
+or Doxygen fails.
 
 Doxygen calls this as its INPUT_FILTER with a file's name and reads the result from standard output; lines keep their
 numbers.
@@ -18,7 +18,9 @@ from pathlib import Path
 _LEADING = re.compile(r"^(\s*)//(?!/)\s?(.*)$")
 _TRAILING = re.compile(r"^(\s*[^\s/#}].*?)\s*//(?!/)\s?(.*)$")
 _STRUCT = re.compile(r"^(\s*)struct \w+ \{$")
-_DECLARATION = re.compile(r"^(\s*)(?!using\b|friend\b|struct\b|class\b|namespace\b|return\b|#|\}|public:|private:).*[;}]$")
+_DECLARATION = re.compile(
+    r"^(\s*)(?!using\b|friend\b|struct\b|class\b|namespace\b|return\b|#|\}|public:|private:).*[;}]$"
+)
 _DATA = re.compile(r"^\s*(?!using\b|friend\b|static\b)[\w:<>, *]+ \w+( = [^()]+)?;$")
 # What is for tools, not for readers.
 _FOR_TOOLS = re.compile(r"\s*(NOLINT|namespace\b)")

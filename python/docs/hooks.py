@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+# The package itself offers what these define.
+INNER_MODULES = {"errors", "locate", "result"}
 FIGURES = ("architecture.svg", "formula.svg")
 _MARKER = re.compile(r"^\{\{ *([a-z]+)(?:: *([^}]*?))? *\}\}$", re.MULTILINE)
 
@@ -70,7 +73,7 @@ def help_text(command: list[str]) -> str:
         command = [str(ROOT / command[0]), *command[1:]]
     path = os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")]))
     # A help text is as wide as the terminal, and argparse colours it from Python 3.14 on.
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": path}
+    environment = os.environ | {"COLUMNS": "108", "NO_COLOR": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [*command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -78,13 +81,31 @@ def help_text(command: list[str]) -> str:
         raise PluginError(f"{shown} --help ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     # Neither a path of this machine nor escape sequences.
     text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace(str(ROOT) + os.sep, "")
-    return text.rstrip()
+    return "\n".join(fold(line) for line in text.rstrip().splitlines())
+
+
+def fold(line: str, width: int = 108) -> str:
+    """Breaks a long line; what follows is indented as far as the description that it belongs to."""
+    if len(line) <= width:
+        return line
+    found = re.match(r"\s*\S.*?\s{2,}(?=\S)|\s*", line)
+    indent = len(found[0]) if found and len(found[0]) < width // 2 else 0
+    return "\n".join(
+        textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def rrn() -> str:
     """Returns the help of `rrn` and of every verb that it lists."""
     if not _module_file("rrn_native.cli").is_file():
-        return "The command `rrn` is not part of this version; its parts run as `python -m rrn_native.MODULE`, see below."
+        return "The command `rrn` is not part of this version; its parts run as `python -m rrn_native.MODULE`."
     main = help_text(["python", "-m", "rrn_native.cli"])
     parts = [_fenced(main)]
     for verb in verbs(main):
@@ -103,7 +124,8 @@ def verbs(text: str) -> list[str]:
 
 def modules() -> str:
     """Returns mkdocstrings for the public modules."""
-    names = sorted(path.stem for path in (ROOT / "python" / "rrn_native").glob("*.py") if path.stem[0] != "_")
+    files = sorted((ROOT / "python" / "rrn_native").glob("*.py"))
+    names = [path.stem for path in files if path.stem[0] != "_" and path.stem not in INNER_MODULES]
     return "\n\n".join(f"::: rrn_native.{name}" for name in names)
 
 

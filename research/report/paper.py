@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from research.report.charts import Charts, short_name
@@ -21,8 +22,7 @@ LITERATURE = {
     "prior": "Y. M. Asano, A. Saeed. The augmented image prior: distilling 1000 classes by extrapolating from a single "
     "image. ICLR, 2023.",
     "patient": "L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov. Knowledge distillation: a good "
-    "teacher "
-    "is patient and consistent. CVPR, 2022.",
+    "teacher is patient and consistent. CVPR, 2022.",
     "similarity": "F. Tung, G. Mori. Similarity-preserving knowledge distillation. ICCV, 2019.",
     "relational": "W. Park, D. Kim, Y. Lu, M. Cho. Relational knowledge distillation. CVPR, 2019.",
     "cpc": "A. van den Oord, Y. Li, O. Vinyals. Representation learning with contrastive predictive coding. "
@@ -34,8 +34,7 @@ LITERATURE = {
     "hnsw": "Y. A. Malkov, D. A. Yashunin. Efficient and robust approximate nearest neighbor search using hierarchical "
     "navigable small world graphs. IEEE TPAMI, 2020.",
     "faiss": "J. Johnson, M. Douze, H. Jégou. Billion-scale similarity search with GPUs. IEEE Transactions on Big "
-    "Data, "
-    "2021.",
+    "Data, 2021.",
 }
 
 
@@ -134,12 +133,11 @@ def _abstract(paper: Writer, results: Results, charts: Charts) -> None:
         "rrn finds the similar images of a folder and counts the unique ones. Its embedding is made by one custom "
         "operator at the end of a ResNet-18: four stages are averaged over their pixels, repeated to 512 channels and "
         "averaged. The operator exists as C++ and CUDA kernels, as a PyTorch operator and as one node of an ONNX "
-        "model, "
-        "and images are similar when the cosine of their embeddings is above 0.75.",
+        "model, and images are similar when the cosine of their embeddings is above 0.75.",
         lambda: (
             "On the example photos PyTorch, ONNX Runtime with and without the operator's library, and the C++ engine "
-            "agree to {validation:comparisons[what=embedding: C++ engine].max_abs|e1} or better in every number of "
-            "an embedding."
+            "agree to {validation:comparisons[what=embedding: C++ engine].max_abs|e1} or better in every number of an "
+            "embedding."
         ),
         pairs,
         network,
@@ -153,19 +151,17 @@ def _introduction(paper: Writer, results: Results, charts: Charts) -> None:
     paper.heading(1, "introduction", "Introduction")
     paper.paragraph(
         "A folder of photos fills with copies: resized, recompressed, cropped, sent through a messenger and saved "
-        "again. "
-        "Tools that find them compare hashes, which miss crops and mirror images, or features of a network, which cost "
-        "time. What their users ask for most often is the same everywhere: collections without a matrix of all "
-        "similarities in memory, speed, groups that honour the threshold instead of chaining through third images, "
-        "counts that add up, and the same result on the next run.",
+        "again. Tools that find them compare hashes, which miss crops and mirror images, or features of a network, "
+        "which cost time. What their users ask for most often is the same everywhere: collections without a matrix of "
+        "all similarities in memory, speed, groups that honour the threshold instead of chaining through third "
+        "images, counts that add up, and the same result on the next run.",
     )
     paper.paragraph(
         "rrn is an engine in C++ for this question, with thin Python bindings. It is also a worked example of another "
         "one: how a new operator gets from its definition into production. The operator is defined once, implemented "
         "for the CPU and for CUDA, and then met by every runtime through that runtime's own door: a custom-operator "
         "library for ONNX Runtime, a registered operator for PyTorch, a function of standard operators inside the "
-        "model "
-        "for everything else. The tests hold all of them to the same values.",
+        "model for everything else. The tests hold all of them to the same values.",
     )
     paper.paragraph("The contributions of this report are measurements:")
     paper.bullets(
@@ -192,10 +188,11 @@ def _method(paper: Writer, results: Results, charts: Charts) -> None:
     paper.equation("operator", picture, inches, "Y[b, o] = (1 / K) · sum over k of X_k[b, floor(o · C_k / C)]")
     paper.paragraph(
         "Feature maps [B, C_k, H_k, W_k] are averaged over their pixels first, in the same pass over memory. Here K "
-        "is 4 "
-        "and C is 512. Storage is float32, float16 or bfloat16, sums are float32 in every case and run in the order of "
-        "the inputs, with one division at the end. So {eq:operator} is not just a definition up to rounding: every "
-        "implementation can be held to the same bits, whatever its batch and threads.",
+        "is 4 and C is 512. Storage is float32, float16 or bfloat16, sums are float32 in every case and run in the "
+        "order of the inputs, with one division at the end. So for arrays {eq:operator} is not just a definition up "
+        "to rounding: every implementation can be held to the same bits, whatever its batch and threads. Averages "
+        "over pixels depend on the order of their sums, and are compared within a tolerance derived from the number "
+        "of pixels.",
     )
     paper.heading(2, "embedding", "The embedding")
     paper.paragraph(
@@ -210,20 +207,18 @@ def _method(paper: Writer, results: Results, charts: Charts) -> None:
     paper.figure(
         "architecture",
         "ReductionResNet-18 for an image of 224 × 224 pixels. The dashed box is one node of the ONNX model together "
-        "with "
-        "its poolings; sizes are channels × height × width.",
+        "with its poolings; sizes are channels × height × width.",
         charts,
         "A row of boxes: image, stem and four stages; below each stage a mean over its pixels and a repetition to 512 "
         "channels; all four meet in a mean, the embedding.",
     )
     paper.heading(2, "grouping", "Similar, and groups")
     paper.paragraph(
-        "Two images are similar when the cosine of their embeddings is above 0.75. A group is a representative and the "
-        "images similar to *it*. Images are taken in the order of falling numbers of similar images, ties in the order "
-        "of their paths; an image that is similar to no earlier representative becomes one, every other image joins "
-        "the "
-        "representative that it is most similar to. So nothing is chained through third images, no two representatives "
-        "are similar, and the number of unique images is the number of groups plus the images in none.",
+        "Two images are similar when the cosine of their embeddings is above 0.75. A group is a representative and "
+        "the images similar to *it*. Images are taken in the order of falling numbers of similar images, ties in the "
+        "order of their paths; an image that is similar to no earlier representative becomes one, every other image "
+        "joins the representative that it is most similar to. So nothing is chained through third images, no two "
+        "representatives are similar, and the number of unique images is the number of groups plus the images in none.",
     )
     paper.heading(2, "search", "Exact search with an 8-bit filter")
     paper.paragraph(
@@ -239,24 +234,18 @@ def _method(paper: Writer, results: Results, charts: Charts) -> None:
         "A pair whose byte product plus the bound of {eq:bound}, plus the rounding of the float32 sum itself, stays "
         "below the threshold cannot be similar; all others are computed in float32, in one fixed order. The result is "
         "that of the double loop, bit for bit. Byte products run on AMX, AVX-512 VNNI, AVX-VNNI, AVX2 or NEON. Memory "
-        "is "
-        "a quarter of the embeddings' own, and never grows with the square of their number. For collections beyond "
+        "is a quarter of the embeddings' own, and never grows with the square of their number. For collections beyond "
         "that there is an approximate search {cite:hnsw}, which is taken only when it is asked for and measures its "
-        "own "
-        "recall on a sample.",
+        "own recall on a sample.",
     )
     paper.heading(2, "training", "Training")
     paper.paragraph(
         "The weights are distilled: a student sees distorted crops, the teacher, EfficientNet-Lite0 "
-        "{cite:efficientnet}, "
-        "the clean ones {cite:patient}. Four terms are added. The batch's cosine matrix shall equal the teacher's "
-        "{cite:similarity,relational}, after whitening {cite:whitening} and clamped at zero, which puts the cosine on "
-        "a "
-        "scale with a meaning; the last stage predicts the teacher's features through a linear head that is thrown "
-        "away; "
-        "InfoNCE {cite:cpc} brings two distorted crops of a photo together, as for copy detection {cite:sscd}; and "
-        "KoLeo "
-        "{cite:koleo} spreads the embedding.",
+        "{cite:efficientnet}, the clean ones {cite:patient}. Four terms are added. The batch's cosine matrix shall "
+        "equal the teacher's {cite:similarity,relational}, after whitening {cite:whitening} and clamped at zero, "
+        "which puts the cosine on a scale with a meaning; the last stage predicts the teacher's features through a "
+        "linear head that is thrown away; InfoNCE {cite:cpc} brings two distorted crops of a photo together, as for "
+        "copy detection {cite:sscd}; and KoLeo {cite:koleo} spreads the embedding.",
         "There are few photos with a free licence, {training_runs:photos.training|n} for training and "
         "{training_runs:photos.held_out|n} held out; that many crops of few photos can teach much is known "
         "{cite:prior}.",
@@ -303,10 +292,9 @@ def _instructions(results: Results) -> str:
 def _examples(paper: Writer, results: Results, charts: Charts) -> None:
     paper.heading(2, "examples", "The example photos")
     paper.paragraph(
-        "`scripts/run.sh` runs the program on a folder of sample photos and of copies as people make them. "
-        "It holds {example:result.files|n} files: {example:result.read|n} are read and "
-        "{#example:result.skipped|n} skipped with a reason "
-        "(for `broken.jpg`: {example:result.skipped[path=examples/photos/broken.jpg].reason|t}).",
+        "`scripts/run.sh` runs the program on a folder of sample photos and of copies as people make them. It holds "
+        "{example:result.files|n} files: {example:result.read|n} are read and {#example:result.skipped|n} skipped "
+        "with a reason (for `broken.jpg`: {example:result.skipped[path=examples/photos/broken.jpg].reason|t}).",
         "The program finds {#example:result.groups|n} groups and counts {example:result.unique|n} unique images. "
         "{table:examples} lists them, {fig:examples} shows all similarities.",
         lambda: _surprises(results),
@@ -377,13 +365,12 @@ def _accuracy(paper: Writer, results: Results, charts: Charts) -> None:
         "{evaluation:datasets.groups.photos|n} photos of UKBench {cite:ukbench}, "
         "{evaluation:datasets.groups.groups|n} things from several sides. Are copies recognised? For that, "
         "{evaluation:datasets.copies.copies|n} copies were generated of each of {evaluation:datasets.copies.photos|n} "
-        "photos of {evaluation:datasets.copies.name|t} {cite:coco}, each by one transform. None of the photos was "
-        "trained on.",
+        "photos of {evaluation:datasets.copies.name|t} {cite:coco}, each by one transform. The photos were chosen "
+        "as ones that no compared model was trained on, as far as that is known.",
         "The teacher's rows use its own features; whitened means 64 principal components, computed from the measured "
         "photos themselves, which flatters that row. pHash and dHash count equal bits of 64, so their 0.75 means 16 "
         "different bits. N-S is the mean number of photos of the own group among the four most similar, the photo "
-        "itself "
-        "included.",
+        "itself included.",
     )
 
     def table(part: str) -> Callable[[], Sequence[Sequence[str]]]:
@@ -443,8 +430,7 @@ def _accuracy(paper: Writer, results: Results, charts: Charts) -> None:
             said.append(f"{word} {words_for} ({{{theirs}|f2}})")
         return (
             f"For different photos of one thing, rrn's F1 of {{{ours}.groups.at_threshold.f1|f2}} at the fixed "
-            f"threshold "
-            f"lies {words(said)} ({{table:ukbench}})."
+            f"threshold lies {words(said)} ({{table:ukbench}})."
         )
 
     def copies_verdict() -> str:
@@ -477,8 +463,7 @@ def _accuracy(paper: Writer, results: Results, charts: Charts) -> None:
     paper.figure(
         "histograms",
         "How the cosines of related and unrelated pairs are distributed (UKBench). The dotted line is the threshold; "
-        "the "
-        "share is logarithmic above one per cent.",
+        "the share is logarithmic above one per cent.",
         charts,
         "Histograms of cosines for related and unrelated pairs, one panel for each way to describe a picture.",
     )
@@ -552,8 +537,7 @@ def _end_to_end(paper: Writer, results: Results, charts: Charts) -> None:
     paper.figure(
         "end_to_end",
         "Pictures a second from a folder to similar pairs. The lines are the sum of the best parts: the fastest "
-        "decoder "
-        "and the fastest network at hand, each alone on all cores.",
+        "decoder and the fastest network at hand, each alone on all cores.",
         charts,
         "Horizontal bars for each tool, one panel for each size of picture.",
     )
@@ -591,9 +575,9 @@ def _end_to_end(paper: Writer, results: Results, charts: Charts) -> None:
             and row["median_s"] < results.get(f"{rows}[size={size};tool=rrn].median_s")
         }
         text = (
-            "The columns on the right belong to the comparison. The planted copies are mild, and the tools do not mean "
-            "the same by similar: hashes find equal pictures and little else, features find more and put unrelated "
-            "pictures together. "
+            "The columns on the right belong to the comparison. The planted copies are mild, and the tools do not "
+            "mean the same by similar: hashes find equal pictures and little else, features find more and put "
+            "unrelated pictures together. "
         )
         if faster:
             recalls = [
@@ -612,8 +596,8 @@ def _end_to_end(paper: Writer, results: Results, charts: Charts) -> None:
         mine = [row["precision"] for row in results.get(rows) if row["tool"] == "rrn"]
         if mine and max(mine) < 0.9:
             return (
-                "rrn's precision here is low: with the present weights, pictures that have grain and colours in common "
-                "pass the threshold. That is the weights' fault, not the search's ({sec:accuracy})."
+                "rrn's precision here is low: with the present weights, pictures that have grain and colours in "
+                "common pass the threshold. That is the weights' fault, not the search's ({sec:accuracy})."
             )
         return ""
 
@@ -829,16 +813,15 @@ def _operator(paper: Writer, results: Results, charts: Charts) -> None:
         return (
             f"The operator does one addition for each number that it reads, so memory is its limit. With the feature "
             f"maps of {{{mine}.batch|n}} pictures ({{{mine}.megabytes|n}} MB) the float32 kernel reads "
-            f"{{{mine}.gb_per_s|g3}} GB/s, {{{mine}.share_of_bandwidth|p0}} of the fastest reading of as many bytes in "
-            f"the same rounds; {word} ({{{numpy}.share_of_bandwidth|p0}}, {{fig:operator}})."
+            f"{{{mine}.gb_per_s|g3}} GB/s, {{{mine}.share_of_bandwidth|p0}} of the fastest reading of as many bytes "
+            f"in the same rounds; {word} ({{{numpy}.share_of_bandwidth|p0}}, {{fig:operator}})."
         )
 
     paper.paragraph(said)
     paper.figure(
         "operator",
         "Input that is pooled, repeated and averaged per second on one thread. The dashed lines are the fastest "
-        "reading "
-        "of as many bytes; small batches are read from a cache.",
+        "reading of as many bytes; small batches are read from a cache.",
         charts,
         "Grouped bars for each batch with a dashed line above each group.",
         0.9,
@@ -895,11 +878,9 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
         )
         return (
             f"Two training runs from random weights were made on CPU cores, with {{{mine}.crops|n}} crops in the "
-            f"longer "
-            f"one. The better of them reaches an F1 of {{{mine}.f1|f2}} at 0.75 and 224 pixels, {verdict} that are in "
-            f"use "
-            f"({{{base}.f1|f2}}; {{table:training}}). The loss was still falling at the end: what is missing is "
-            f"compute, "
+            f"longer one. The better of them reaches an F1 of {{{mine}.f1|f2}} at 0.75 and 224 pixels, {verdict} that "
+            f"are in use ({{{base}.f1|f2}}; {{table:training}}). The loss was still falling at the end: what is "
+            f"missing is compute, "
             "at least ten times the crops."
         )
 
@@ -911,15 +892,14 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
         if value > 1:
             verdict = (
                 f"takes {{{half} / {full}|g2}} times as long as the float32 one although it reads half the bytes: it "
-                f"is "
-                "bound by the conversion to float32, which the portable code does in software"
+                "is bound by the conversion to float32, for which portable code moves the bits by hand"
             )
         else:
             verdict = f"is {{{full} / {half}|g2}} times as fast as the float32 one"
         bfloat = f"{base}bfloat16].share_of_bandwidth"
         return (
-            f"*The operator in float16.* The float16 kernel {verdict}. bfloat16 reaches "
-            f"{{{bfloat}|p0}} of the bandwidth."
+            f"*The operator in float16.* The float16 kernel {verdict}. bfloat16 reaches {{{bfloat}|p0}} of the "
+            f"bandwidth."
         )
 
     def vino() -> str:
@@ -974,8 +954,7 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
     paper.table(
         "training",
         "Training runs on CPU cores; UKBench, raw embedding, precision, recall and F1 at 0.75. The bootstrap weights "
-        "are "
-        "those in use; they were trained on other photos.",
+        "are those in use; they were trained on other photos.",
         ["weights", "crops", "pixels", "N-S", "average precision", "precision", "recall", "F1", "unrelated above"],
         lambda: [
             [
@@ -1019,22 +998,33 @@ def _limits(paper: Writer, results: Results, charts: Charts) -> None:
 
     paper.bullets(
         ["*The weights are a stopgap.*", weak, missing],
-        "*No GPU has run any of this.* The CUDA kernel, its registration with ONNX Runtime and the PyTorch operator's "
-        "CUDA path compile and have tests that run where a GPU is; the `cuda` and `tensorrt` providers are written to "
-        "ONNX Runtime's documentation.",
+        lambda: _gpu(results),
         lambda: (
             "*One machine.* All speeds were taken on one virtual machine with {bench_end_to_end:machine.cores|n} "
-            "cores; the "
-            "load before the end-to-end measurement was {bench_end_to_end:machine.load_before|f2}, so other work ran "
-            "beside it. Differences of a few per cent mean nothing."
+            "cores; the load before the end-to-end measurement was {bench_end_to_end:machine.load_before|f2}, so "
+            "the machine was not always idle. Differences of a few per cent mean nothing."
         ),
         "*NEON* has been run under emulation only; no time on ARM was taken.",
         "*The pictures of the benchmarks* were scaled and given grain, the planted copies are few and mild, and peers "
-        "run "
-        "with their defaults: recall there says what one gets out of the box, not what a tool can do.",
-        "*One threshold.* 0.75 fits the embedding only as far as training gave the cosine its scale; "
-        "`python -m rrn_native.calibrate` finds the right one for labelled images of one's own.",
+        "run with their defaults: recall there says what one gets out of the box, not what a tool can do.",
+        "*One threshold.* 0.75 fits the embedding only as far as training gave the cosine its scale; `python -m "
+        "rrn_native.calibrate` finds the right one for labelled images of one's own.",
         "*Random embeddings* make the pair search look its best.",
+    )
+
+
+def _gpu(results: Results) -> str:
+    measured = sorted(path.stem for path in results.folder.glob("*.json") if re.search("cuda|gpu|h100|h200", path.stem))
+    if measured:
+        listed = words(f"`{name}.json`" for name in measured)
+        return (
+            f"*GPUs.* What was measured on a GPU stands in {listed} and is not discussed here; all numbers above are "
+            "those of a CPU."
+        )
+    return (
+        "*No result here comes from a GPU.* The CUDA kernel, its registration with ONNX Runtime and the PyTorch "
+        "operator's CUDA path compile and have tests that run where a GPU is; the `cuda` and `tensorrt` providers are "
+        "written to ONNX Runtime's documentation."
     )
 
 
@@ -1058,12 +1048,10 @@ def _reproduction(paper: Writer, results: Results, charts: Charts) -> None:
     paper.heading(1, "reproduction", "Reproduction")
     paper.paragraph(
         "`scripts/run.sh` sets everything up on a bare Debian or Ubuntu, builds and runs the program; "
-        "`scripts/test.sh` "
-        "runs all tests. {table:reproduction} names the command and the commit of every result. "
+        "`scripts/test.sh` runs all tests. {table:reproduction} names the command and the commit of every result. "
         "`scripts/report.sh` makes this report and its figures from the JSON files in `findings/results`, and from "
         "nothing else: the same files give the same bytes. Ratios that are named in the text and stand in no result "
-        "file "
-        "are kept with their formulas in `findings/results/derived.json`.",
+        "file are kept with their formulas in `findings/results/derived.json`.",
     )
     paper.table(
         "reproduction",

@@ -95,7 +95,6 @@ _STYLES = {
     "bullet": _style("bullet", 10.3, leftIndent=0.5 * cm, bulletIndent=0.1 * cm, spaceAfter=3),
     "reference": _style("reference", 9.3, leftIndent=0.8 * cm, bulletIndent=0, spaceAfter=2),
     "caption": _style("caption", 9.3, spaceAfter=4),
-    "head": _style("head", 9.3, spaceAfter=4, keepWithNext=1),
     "cell": _style("cell", 8.3),
     "number": _style("number", 8.3, alignment=2),
     "heading1": _style("heading1", 13, spaceBefore=11, spaceAfter=4, keepWithNext=1),
@@ -150,9 +149,7 @@ def _markup(text: Text) -> str:
 
 
 def _caption(label: str, block: Table | Figure) -> PdfParagraph:
-    # A table's caption stands above it and must not be left behind on a page.
-    style = _STYLES["head" if isinstance(block, Table) else "caption"]
-    return PdfParagraph(f"<b>{label} {block.number}.</b> {_markup(block.caption)}", style)
+    return PdfParagraph(f"<b>{label} {block.number}.</b> {_markup(block.caption)}", _STYLES["caption"])
 
 
 def _image(path: Path, width: float) -> Image:
@@ -207,7 +204,8 @@ def _table(block: Table) -> list[Flowable]:
         ]
     )
     parts = [_caption("Table", block), table, Spacer(0, 8)]
-    return [KeepTogether(parts)] if len(block.rows) <= 14 else parts
+    # A long table may break; its caption must not be left behind on a page.
+    return [KeepTogether(parts)] if len(block.rows) <= 14 else [CondPageBreak(4 * cm), *parts]
 
 
 def _column_widths(block: Table, numeric: list[bool]) -> list[float]:
