@@ -77,6 +77,8 @@ def help_text(command: list[str]) -> str:
     done = subprocess.run(
         [*command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
+    if "not part of this installation" in done.stderr:
+        return f"({shown} is not part of this version.)"
     if done.returncode != 0 or not done.stdout.strip():
         raise PluginError(f"{shown} --help ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     # Neither a path of this machine nor escape sequences.

@@ -23,7 +23,7 @@ _HATCHES = ("", "///", "...", "", "\\\\\\", "xxx")
 _MARKERS = ("o", "s", "^", "D", "v", "x", "P")
 _LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 _DPI = 200
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "STIXGeneral",
     "font.size": 10,
     "mathtext.fontset": "stix",

@@ -212,7 +212,7 @@ def _column_widths(block: Table, numeric: list[bool]) -> list[float]:
     """As wide as the longest cell asks for; where that is too much, the columns of text give way."""
 
     def wide(text: Text) -> float:
-        size = _STYLES["cell"].fontSize
+        size = float(_STYLES["cell"].fontSize)
         return sum(
             pdfmetrics.stringWidth(
                 run.text, "Code" if run.style == "code" else "Body", size - (1.6 if run.style == "code" else 0)
