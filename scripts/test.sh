@@ -11,6 +11,7 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   clang-format, ruff, mypy    style and types
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
+  docs.sh                     the documentation site; a warning is an error
   pytest                      Python tests, the executable's command line included, and the HTML page in a browser
                               without a window (RRN_NO_BROWSER=1 leaves that out)
   clang-tidy                  static analysis of our own C++ code
@@ -48,6 +49,8 @@ cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die 
 rm build-configure.log
 cmake --build --preset tsan --target search_test parallel_test engine_test html_page_test
 ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
+
+"$ROOT/scripts/docs.sh"
 
 say "Python tests"
 "$PYTHON" -m pytest

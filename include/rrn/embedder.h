@@ -19,6 +19,7 @@ namespace rrn {
 inline constexpr int kMinImageSize = 32;
 inline constexpr int kMaxImageSize = 4096;
 
+// What to run, on what, and how.
 struct EmbedderOptions {
   // The ONNX file: one input [N, 3, H, W] float32, first output [N, D] float32. Empty: the default model, see
   // DefaultModelPath.
@@ -89,10 +90,12 @@ class Embedder {
   // refuses the file, or its input and outputs are not as described above).
   static Result<Embedder> Create(const EmbedderOptions& options);
 
+  // After a move the source may only be assigned to or destroyed.
   Embedder(Embedder&& other) noexcept;
   Embedder& operator=(Embedder&& other) noexcept;
   ~Embedder();
 
+  // What was loaded, and who computes it.
   const ModelInfo& info() const;
 
   // Pictures with more pixels than this are skipped.

@@ -36,6 +36,7 @@ struct ImageView {
   int height = 0;
 };
 
+// How pictures are decoded.
 struct DecodeOptions {
   // Files that declare more pixels than this are refused before any pixel memory is taken: a few bytes can declare
   // a picture of terabytes ("decompression bomb").

@@ -30,6 +30,7 @@ enum class ReductionType : std::uint8_t { kFloat32, kFloat16, kBFloat16 };
 // Bytes of one element.
 std::size_t ReductionTypeSize(ReductionType type) noexcept;
 
+// What was wrong with a call, if anything.
 enum class ReductionStatus : std::uint8_t {
   kOk,
   kNoInputs,       // K must be at least 1.
@@ -44,6 +45,7 @@ enum class ReductionStatus : std::uint8_t {
   kCudaError,      // The launch failed; the cudaError_t says why.
 };
 
+// At most so many inputs; so many output channels where nothing else is asked for.
 inline constexpr int kMaxReductionInputs = 32;
 inline constexpr std::int64_t kDefaultReductionChannels = 512;
 
@@ -56,6 +58,7 @@ struct ReductionShape {
 
 // Checked sizes of one call. Made by PlanReduction; plain data, free to copy to a GPU.
 struct ReductionPlan {
+  // Sizes of one input.
   struct Input {
     std::int64_t channels = 0;  // C_k
     std::int64_t repeats = 0;   // channels / C_k

@@ -78,6 +78,7 @@ Status ForEachSimilarPair(const EmbeddingsView& embeddings, float threshold, int
 Status ForEachSimilarPairAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, int threads,
                                 const PairSink& sink, const Progress& progress = {});
 
+// A row of a group.
 struct GroupMember {
   std::uint32_t index = 0;
   float similarity = 0;  // to the group's representative
@@ -89,6 +90,7 @@ struct Group {
   std::vector<GroupMember> members;
 };
 
+// The result of grouping.
 struct Grouping {
   std::vector<Group> groups;           // sorted by representative
   std::vector<std::uint32_t> similar;  // for each row: how many other rows are similar to it

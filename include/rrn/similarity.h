@@ -17,6 +17,7 @@
 
 namespace rrn {
 
+// Two images are similar when the cosine of their embeddings is above this.
 inline constexpr float kDefaultThreshold = 0.75F;
 
 // Is this a threshold that a cosine can be above? Errors: kInvalidArgument.
@@ -38,6 +39,7 @@ Result<FolderListing> ListFolder(const std::string& folder, bool recursive, cons
 // with the reason (missing, a folder, a socket ...).
 FolderListing ListFiles(std::vector<std::string> paths);
 
+// How pairs are looked for.
 enum class SearchMethod { kExact, kApproximate };
 
 // Which image of a group represents it, and so is kept where the others are not: the one with the most similar images,
@@ -61,6 +63,7 @@ const char* KeepName(Keep keep);
 // picture, same bits.
 double Detail(const ImageView& image);
 
+// What FindSimilar shall do.
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
@@ -100,6 +103,7 @@ struct ReferenceReport {
   std::size_t known = 0;  // images that are similar to some reference image
   std::size_t fresh = 0;  // all others that were read
 
+  // All reference files that were looked at: those read and those skipped.
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
 
@@ -119,6 +123,7 @@ struct SimilarityReport {
   Keep keep = Keep::kMostSimilar;
   std::optional<ReferenceReport> reference;
 
+  // All files that were looked at: those read and those skipped.
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
 

@@ -36,6 +36,7 @@ class [[nodiscard]] Status {
   // A failure. `code` must not be kOk.
   Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
+  // Success? What kind of failure? The message, empty for success.
   bool ok() const { return code_ == StatusCode::kOk; }
   StatusCode code() const { return code_; }
   const std::string& message() const { return message_; }
@@ -53,6 +54,7 @@ class [[nodiscard]] Result {
   Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
+  // Is there a value? If not, why?
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
 
