@@ -11,7 +11,7 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   clang-format, ruff, mypy    style and types
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
-  pytest                      Python tests, the executable's command line included
+  pytest                      Python tests, the executable's command line and the wheel included
   clang-tidy                  static analysis of our own C++ code
 END
   [ "$1" = --help ] || [ "$1" = -h ] || exit 2
