@@ -12,7 +12,7 @@ Installs what is missing (system packages through apt-get, as root or with sudo;
   lib/libreduction_op.so       the operator for ONNX Runtime
   lib/librrn_reduction.a       the operator's kernels
   lib/libreduction_torch.so    the operator for PyTorch, where PyTorch is found
-  python/rrn_native            the Python package; .venv/bin/python can import it
+  python/rrn_native            the Python package; .venv/bin/python can import it, .venv/bin/rrn is its command line
 
   --torch   install PyTorch, ONNX tools and Pillow too (needed for export, validation and the PyTorch operator)
   --tests   install the test tools too, and build the C++ tests
@@ -80,10 +80,13 @@ grep -- '-- rrn:' build-configure.log || true
 mv build-configure.log build/configure.log
 cmake --build build
 
-# What makes `import rrn_native` work in the environment.
+# What makes `import rrn_native` and the command rrn work in the environment.
 "$PYTHON" -c '
 import pathlib, sys, sysconfig
-target = pathlib.Path(sysconfig.get_path("purelib"), "rrn_native.pth")
-if not target.exists() or target.read_text() != sys.argv[1]:
-    target.write_text(sys.argv[1])' "$ROOT/python"
+program = f"#!{sys.executable}\nimport sys\n\nfrom rrn_native.cli import main\n\nsys.exit(main())\n"
+for folder, name, text in (("purelib", "rrn_native.pth", sys.argv[1]), ("scripts", "rrn", program)):
+    target = pathlib.Path(sysconfig.get_path(folder), name)
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+pathlib.Path(sysconfig.get_path("scripts"), "rrn").chmod(0o755)' "$ROOT/python"
 "$PYTHON" -c 'import rrn_native; print("rrn_native", rrn_native.__version__, "is importable from", rrn_native.__path__[0])'

@@ -12,8 +12,8 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
   docs.sh                     the documentation site; a warning is an error
-  pytest                      Python tests, the executable's command line included, and the HTML page in a browser
-                              without a window (RRN_NO_BROWSER=1 leaves that out)
+  pytest                      Python tests, the command line, the wheel, and the HTML page in a browser without a
+                              window (RRN_NO_BROWSER=1 leaves that out)
   clang-tidy                  static analysis of our own C++ code
 END
   [ "$1" = --help ] || [ "$1" = -h ] || exit 2
