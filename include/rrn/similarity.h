@@ -63,6 +63,14 @@ const char* KeepName(Keep keep);
 // picture, same bits.
 double Detail(const ImageView& image);
 
+// A rank for each of `paths`, as RankRows wants it; `keep` is not kMostSimilar. Only files with a count in `similar`
+// above 0 are looked at. One that cannot be read any more comes after those that can.
+//   max_pixels: as DecodeOptions::max_pixels. threads: 0 for one for each core; memory is a picture for each.
+// Errors: kCancelled, kRuntime.
+Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
+                                              const std::vector<std::uint32_t>& similar, Keep keep,
+                                              std::uint64_t max_pixels, int threads, const Progress& progress);
+
 // What FindSimilar shall do.
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1

@@ -1,5 +1,4 @@
-#include "engine/keep.h"
-
+// Which image of a group is kept.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -8,12 +7,16 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "rrn/image.h"
 #include "rrn/parallel.h"
+#include "rrn/search.h"
+#include "rrn/similarity.h"
+#include "rrn/status.h"
 
 namespace rrn {
 namespace {
@@ -91,8 +94,6 @@ double Detail(const ImageView& image) {
   return variance * image.width * image.height;
 }
 
-namespace internal {
-
 Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
                                               const std::vector<std::uint32_t>& similar, Keep keep,
                                               std::uint64_t max_pixels, int threads, const Progress& progress) {
@@ -125,5 +126,4 @@ Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& pa
   return ranks;
 }
 
-}  // namespace internal
 }  // namespace rrn

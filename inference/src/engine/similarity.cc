@@ -14,8 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "engine/keep.h"
-
 namespace rrn {
 namespace {
 
@@ -86,8 +84,8 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
   RankRows rank;
   if (options.keep != Keep::kMostSimilar) {
     rank = [&](const std::vector<std::uint32_t>& similar) {
-      return internal::RankImages(report->paths, similar, options.keep, max_pixels, options.threads,
-                                  OnePhase(progress, "properties"));
+      return RankImages(report->paths, similar, options.keep, max_pixels, options.threads,
+                        OnePhase(progress, "properties"));
     };
   }
   const PairSink sink = NamePairs(report->paths, report->paths, pairs);

@@ -21,7 +21,6 @@
 #include <utility>
 #include <vector>
 
-#include "engine/keep.h"
 #include "rrn/parallel.h"
 #include "rrn/version.h"
 
@@ -178,7 +177,7 @@ Status RankRepresentatives(const SimilarityReport& report, const HtmlPageOptions
     properties = [&progress](std::size_t done, std::size_t total) { return progress("properties", done, total); };
   }
   Result<std::vector<std::uint32_t>> rank =
-      internal::RankImages(report.paths, similar, report.keep, options.decode.max_pixels, options.threads, properties);
+      RankImages(report.paths, similar, report.keep, options.decode.max_pixels, options.threads, properties);
   if (!rank.ok()) return rank.status();
   page->rank = *std::move(rank);
   return {};
