@@ -227,14 +227,13 @@ std::string ScriptString(const std::string& text) {
   std::string safe;
   const std::string json = JsonString(text);
   for (std::size_t i = 0; i < json.size(); ++i) {
-    const std::string_view rest = std::string_view(json).substr(i);
     if (json[i] == '<') {
       safe += "\\u003c";
     } else if (json[i] == '>') {
       safe += "\\u003e";
     } else if (json[i] == '&') {
       safe += "\\u0026";
-    } else if (rest.substr(0, 3) == "\xE2\x80\xA8" || rest.substr(0, 3) == "\xE2\x80\xA9") {
+    } else if (json.compare(i, 3, "\xE2\x80\xA8") == 0 || json.compare(i, 3, "\xE2\x80\xA9") == 0) {
       // Line breaks to JavaScript before 2019.
       safe += json[i + 2] == '\xA8' ? "\\u2028" : "\\u2029";
       i += 2;
@@ -405,7 +404,7 @@ void WriteData(const HtmlPage& page, std::ostream& out) {
 
 void WriteThumbnails(const HtmlPage& page, std::ostream& out) {
   for (std::size_t begin = 0; begin < page.images.size(); begin += kThumbnailBlock) {
-    out << "<script type=\"application/json\" class=\"thumbnails\">";
+    out << R"(<script type="application/json" class="thumbnails">)";
     WriteList(std::min(kThumbnailBlock, page.images.size() - begin), out,
               [&](std::size_t i) { out << '"' << Base64(page.images[begin + i].thumbnail) << '"'; });
     out << "</script>\n";

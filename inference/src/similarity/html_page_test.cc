@@ -138,8 +138,8 @@ class PageTest : public testing::Test {
 
   // Writes a grey BMP of `side` x `side` pixels.
   std::string Picture(const std::string& name, int side) {
-    const std::string path = folder_ + "/" + name;
-    const auto row = static_cast<std::size_t>((side * 3 + 3) / 4 * 4);
+    std::string path = folder_ + "/" + name;
+    const std::size_t row = (static_cast<std::size_t>(side) * 3 + 3) / 4 * 4;
     std::string file = "BM";
     const auto number = [&file](std::size_t value, int bytes) {
       for (int i = 0; i < bytes; ++i) file += static_cast<char>(value >> (8 * i) & 255U);
@@ -152,7 +152,7 @@ class PageTest : public testing::Test {
     number(static_cast<std::size_t>(side), 4);
     number(1, 2);
     number(24, 2);
-    number(0, 24);
+    file.append(24, '\0');
     file.append(row * static_cast<std::size_t>(side), '\x80');
     std::ofstream(path, std::ios::binary) << file;
     return path;
