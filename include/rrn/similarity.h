@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "rrn/embedder.h"
-#include "rrn/image.h"
 #include "rrn/search.h"
 #include "rrn/status.h"
 
@@ -48,20 +47,13 @@ enum class Keep {
   kMostSimilar,
   kFirst,     // the paths
   kLargest,   // falling number of pixels, then of bytes
-  kSharpest,  // falling detail, see Detail
+  kSharpest,  // falling detail: the variance of the Laplacian of the luma times the number of pixels, so that neither
+              // an enlarged copy nor a thumbnail of a sharp picture wins; engine/keep.h has the details
   kNewest,    // falling modification time
 };            // each with ties in the order of the paths
 
 // "most-similar", "first", "largest", "sharpest" or "newest".
 const char* KeepName(Keep keep);
-
-// How much a picture shows, for Keep::kSharpest: the variance of the Laplacian of its luma (four neighbours, inside the
-// borders), multiplied by the number of pixels. The variance alone would prefer thumbnails, since shrinking makes edges
-// steeper; the product falls when a picture is shrunk, when it is enlarged (the variance falls faster than the pixels
-// grow), and when it is blurred or compressed hard. Noise counts as detail, and so do the edges of pixels that were
-// enlarged by repeating them. Luma is (77 R + 150 G + 29 B + 128) / 256 in integers; 0 for pictures under 3 x 3. Same
-// picture, same bits.
-double Detail(const ImageView& image);
 
 // A rank for each of `paths`, as RankRows wants it; `keep` is not kMostSimilar. Only files with a count in `similar`
 // above 0 are looked at. One that cannot be read any more comes after those that can.

@@ -202,6 +202,91 @@ def test_search_methods(run_similarity: RunSimilarity, photos: Path) -> None:
         assert b"search   approximate: found 6 of the 6 similar pairs of a sample of 5 images" in run.stdout
 
 
+def test_list_gives_what_the_folder_gives(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    (photos / "new\nline.png").write_bytes((photos / "first.png").read_bytes())
+    (photos / "naïve 図.png").write_bytes((photos / "first.png").read_bytes())
+    expected = run_similarity("photos", *SMALL, "--json", "-", cwd=tmp_path).stdout
+    names = [str(path.relative_to(tmp_path)) for path in photos.rglob("*") if path.is_file()]
+    zeros = "\0".join([*names, names[0], ""]).encode()
+    assert run_similarity("--list", "-", *SMALL, "--json", "-", cwd=tmp_path, input=zeros).stdout == expected
+    (tmp_path / "list").write_bytes(zeros)
+    assert run_similarity("--list", "list", *SMALL, "--json", "-", cwd=tmp_path).stdout == expected
+    found = subprocess.run(["find", "photos", "-type", "f", "-print0"], cwd=tmp_path, capture_output=True, check=True)
+    assert run_similarity("--list", "-", *SMALL, "--json", "-", cwd=tmp_path, input=found.stdout).stdout == expected
+
+
+def test_list_by_lines(run_similarity: RunSimilarity, photos: Path) -> None:
+    lines = b"second.png\r\n\r\nsub/first.jpg\nnone.png\nsub\nbroken.png\nsub/first.jpg\nfirst.png"
+    data = read_json(run_similarity("--list", "-", *SMALL, "--json", "-", cwd=photos, input=lines))
+    check_sums(data)
+    assert [image["path"] for image in data["images"]] == ["first.png", "second.png", "sub/first.jpg"]
+    reasons = {entry["path"]: entry["reason"] for entry in data["skipped"]}
+    assert reasons.keys() == {"none.png", "sub", "broken.png"}
+    assert reasons["none.png"] == "no such file"
+    assert "a folder" in reasons["sub"]
+    one = read_json(run_similarity("--list", "-", *SMALL, "--json", "-", cwd=photos, input=b"first.png\n"))
+    assert (one["files"], one["unique"]) == (1, 1)
+    for nothing in (b"", b"\n\r\n", b"none\n"):
+        run = run_similarity("--list", "-", *SMALL, cwd=photos, input=nothing)
+        assert run.returncode == 3
+        assert b"--list -: no readable image" in run.stderr
+
+
+def test_against(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    (reference / "sub").mkdir(parents=True)
+    make_picture(1, 120, 90).save(reference / "sub" / "one.png")
+    make_picture(7).save(reference / "seven.png")
+    (reference / "notes.txt").write_text("not a picture")
+    os.link(photos / "second.png", reference / "same.png")
+    pairs = tmp_path / "pairs.csv"
+    words = (photos, *SMALL, "--threshold", 0.97, "--against", reference)
+    texts = {
+        run_similarity(*words, "--json", "-", "--threads", threads, "--batch", threads, "--pairs", pairs).stdout
+        for threads in (1, 2, 5)
+    }
+    (text,) = texts
+    data = json.loads(text)
+    other = data["reference"]
+    assert (data["files"], data["read"], len(data["skipped"])) == (7, 5, 2)
+    assert (other["files"], other["read"], len(other["skipped"])) == (4, 3, 1)
+    assert other["folder"] == str(reference)
+    assert (other["known"], other["new"]) == (3, 2)
+    assert data["read"] == other["known"] + other["new"]
+    assert other["same_files"] == [
+        {"path": str(photos / "second.png"), "reference": str(reference / "same.png")},
+    ]
+    (group,) = data["groups"]
+    assert group["representative"] == str(reference / "sub" / "one.png")
+    names = {Path(member["path"]).name for member in group["members"]}
+    assert names == {"first.png", "first_small.png", "first.jpg"}
+    assert data["unique"] == 1 + 2
+    for image in data["images"]:
+        same = image["path"] == str(photos / "second.png")
+        assert image["similar"] + image["dissimilar"] == other["read"] - same
+    with pairs.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["first"] for row in rows} == {member["path"] for member in group["members"]}
+    assert {row["second"] for row in rows} == {group["representative"]}
+    shown = run_similarity(*words).stdout.decode()
+    assert "known             3" in shown
+    assert "new               2" in shown
+    assert "one and the same file on both sides" in shown
+    assert "notes.txt: " in shown
+    # The list in the place of the folder.
+    listed = "\n".join(str(path) for path in photos.rglob("*") if path.is_file()).encode()
+    run = run_similarity("--list", "-", *words[1:], "--json", "-", input=listed)
+    assert run.stdout == text
+
+
+def test_against_an_empty_side(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    data = read_json(run_similarity(photos, *SMALL, "--against", empty, "--json", "-"))
+    assert (data["reference"]["known"], data["reference"]["new"], data["unique"]) == (0, 5, 5)
+    assert run_similarity(empty, *SMALL, "--against", photos).returncode == 3
+
+
 def test_two_files(run_similarity: RunSimilarity, photos: Path) -> None:
     same = run_similarity(photos / "first.png", photos / "first_small.png", *SMALL)
     assert same.returncode == 0
@@ -250,6 +335,16 @@ def test_nothing_readable(run_similarity: RunSimilarity, tmp_path: Path) -> None
         (("{photos}", "--pairs", "{photos}/x", "--json", "{photos}/x"), "same name"),
         (("{photos}", "--embeddings", "{photos}/e.txt"), ".npy"),
         (("{photos}", "--pairs", "-"), "only --json"),
+        (("--no-such-option",), "no-such-option"),
+        (("{photos}", "--list", "-"), "--list takes the place of a folder"),
+        (("--list", "{photos}/none"), "no such file"),
+        (("--list", "{photos}"), "is a directory"),
+        (("{photos}", "--against", "{photos}/none"), "no such folder"),
+        (("{photos}", "--against", "{photos}/first.png"), "not a folder"),
+        (("{photos}", "--against", "{photos}/sub", "--keep", "first"), "always kept"),
+        (("{photos}", "--against", "{photos}/sub", "--search", "approximate"), "exactly"),
+        (("{photos}/first.png", "{photos}/second.png", "--against", "{photos}"), "belong to a folder"),
+        (("{photos}", "{photos}/sub"), "two folders: --against"),
     ],
 )
 def test_wrong_usage(run_similarity: RunSimilarity, photos: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -274,6 +369,7 @@ def test_help_and_version(run_similarity: RunSimilarity) -> None:
     for option in (
         *("--threshold", "--model", "--size", "--batch", "--threads", "--provider", "--recursive", "--json", "--pairs"),
         *("--embeddings", "--quiet", "--version", "--precision", "--no-cache", "Exit codes", "130"),
+        *("--list", "--against", "--keep", "--skip", "--action", "--undo", "What to compare", "Examples"),
     ):
         assert option in text
     assert b"ONNX Runtime" in run_similarity("--version").stdout

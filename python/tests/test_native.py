@@ -34,6 +34,52 @@ def test_find_similar_equals_the_executable(run_similarity: RunSimilarity, photo
     assert result.read + len(result.skipped) == result.files
 
 
+def test_find_similar_of_a_list_against_and_keep_equal_the_executable(
+    run_similarity: RunSimilarity, photos: Path, tmp_path: Path
+) -> None:
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    make_picture(1, 120, 90).save(reference / "one.png")
+    os.link(photos / "second.png", reference / "same.png")
+    words = ("--size", 64, "--threshold", 0.97, "--json", "-")
+    run = run_similarity(photos, *words, "--against", reference, "--action", "json")
+    result = rrn_native.find_similar(photos, 0.97, size=64, against=reference)
+    data = json.loads(run.stdout)
+    redundant = data.pop("redundant")
+    assert result.to_dict() == data
+    assert [(image.path, image.kept, image.similarity) for image in result.redundant] == [
+        (entry["path"], entry["kept"], entry["similarity"]) for entry in redundant
+    ]
+    assert result.reference is not None
+    assert result.read == result.reference.known + result.reference.new
+    assert result.embeddings.shape == (result.read, 512)
+
+    files = [path for path in photos.rglob("*") if path.is_file()]
+    seen = set()
+    listed = rrn_native.find_similar(
+        [*files, files[0]], 0.97, size=64, keep="largest", progress=lambda phase, *_: seen.add(phase)
+    )
+    run = run_similarity(photos, *words, "--keep", "largest")
+    assert listed.to_dict() == json.loads(run.stdout)
+    assert listed.keep == "largest"
+    assert len(listed.redundant) == 2
+    assert seen == {"images", "pairs", "properties"}
+    assert rrn_native.find_similar([], size=64).files == 0
+
+
+def test_find_similar_refuses_what_excludes_each_other(photos: Path) -> None:
+    with pytest.raises(ValueError, match="always kept"):
+        rrn_native.find_similar(photos, size=64, against=photos, keep="first")
+    with pytest.raises(ValueError, match="exactly"):
+        rrn_native.find_similar(photos, size=64, against=photos, search="approximate")
+    with pytest.raises(ValueError, match="expected most-similar"):
+        rrn_native.find_similar(photos, size=64, keep="best")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="against is empty"):
+        rrn_native.find_similar(photos, size=64, against="")
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        rrn_native.find_similar(photos, size=64, against=photos / "none")
+
+
 def test_find_similar_progress_and_cancel(photos: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     rrn_native.find_similar(photos, size=64, batch=1, progress=lambda *step: seen.append(step))
