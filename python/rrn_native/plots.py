@@ -247,7 +247,8 @@ def project(embeddings: npt.ArrayLike, method: Method = "pca") -> Projection:
         except ModuleNotFoundError as error:
             package = "umap-learn" if method == "umap" else "scikit-learn"
             if method != "auto":
-                missing = package if error.name in ("umap", "sklearn") else error.name
+                missing = (error.name or package).partition(".")[0]
+                missing = package if missing in ("umap", "sklearn") else missing
                 note = f"{_method_name(method)} needs {missing} (pip install {package}); this is PCA"
     return Projection(points, "pca", explained, note)
 
@@ -322,7 +323,7 @@ def embedding_map(
             sizes = {centre: 1 + len(members) for centre, members in stars}
             order = sorted(range(len(names)), key=lambda k: (k not in sizes, os.fsencode(names[k])))
             # As a share of the map's side; small enough for many to find room.
-            share = float(np.clip(0.8 / max(len(names), 1) ** 0.5, 0.06, 0.12))
+            share = float(np.clip(0.8 / max(len(names), 1) ** 0.5, 0.06, 0.11))
             _draw_thumbnails(axes, points, names, order, 2 * half * share, sizes)
         if names:
             # Below the map, where no image can be.
@@ -585,7 +586,7 @@ def _square(points: Doubles) -> tuple[Doubles, float]:
         return np.zeros(2), 1.0
     low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2
-    return (low + high) / 2, half * 1.13 if half > 0 else 1.0
+    return (low + high) / 2, half * 1.16 if half > 0 else 1.0
 
 
 def thin_out(points: Doubles, order: Sequence[int], side: float) -> list[int]:
