@@ -161,8 +161,9 @@ Status Outputs::Write(const SimilarityReport& report) {
   const auto write = [&status](const std::string& path, const std::function<void(std::ostream&)>& content) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
-  if (options_.json != "-")
+  if (options_.json != "-") {
     write(options_.json, [&](std::ostream& out) { WriteJson(report, out, options_.redundant); });
+  }
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   write(options_.embeddings, [&](std::ostream& out) {
     WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim), out);
