@@ -268,7 +268,9 @@ TEST(DetailTest, RepeatedPixelsAddNothing) {
     for (int y = 0; y < height; ++y) {
       for (int x = 0; x < width; ++x) {
         const int from = y * 40 / height * 60 + x * 60 / width;
-        for (int c = 0; c < 3; ++c) copy.rgb.push_back(original.rgb[static_cast<std::size_t>(3 * from + c)]);
+        for (int c = 0; c < 3; ++c) {
+          copy.rgb.push_back(original.rgb[3 * static_cast<std::size_t>(from) + static_cast<std::size_t>(c)]);
+        }
       }
     }
     const internal::Detail detail = internal::MeasureDetail(View(copy));

@@ -30,7 +30,6 @@ using Merit = std::tuple<double, double>;
 constexpr Merit kUnreadable = {-std::numeric_limits<double>::infinity(), 0};
 
 using internal::Detail;
-using internal::kRounding;
 using internal::MeasureDetail;
 
 std::size_t Pixels(int width, int height) { return static_cast<std::size_t>(width) * static_cast<std::size_t>(height); }
@@ -43,8 +42,9 @@ std::vector<std::size_t> Distinct(const std::uint8_t* rgb, std::size_t count, st
   for (std::size_t line = 1; line < count; ++line) {
     const std::uint8_t* here = rgb + line * stride;
     bool same = true;
-    for (std::size_t i = 0; i < length && same; ++i)
+    for (std::size_t i = 0; i < length && same; ++i) {
       same = std::memcmp(here + i * step, here + i * step - stride, 3) == 0;
+    }
     if (!same) distinct.push_back(line);
   }
   return distinct;
@@ -53,8 +53,9 @@ std::vector<std::size_t> Distinct(const std::uint8_t* rgb, std::size_t count, st
 // The given columns of one row.
 void Luma(const std::uint8_t* row, const std::vector<std::size_t>& columns, std::vector<std::int32_t>* luma) {
   luma->clear();
-  for (const std::size_t x : columns)
+  for (const std::size_t x : columns) {
     luma->push_back((77 * row[3 * x] + 150 * row[3 * x + 1] + 29 * row[3 * x + 2] + 128) >> 8);
+  }
 }
 
 Merit MeritOf(const std::string& path, Keep keep, std::uint64_t max_pixels) {

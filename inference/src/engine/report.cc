@@ -128,7 +128,7 @@ void WriteSkipped(const std::vector<SkippedFile>& skipped, std::ostream& out) {
 
 void WriteReference(const SimilarityReport& report, std::ostream& out) {
   const ReferenceReport& reference = *report.reference;
-  out << "\"reference\":{\"folder\":" << JsonString(reference.folder) << ",\"files\":" << Digits(reference.files())
+  out << R"("reference":{"folder":)" << JsonString(reference.folder) << ",\"files\":" << Digits(reference.files())
       << ",\"read\":" << Digits(reference.paths.size()) << ",\"known\":" << Digits(reference.known)
       << ",\"new\":" << Digits(reference.fresh) << ",\n";
   WriteSkipped(reference.skipped, out);

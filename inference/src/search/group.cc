@@ -128,14 +128,14 @@ Status PairStore::Group(const FindNeighbours& find, const RankRows& rank, Groupi
   for (std::uint32_t row = 0; row < rows; ++row) {
     if (best[row] != kNone) members[owner[row]].push_back({row, best[row]});
   }
-  SortIntoGroups(std::move(members), &grouping->groups);
+  SortIntoGroups(&members, &grouping->groups);
   grouping->unique = representatives;
   grouping->similar = std::move(similar_);
   return {};
 }
 
-void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>> members, std::vector<Group>* groups) {
-  for (auto& [representative, list] : members) {
+void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>>* members, std::vector<Group>* groups) {
+  for (auto& [representative, list] : *members) {
     std::sort(list.begin(), list.end(), [](const GroupMember& a, const GroupMember& b) {
       return a.similarity != b.similarity ? a.similarity > b.similarity : a.index < b.index;
     });

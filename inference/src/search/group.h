@@ -51,8 +51,9 @@ class PairStore {
   std::vector<GroupMember> neighbours_;
 };
 
-// The groups of members by their representatives, each in the order that Group documents; adds to `groups`.
-void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>> members, std::vector<Group>* groups);
+// Appends to `groups` those of `members`, which are listed by their representatives, each in the order that Group
+// documents. The lists are taken out of `members`.
+void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>>* members, std::vector<Group>* groups);
 
 // All rows similar to each of `rows` (in any order), itself left out, in ascending order. Errors: kRuntime.
 Status NeighboursOfRows(const Scanner& scanner, const std::vector<std::uint32_t>& rows, int threads,

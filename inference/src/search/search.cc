@@ -309,7 +309,7 @@ Result<ReferenceGrouping> GroupByReference(const EmbeddingsView& rows, const Emb
       members[best[row].index].push_back({row, best[row].similarity});
     }
   }
-  internal::SortIntoGroups(std::move(members), &result.grouping.groups);
+  internal::SortIntoGroups(&members, &result.grouping.groups);
   result.grouping.unique = result.grouping.groups.size() + alone;
   return result;
 }

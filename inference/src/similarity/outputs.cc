@@ -166,8 +166,9 @@ Status Outputs::Write(const SimilarityReport& report, const HtmlPage* page) {
   const auto write = [&status](const std::string& path, const std::function<void(std::ostream&)>& content) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
-  if (options_.json != "-")
+  if (options_.json != "-") {
     write(options_.json, [&](std::ostream& out) { WriteJson(report, out, options_.redundant); });
+  }
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   if (page != nullptr) write(options_.html, [&](std::ostream& out) { WriteHtmlPage(*page, out); });
   write(options_.embeddings, [&](std::ostream& out) {
