@@ -437,7 +437,7 @@ def _show_progress(done: int, total: int) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.explain",
+        prog="rrn explain",
         description="Say where the similarity of two images comes from: which layers, which places. The shares sum to "
         "the cosine exactly.",
         epilog="""examples:

@@ -169,7 +169,7 @@ def _plain(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rrn_native.report",
+        prog="rrn report",
         description="Find the similar images of a folder and write figures, the JSON and a page that shows them.",
         epilog="""examples:
   python -m rrn_native.report photos/ --output report/
