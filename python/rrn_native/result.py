@@ -129,11 +129,11 @@ class SimilarityResult:
                 places[member.path] = (number, group.representative, member.similarity)
         rows = []
         for image in self.images:
-            number, representative, similarity = places.get(image.path, (None, None, None))
+            position, representative, similarity = places.get(image.path, (None, None, None))
             rows.append(
                 {
                     "path": image.path,
-                    "group": number,
+                    "group": position,
                     "representative": representative,
                     "similarity": similarity,
                     "similar": image.similar,
