@@ -362,23 +362,24 @@ def group_gallery(result: rrn_native.SimilarityResult, page: int = 1, *, rows: i
     groups = result.groups[begin : begin + rows]
     widest = max((min(1 + len(group.members), columns) for group in groups), default=3)
     width = max(widest, 4)
-    cell, head, row_height = 1.35, 0.28, 2.0  # inches
-    height = 0.55 + row_height * max(len(groups), 0.4)
+    cell, head, row_height = 1.35, 0.3, 1.78  # inches
+    height = 0.62 + row_height * max(len(groups), 0.2)
     with _style():
         figure = _figure(cell * width + 0.3, height, layout=None)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(-0.15, cell * width + 0.15)
         axes.set_ylim(height, 0)
-        total = _count(len(result.groups), "group")
-        where = f", page {page} of {pages}" if pages > 1 else ""
-        title = f"{total} of images with a similarity above {result.threshold:g} to the group's first{where}"
+        title = _count(len(result.groups), "group") + (f", page {page} of {pages}" if pages > 1 else "")
+        meaning = f"Similarity to the group's first image above {result.threshold:g}."
         if not result.groups:
-            title = f"No groups: no two of {_count(result.read, 'image')} have a similarity above {result.threshold:g}"
-        axes.text(0, 0.3, title, fontsize=11)
+            title = "No groups"
+            meaning = f"No two of {_count(result.read, 'image')} have a similarity above {result.threshold:g}."
+        axes.text(0, 0.27, title, fontsize=11)
+        axes.text(0, 0.47, meaning, fontsize=8.5)
         root = _common_folder([image.path for image in result.images])
         for row, group in enumerate(groups):
-            top = 0.5 + row * row_height
+            top = 0.58 + row * row_height
             label = f"group {begin + row + 1}: {_count(1 + len(group.members), 'image')}"
             axes.text(0, top + 0.2, label, fontsize=8.5, fontweight="bold")
             axes.plot([0, cell * width], [top + 0.02] * 2, color="0.7", linewidth=0.6)
@@ -389,7 +390,7 @@ def group_gallery(result: rrn_native.SimilarityResult, page: int = 1, *, rows: i
                 _draw_cell(axes, column * cell, top + head, cell, path, caption, root)
             if hidden:
                 lowest = places[-1][1]
-                _words(axes, (columns - 0.5) * cell, top + head + 0.55, f"and {hidden} more\ndown to {lowest}", size=9)
+                _words(axes, (columns - 0.5) * cell, top + head + 0.48, f"and {hidden} more\ndown to {lowest}", size=9)
     return figure
 
 
@@ -413,7 +414,8 @@ def explanation_figure(explained: Explanation) -> Figure:
     Each row is an image: the picture, the sum of all layers over it, and each layer. Bright places contribute, dark
     ones do not, on one scale in each column; under each map stands its sum. The bars are those of
     :func:`layer_contributions`. With reference images, the maps show what is specific to the pair; places that are less
-    similar than usual are as dark as those that contribute nothing, and lie behind a dashed line.
+    similar than usual are as dark as those that contribute nothing, and lie behind a dashed line (in layers with a
+    hundredth of the similarity, at least).
 
     Args:
         explained: From :func:`rrn_native.explain.explain`.
@@ -439,7 +441,9 @@ def explanation_figure(explained: Explanation) -> Figure:
             for column, (heat, share) in enumerate(zip(heats[row], [sum(shares), *shares], strict=True)):
                 axes = grid[row, column + 1]
                 shown = axes.imshow(_overlay(picture, heat, tops[column]), cmap=_HEAT, vmin=0, vmax=1)
-                if heat.min() < 0 < heat.max():
+                # A layer that hardly counts would only add noise.
+                counts = column == 0 or explained.shares[column - 1] >= 0.01 * explained.similarity
+                if counts and heat.min() < 0 < heat.max():
                     axes.contour(heat, levels=[0.0], colors="white", linewidths=0.7, linestyles="--")
                 axes.set_xlabel(_signed(share) if specific else f"{share:.3f}")
         for column, title in enumerate(["image", "all layers", *explained.layer_names]):
@@ -655,17 +659,18 @@ def _label_map(axes: Axes, laid_out: Projection, images: int, left_out: bool) ->
 
 
 def _draw_cell(axes: Axes, x: float, y: float, cell: float, path: str, caption: str, root: str) -> None:
-    side = cell - 0.15
+    side, high = cell - 0.15, 0.96
     centre = x + side / 2
     try:
         picture = _files.thumbnail(path, 220)
     except (OSError, rrn_native.RrnError):
-        axes.add_patch(Rectangle((x, y), side, side, fill=False, linestyle=":"))
-        _words(axes, centre, y + side / 2, "cannot be read", size=8)
+        axes.add_patch(Rectangle((x, y), side, high, fill=False, linestyle=":"))
+        _words(axes, centre, y + high / 2, "cannot be read", size=8)
     else:
         height, width = picture.shape[:2]
-        half_width, half_height = (side / 2 * length / max(height, width) for length in (width, height))
-        middle = y + side / 2
+        scale = min(side / width, high / height)
+        half_width, half_height = width * scale / 2, height * scale / 2
+        middle = y + high / 2
         box = (centre - half_width, centre + half_width, middle + half_height, middle - half_height)
         axes.imshow(picture, extent=box, aspect="auto", interpolation="antialiased")
         line = 1.4 if caption == "representative" else 0.5
@@ -678,7 +683,7 @@ def _draw_cell(axes: Axes, x: float, y: float, cell: float, path: str, caption: 
         weight = "bold" if position == 0 else "normal"
         axes.text(
             centre,
-            y + side + 0.06 + 0.125 * position,
+            y + high + 0.06 + 0.125 * position,
             words,
             ha="center",
             va="top",

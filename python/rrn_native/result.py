@@ -179,6 +179,38 @@ class SimilarityResult:
         ]
         return tuple(sorted(found, key=lambda image: os.fsencode(image.path)))
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one flat row for each image, in the order of ``images`` and ``embeddings``; for tables and CSV files.
+
+        ``pandas.DataFrame(result.rows())`` takes them as they are. ``group`` counts from 1; it, ``representative`` and
+        ``similarity`` (to the representative, 1.0 for the representative itself) are None for an image in no group.
+        """
+        places: dict[str, tuple[int | None, str | None, float | None]] = {}
+        for number, group in enumerate(self.groups, start=1):
+            places[group.representative] = (number, group.representative, 1.0)
+            for member in group.members:
+                places[member.path] = (number, group.representative, member.similarity)
+        rows = []
+        for image in self.images:
+            position, representative, similarity = places.get(image.path, (None, None, None))
+            rows.append(
+                {
+                    "path": image.path,
+                    "group": position,
+                    "representative": representative,
+                    "similarity": similarity,
+                    "similar": image.similar,
+                    "dissimilar": image.dissimilar,
+                }
+            )
+        return rows
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts, and the first groups with thumbnails."""
+        from rrn_native import _notebook
+
+        return _notebook.result_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON object, as plain lists and dictionaries."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "embeddings"}

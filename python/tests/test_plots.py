@@ -307,6 +307,37 @@ def test_a_notebook_shows_figures_without_pyplot() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_rows(result: rrn_native.SimilarityResult) -> None:
+    rows = result.rows()
+    assert [row["path"] for row in rows] == [image.path for image in result.images]
+    group = result.groups[0]
+    by_path = {row["path"]: row for row in rows}
+    assert by_path[group.representative]["similarity"] == 1.0
+    for member in group.members:
+        row = by_path[member.path]
+        assert (row["group"], row["representative"], row["similarity"]) == (1, group.representative, member.similarity)
+    alone = [row for row in rows if row["group"] is None]
+    assert len(alone) + len(result.groups) == result.unique
+    assert {(row["representative"], row["similarity"]) for row in alone} == {(None, None)}
+
+
+def test_a_notebook_shows_results(result: rrn_native.SimilarityResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = result._repr_html_()
+    group = result.groups[0]
+    assert page.count("<img") == 1 + len(group.members)
+    assert "data:image/jpeg;base64," in page
+    assert f"{result.unique} unique images" in page
+    odd = rrn_native.Group("<b>&\udcff.png", (rrn_native.Member("gone.png", 0.8),) * 9)
+    page = dataclasses.replace(result, groups=(odd,) * 12)._repr_html_()
+    page.encode()
+    assert "&lt;b&gt;&amp;?.png" in page
+    assert "and 4 more<" in page
+    assert "and 2 more groups" in page
+    assert "<img" not in page, "files that are gone are named"
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert "<img" not in result._repr_html_(), "without Pillow too"
+
+
 def test_explanation_figures(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     from rrn_native import explain

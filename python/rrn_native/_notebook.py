@@ -1,0 +1,53 @@
+"""What notebooks show of a result: a few groups, with thumbnails where Pillow is installed."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import rrn_native
+from rrn_native._files import thumbnail
+
+# A page of a notebook is kept in its file, pictures included.
+GROUPS = 10
+IMAGES = 6
+_SIDE = 112
+
+
+def result_html(result: rrn_native.SimilarityResult) -> str:
+    """Returns a piece of HTML without scripts or links; pictures are part of it. Files that are gone are named only."""
+    counts = f"{result.files:,} files, {result.read:,} read, {len(result.skipped):,} skipped, "
+    counts += f"<b>{len(result.groups):,} groups</b>, <b>{result.unique:,} unique images</b> "
+    counts += f"(similarity above {result.threshold:g})"
+    parts = [f"<p>{counts}</p>", "<table>"]
+    for number, group in enumerate(result.groups[:GROUPS], start=1):
+        cells = [_cell(group.representative, "representative")]
+        cells += [_cell(member.path, f"{member.similarity:.4f}") for member in group.members[: IMAGES - 1]]
+        more = len(group.members) - (IMAGES - 1)
+        if more > 0:
+            cells.append(f"<td>and {more:,} more</td>")
+        parts.append(f"<tr><td>{number}</td>{''.join(cells)}</tr>")
+    parts.append("</table>")
+    if len(result.groups) > GROUPS:
+        parts.append(f"<p>and {len(result.groups) - GROUPS:,} more groups</p>")
+    return "".join(parts)
+
+
+def _cell(path: str, caption: str) -> str:
+    name = html.escape(Path(path).name.encode("utf-8", "replace").decode())
+    title = html.escape(path.encode("utf-8", "replace").decode())
+    return f'<td style="text-align: center" title="{title}">{_picture(path)}{caption}<br>{name}</td>'
+
+
+def _picture(path: str) -> str:
+    try:
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(thumbnail(path, _SIDE)).save(buffer, "JPEG", quality=80)
+    except (OSError, rrn_native.RrnError, ModuleNotFoundError):
+        return ""
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img alt="" src="data:image/jpeg;base64,{data}"><br>'
