@@ -182,8 +182,8 @@ def nvcc() -> str | None:
     return named or shutil.which("nvcc") or (str(usual) if usual.is_file() else None)
 
 
-def build_parts(compiler: str, architecture: str, folder: Path, torch: bool) -> list[Part]:
-    """Returns the parts that configure and build; `architecture` is like "90-real"."""
+def build_part(compiler: str, architecture: str, folder: Path, torch: bool) -> Part:
+    """Returns the part that configures and builds; `architecture` is like "90-real"."""
     configure = [
         *("cmake", "-S", str(ROOT), "-B", str(folder), *(["-G", "Ninja"] if shutil.which("ninja") else [])),
         *("-D", "CMAKE_BUILD_TYPE=Release", "-D", "RRN_WITH_ENGINE=OFF", "-D", "RRN_BUILD_TESTS=OFF"),
@@ -191,12 +191,11 @@ def build_parts(compiler: str, architecture: str, folder: Path, torch: bool) -> 
         *("-D", f"CMAKE_CUDA_ARCHITECTURES={architecture}", "-D", f"RRN_LIB_DIR={folder / 'lib'}"),
         *("-D", f"RRN_WITH_TORCH={'ON' if torch else 'OFF'}", "-D", f"Python_EXECUTABLE={sys.executable}"),
     ]
-    script = 'cmake_output=$("$@" 2>&1) || { printf "%s\\n" "$cmake_output" >&2; exit 1; }; echo "{}"'
-    build = ["cmake", "--build", str(folder), "--parallel"]
-    return [
-        Part("configure", 0, 120, ["bash", "-c", script, "bash", *configure]),
-        Part("build", 0, 400, ["bash", "-c", script, "bash", *build]),
-    ]
+    script = (
+        'folder=$1; shift; log=$({ "$@" && cmake --build "$folder" --parallel; } 2>&1) && echo "{}" && exit; '
+        'printf "%s\\n" "$log" >&2; exit 1'
+    )
+    return Part("build", 0, 400, ["bash", "-c", script, "bash", str(folder), *configure])
 
 
 def gpu_parts(folder: Path, torch: bool, onnxruntime: bool) -> list[Part]:
@@ -246,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch = _importable("torch")
     architecture = f"{gpu['compute_cap'].replace('.', '')}-real" if gpu else "90-real"
     folder = ROOT / "build-gpu"
-    results = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)
+    results = run_parts([build_part(compiler, architecture, folder, torch)], options.budget)
     status = exit_status(results)
     if options.build_only:
         return status

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,10 @@ def graphed(calls: list[Callable[[], object]]) -> Callable[[], None]:
     return graph.replay
 
 
-def elapsed(run: Callable[[], None]) -> float:
+def elapsed(run: Callable[[], object]) -> float:
     """Returns microseconds between two events around one run."""
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     begin.record()
     run()
     end.record()
@@ -198,7 +200,7 @@ def bench(seconds: float) -> Json:
                     runs = {}
                     for key, call in candidates.items():
                         try:
-                            runs[key] = graphed([lambda c=call, x=layers: c(x) for layers in sets])
+                            runs[key] = graphed([partial(call, layers) for layers in sets])
                         except Exception as error:
                             notes.append(f"{name}: {key}: {str(error).splitlines()[0]}")
                     row = compare(runs, len(sets))
@@ -236,14 +238,15 @@ def network(seconds: float) -> Json:
     matrix = {}
     for type_name in ("float16", "bfloat16"):
         a, b = (torch.randn(8192, 8192, device="cuda").to(TYPES[type_name]) for _ in range(2))
-        times = [elapsed(lambda a=a, b=b: torch.mm(a, b)) for _ in range(15)]
+        times = [elapsed(partial(torch.mm, a, b)) for _ in range(15)]
         matrix[type_name] = round(2 * 8192**3 / statistics.median(times[3:]) / 1e6, 1)
     torch.backends.cudnn.benchmark = True
     runs: dict[str, Callable[[], None]] = {}
     operations = 0
     for layout, memory_format in FORMATS.items():
         for tail, call in (("operator", operator), ("plain", plain)):
-            model = Fused(ReductionResNet18().eval(), call).half().cuda().to(memory_format=memory_format)
+            model = Fused(ReductionResNet18().eval(), call).half().cuda()
+            model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
             images = torch.randn(batch, 3, 224, 224, device="cuda").half().to(memory_format=memory_format)
             if operations == 0:
                 operations = convolution_operations(model, images)
@@ -255,7 +258,7 @@ def network(seconds: float) -> Json:
                 try:
                     with torch.no_grad():
                         function = model if mode == "eager" else torch.compile(model, dynamic=False)
-                        runs[name] = graphed([lambda f=function, x=images: f(x)] * 3)
+                        runs[name] = graphed([partial(function, images)] * 3)
                 except Exception as error:
                     notes.append(f"{name}: {str(error).splitlines()[0]}")
     rows = compare(runs, 3)
