@@ -11,6 +11,7 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   clang-format, ruff, mypy    style and types
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
+  gpu_check.sh --build-only   where nvcc is
   pytest                      Python tests, the executable's command line included
   clang-tidy                  static analysis of our own C++ code
 END
@@ -47,6 +48,11 @@ cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die 
 rm build-configure.log
 cmake --build --preset tsan --target search_test parallel_test engine_test
 ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest'
+
+if [ -n "${CUDACXX:-}" ] || command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  say "What a GPU machine builds"
+  scripts/gpu_check.sh --build-only
+fi
 
 say "Python tests"
 "$PYTHON" -m pytest

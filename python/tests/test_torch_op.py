@@ -239,7 +239,7 @@ def test_first_and_second_derivative_of_normalized_rows(rank: int) -> None:
     actual = derivatives(torch.ops.rrn.reduce_layers(layers, 512, True), layers)
     expected = derivatives(torch_op.reference(wide, 512, normalize=True), wide)
     for got, want in zip(actual, expected, strict=True):
-        torch.testing.assert_close(got.double(), want, rtol=1e-3, atol=1e-5 * float(want.abs().max()))
+        torch.testing.assert_close(got.double(), want, rtol=1e-3, atol=1e-5 * float(want.detach().abs().max()))
 
 
 def test_channels_last_is_read_as_it_is() -> None:

@@ -8,13 +8,15 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#include <thrust/iterator/counting_iterator.h>
+#include <thrust/iterator/transform_iterator.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <cub/cub.cuh>
+#include <cub/device/device_segmented_reduce.cuh>
 #include <functional>
 #include <memory>
 #include <string>
