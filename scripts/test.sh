@@ -11,6 +11,7 @@ Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the 
   clang-format, ruff, mypy    style and types
   ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
                               on several threads also under ThreadSanitizer
+  gpu_check.sh --build-only   where nvcc is
   docs.sh                     the documentation site; a warning is an error
   pytest                      Python tests, the command line, the wheel, and the HTML page in a browser without a
                               window (RRN_NO_BROWSER=1 leaves that out)
@@ -51,6 +52,11 @@ cmake --build --preset tsan --target search_test parallel_test engine_test html_
 ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
 
 "$ROOT/scripts/docs.sh"
+
+if [ -n "${CUDACXX:-}" ] || command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  say "What a GPU machine builds"
+  scripts/gpu_check.sh --build-only
+fi
 
 say "Python tests"
 "$PYTHON" -m pytest

@@ -8,8 +8,13 @@
 // Inputs of rank 1 ([C_k]) or 2 ([B, C_k]) are taken as they are. Inputs of rank 4 ([B, C_k, H_k, W_k], H_k and W_k may
 // differ from input to input) are feature maps: each is averaged over H_k x W_k first, in the same pass over memory.
 //
+// Optionally every row is divided by its length: x / max(||x||, 2^-126), the sum of squares in double. A row of zeros
+// stays zero.
+//
 // Storage is float32, float16 or bfloat16; sums are float32 in every case. B = 0 is allowed and writes nothing.
-// The sum over k runs in the order of the inputs, then one division by K: results do not depend on threads or batch.
+// The sum over k runs in the order of the inputs, then one division by K: results do not depend on threads, batch or
+// alignment. The CPU and the GPU, and the two layouts, add a map's pixels in orders of their own (reduction.cc,
+// reduction_kernel.h), so their last bits differ.
 //
 // Use: describe the inputs with Shapes, let PlanReduction check them, run the plan.
 //
@@ -43,6 +48,18 @@ enum class ReductionStatus : std::uint8_t {
   kEmptyMap,       // A feature map has no pixel (H_k or W_k is 0): its average does not exist.
   kNullPointer,    // A data pointer is null although its array is not empty.
   kCudaError,      // The launch failed; the cudaError_t says why.
+  kNoWorkspace,    // ReduceCuda needs a workspace for this plan, and got none.
+};
+
+// How feature maps lie in memory. Their shape is written [B, C, H, W] in both cases, as in PyTorch.
+enum class ReductionLayout : std::uint8_t {
+  kNchw,  // pixels of a channel side by side
+  kNhwc,  // channels of a pixel side by side (PyTorch's channels_last)
+};
+
+struct ReductionOptions {
+  ReductionLayout layout = ReductionLayout::kNchw;  // of all inputs; ranks 1 and 2 have but one
+  bool normalize = false;                           // divide every row by its Euclidean length
 };
 
 // At most so many inputs; so many output channels where nothing else is asked for.
@@ -69,11 +86,13 @@ struct ReductionPlan {
   std::int64_t batch = 0;  // B, or 1 for rank 1
   std::int64_t channels = 0;
   std::array<Input, kMaxReductionInputs> inputs = {};
+  ReductionLayout layout = ReductionLayout::kNchw;
+  bool normalize = false;
 };
 
 // Checks `count` shapes against `channels` and fills *plan. On an error *plan is unspecified.
-ReductionStatus PlanReduction(const ReductionShape* shapes, int count, std::int64_t channels,
-                              ReductionPlan* plan) noexcept;
+ReductionStatus PlanReduction(const ReductionShape* shapes, int count, std::int64_t channels, ReductionPlan* plan,
+                              const ReductionOptions& options = {}) noexcept;
 
 // One line that says what is wrong and names `channels` and all shapes. For status kOk: "ok".
 std::string DescribeReductionError(ReductionStatus status, const ReductionShape* shapes, int count,
@@ -88,12 +107,24 @@ ReductionStatus ReduceCpu(const ReductionPlan& plan, ReductionType type, const v
 // True if this library was compiled with the CUDA kernel. It does not say that a GPU or a driver is present.
 bool ReductionHasCuda() noexcept;
 
-// Enqueues the plan on a CUDA stream and returns without waiting; all arrays are device memory.
+// Device memory that ReduceCuda needs besides inputs and output: for normalised rows that several blocks share, and for
+// maps in NHWC.
+struct ReductionWorkspace {
+  std::size_t bytes = 0;       // 0: none. At most 1/16 of the inputs' bytes in NHWC, for all but tiny maps.
+  std::size_t zero_bytes = 0;  // The first bytes, counters: zero before the first use, and zero again after each.
+};
+ReductionWorkspace ReductionWorkspaceSize(const ReductionPlan& plan, ReductionType type) noexcept;
+
+// Enqueues the plan on a CUDA stream and returns without waiting; all arrays are device memory. One launch, no
+// allocation, no synchronisation, so it can be captured in a CUDA graph.
+//   inputs, output: as for ReduceCpu, in device memory. Reads are 16 bytes wide whatever the alignment.
 //   stream: a cudaStream_t, passed as void* so that this header needs no CUDA; null is the default stream.
 //   cuda_error: if not null, receives the launch's cudaError_t (0 is success).
-// Errors: those of ReduceCpu, kCudaError (also when compiled without CUDA).
+//   workspace: ReductionWorkspaceSize(plan, type) bytes, aligned to 16, of which the caller has set the first zero_bytes
+//     to zero once. Calls that may run at the same time need one each. Null where no bytes are needed.
+// Errors: those of ReduceCpu; kNoWorkspace; kCudaError (also when compiled without CUDA, or for over 2^28 channels).
 ReductionStatus ReduceCuda(const ReductionPlan& plan, ReductionType type, const void* const* inputs, void* output,
-                           void* stream, int* cuda_error = nullptr) noexcept;
+                           void* stream, int* cuda_error = nullptr, void* workspace = nullptr) noexcept;
 
 // What CUDA calls this cudaError_t; static text.
 const char* ReductionCudaErrorText(int cuda_error) noexcept;

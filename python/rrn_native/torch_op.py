@@ -7,11 +7,12 @@
 The library registers three operators, all differentiable and known to `torch.compile` and `torch.export`:
 
     torch.ops.rrn.reduction(layerOne, layerTwo, layerThree, layerFour)   four layers to 512 channels
-    torch.ops.rrn.reduce_layers(layers, channels=512)                    1 to 32 layers to any number of channels
+    torch.ops.rrn.reduce_layers(layers, channels=512, normalize=False)   1 to 32 layers to any number of channels
     torch.ops.rrn.repeatInterleave(input)                                [C] or [B, C] to 512 channels
 
 Inputs are float32, float16 or bfloat16 (float64 is refused), on the CPU, or on a CUDA device where the library was
-built with CUDA. Feature maps [B, C, H, W] are averaged over H x W in the same pass.
+built with CUDA. Feature maps [B, C, H, W] are averaged over H x W in the same pass; maps that are all channels_last are
+read as they are. `normalize` divides every row by max(its length, 2^-126), in the same pass too.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def load_or_define() -> None:
         "reduction(Tensor layerOne, Tensor layerTwo, Tensor layerThree, Tensor layerFour) -> Tensor": lambda *four: (
             reference(four)
         ),
-        "reduce_layers(Tensor[] layers, int channels=512) -> Tensor": reference,
+        "reduce_layers(Tensor[] layers, int channels=512, bool normalize=False) -> Tensor": reference,
         "repeatInterleave(Tensor input) -> Tensor": lambda layer: reference([layer]),
     }
     for schema, kernel in kernels.items():
@@ -108,13 +109,14 @@ def load_or_define() -> None:
         library.impl(schema.partition("(")[0], kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 
 
-def reference(layers: Sequence[torch.Tensor], channels: int = 512) -> torch.Tensor:
+def reference(layers: Sequence[torch.Tensor], channels: int = 512, normalize: bool = False) -> torch.Tensor:
     """The operator's definition in PyTorch's own operations, to compare with; needs no library.
 
     Args:
         layers: Tensors of one floating-point type (float64 too) and one rank: [C_k], [B, C_k], or [B, C_k, H_k, W_k],
             which is averaged over H_k x W_k first. Each C_k divides `channels`.
         channels: The number of output channels.
+        normalize: Divide every row by its length.
 
     Returns:
         [channels] or [B, channels], in the inputs' type: the average of the layers, every channel of layer k repeated
@@ -134,4 +136,9 @@ def reference(layers: Sequence[torch.Tensor], channels: int = 512) -> torch.Tens
         repeated = pooled.repeat_interleave(channels // pooled.shape[-1], dim=-1)
         total = repeated if total is None else total + repeated
     assert total is not None
-    return total / len(layers)
+    rows = total / len(layers)
+    if not normalize:
+        return rows
+    # float16 does not hold the smallest divisor.
+    wide = rows if rows.dtype == torch.float64 else rows.float()
+    return torch.nn.functional.normalize(wide, dim=-1, eps=2.0**-126).to(rows.dtype)

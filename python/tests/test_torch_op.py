@@ -136,6 +136,7 @@ def test_opcheck(rank: int) -> None:
     layers = [layer.requires_grad_() for layer in make_layers(resnet_shapes(rank))]
     torch.library.opcheck(torch.ops.rrn.reduction.default, tuple(layers))
     torch.library.opcheck(torch.ops.rrn.reduce_layers.default, (layers[:2], 256))
+    torch.library.opcheck(torch.ops.rrn.reduce_layers.default, (layers, 512, True))
     if rank < 4:
         torch.library.opcheck(torch.ops.rrn.repeatInterleave.default, (layers[0],))
 
@@ -204,6 +205,71 @@ def test_errors_name_all_types_and_devices() -> None:
         torch.ops.rrn.reduce_layers([torch.zeros(64)] * 33)
     with pytest.raises(ValueError, match=r"\[C\] or \[B, C\]; got \[1, 64, 2, 2\]"):
         torch.ops.rrn.repeatInterleave(torch.zeros(1, 64, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", list(STORAGE_EPSILON), ids=str)
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_normalized_rows_have_length_one(rank: int, dtype: torch.dtype) -> None:
+    layers = make_layers(resnet_shapes(rank), dtype)
+    if rank > 1:
+        for layer in layers:
+            layer[1] = 0
+    actual = torch.ops.rrn.reduce_layers(layers, normalize=True)
+    expected = torch_op.reference([layer.double() for layer in layers], 512, normalize=True)
+    assert actual.dtype == dtype
+    # Rounding to storage, and a relative error of the length that is far below the storage's for 16-bit types.
+    bound = (STORAGE_EPSILON[dtype] + 100 * FLOAT_EPSILON) * expected.abs() + 200 * FLOAT_EPSILON * expected.abs().max()
+    assert bool(((actual.double() - expected).abs() <= bound + 2.0**-25).all())
+    if rank > 1:
+        assert torch.equal(actual[1], torch.zeros_like(actual[1]))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_first_and_second_derivative_of_normalized_rows(rank: int) -> None:
+    layers = [layer.requires_grad_() for layer in make_layers(resnet_shapes(rank))]
+    wide = [layer.detach().double().requires_grad_() for layer in layers]
+    weight = torch.linspace(-1, 1, 512)
+
+    def derivatives(output: torch.Tensor, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        loss = (output.square() * weight.to(output.dtype)).sum()
+        first = torch.autograd.grad(loss, inputs, create_graph=True)
+        second = torch.autograd.grad(torch.stack([g.square().sum() for g in first]).sum(), inputs)
+        return [*first, *second]
+
+    actual = derivatives(torch.ops.rrn.reduce_layers(layers, 512, True), layers)
+    expected = derivatives(torch_op.reference(wide, 512, normalize=True), wide)
+    for got, want in zip(actual, expected, strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=1e-3, atol=1e-5 * float(want.detach().abs().max()))
+
+
+def test_channels_last_is_read_as_it_is() -> None:
+    layers = make_layers(resnet_shapes(4))
+    last = [layer.to(memory_format=torch.channels_last) for layer in layers]
+    assert_equals_reference(torch.ops.rrn.reduce_layers(last), layers, 512)
+    with torch.profiler.profile() as profile:
+        torch.ops.rrn.reduce_layers(last)
+    names = {event.key for event in profile.key_averages()}
+    assert "rrn::reduce_layers" in names
+    assert not names & {"aten::copy_", "aten::clone", "aten::contiguous"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_cuda_graph_replays(normalize: bool, memory_format: torch.memory_format) -> None:
+    layers = [layer.cuda().to(memory_format=memory_format) for layer in make_layers(resnet_shapes(4))]
+    warm = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(warm):
+        torch.ops.rrn.reduce_layers(layers, 512, normalize)
+    warm.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = torch.ops.rrn.reduce_layers(layers, 512, normalize)
+    for _ in range(3):
+        for layer in layers:
+            layer.normal_()
+        graph.replay()  # type: ignore[no-untyped-call]
+        assert torch.equal(output, torch.ops.rrn.reduce_layers(layers, 512, normalize))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

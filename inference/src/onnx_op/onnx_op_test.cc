@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -135,7 +136,18 @@ TEST_P(OnnxOpTable, EqualsScalarReference) {
   EXPECT_EQ(Compare(c, ScalarReference(c, inputs), RunCase(session, c.type, inputs)), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, OnnxOpTable, ValuesIn(AllReductionCases()), CaseName<ReductionCase>);
+// The ONNX operator takes maps in NCHW, as all of ONNX does, and does not normalise.
+std::vector<ReductionCase> OnnxCases() {
+  std::vector<ReductionCase> cases = AllReductionCases();
+  cases.erase(std::remove_if(cases.begin(), cases.end(),
+                             [](const ReductionCase& c) {
+                               return c.options.layout != ReductionLayout::kNchw || c.options.normalize;
+                             }),
+              cases.end());
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, OnnxOpTable, ValuesIn(OnnxCases()), CaseName{});
 
 class BadOnnxOp : public OnnxOpTest, public ::testing::WithParamInterface<BadReductionCase> {};
 
@@ -154,7 +166,7 @@ TEST_P(BadOnnxOp, IsRefusedWithAllShapes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, BadOnnxOp, ValuesIn(BadReductionCases()), CaseName<BadReductionCase>);
+INSTANTIATE_TEST_SUITE_P(Table, BadOnnxOp, ValuesIn(BadReductionCases()), CaseName{});
 
 TEST_F(OnnxOpTest, InfersSymbolicShapes) {
   Ort::Session session =

@@ -1,12 +1,11 @@
 // The one table of cases that every form of the operator must pass: scalar reference, CPU kernel, CUDA kernel, ONNX
-// Runtime op and PyTorch op. For tests only.
+// Runtime op and PyTorch op. For tests only; needs no test framework, because a bare GPU machine has none.
 //
 // The tolerance is derived, not guessed. Sums of non-negative or mixed values in float32 lose at most
 // (additions) * epsilon * (mean magnitude); storing the result loses half a unit in the last place of the storage type.
+// A normalised row also inherits the error of its length.
 #ifndef RRN_REDUCTION_REDUCTION_CASES_H_
 #define RRN_REDUCTION_REDUCTION_CASES_H_
-
-#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "reduction/half.h"
+#include "reduction/reduction_index.h"
 #include "rrn/reduction.h"
 
 namespace rrn::testing {
@@ -30,6 +30,7 @@ struct ReductionCase {
   std::vector<Dims> shapes;
   std::int64_t channels = kDefaultReductionChannels;
   ReductionType type = ReductionType::kFloat32;
+  ReductionOptions options = {};
 };
 
 inline void PrintTo(const ReductionCase& c, std::ostream* out) { *out << c.name; }
@@ -66,7 +67,8 @@ inline double Decode(const Array& array, ReductionType type, std::int64_t index)
                                                              : internal::ToFloat(internal::BFloat16{bits}));
 }
 
-// Repeatable inputs: magnitudes from 0.001 to 30, both signs, a zero now and then.
+// Repeatable inputs: magnitudes from 0.001 to 30, both signs, a zero now and then. Where rows are normalised, the
+// second item of a batch is all zeros.
 inline std::vector<Array> MakeInputs(const ReductionCase& c) {
   std::vector<Array> inputs;
   std::uint32_t state = 12345;
@@ -79,7 +81,9 @@ inline std::vector<Array> MakeInputs(const ReductionCase& c) {
       state = state * 1664525U + 1013904223U;
       const float unit = static_cast<float>(state >> 8) * 0x1p-24F;
       const float magnitude = std::exp(std::log(0.001F) + unit * (std::log(30.0F) - std::log(0.001F)));
-      const float value = (state & 0x60U) == 0 ? 0.0F : ((state & 0x10U) != 0 ? -magnitude : magnitude);
+      const bool zero =
+          c.options.normalize && dims.size() > 1 && dims[0] > 1 && i / (count / static_cast<std::size_t>(dims[0])) == 1;
+      const float value = zero || (state & 0x60U) == 0 ? 0.0F : ((state & 0x10U) != 0 ? -magnitude : magnitude);
       if (c.type == ReductionType::kFloat32) {
         std::memcpy(array.bytes.data() + 4 * i, &value, 4);
       } else if (c.type == ReductionType::kFloat16) {
@@ -104,6 +108,27 @@ struct Expected {
   std::vector<double> tolerances;
 };
 
+// Divides one row by its length. Length n has an error of at most e = sqrt(sum of squared tolerances), so an element x
+// with tolerance t has one of at most t / (n - e) + |x| e / (n (n - e)); the sum of squares and the division in double
+// add nothing to speak of, and rounding their result to float32 half a unit in the last place.
+inline void NormalizeRow(std::int64_t channels, double* values, double* tolerances) {
+  double squares = 0;
+  double squared_tolerances = 0;
+  for (std::int64_t o = 0; o < channels; ++o) {
+    squares += values[o] * values[o];
+    squared_tolerances += tolerances[o] * tolerances[o];
+  }
+  const double norm = std::max(std::sqrt(squares), internal::kTinyNorm);
+  const double error = std::sqrt(squared_tolerances);
+  for (std::int64_t o = 0; o < channels; ++o) {
+    tolerances[o] = squares == 0
+                        ? 0
+                        : tolerances[o] / (norm - error) + std::abs(values[o]) * error / (norm * (norm - error)) +
+                              0x1p-24 * std::abs(values[o]) / norm;
+    values[o] /= norm;
+  }
+}
+
 inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>& inputs) {
   Expected expected;
   const std::size_t rank = c.shapes[0].size();
@@ -125,7 +150,10 @@ inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>
         double mean = 0;
         double mean_magnitude = 0;
         for (std::int64_t p = 0; p < pixels; ++p) {
-          const double value = Decode(input, c.type, (b * input_channels + channel) * pixels + p);
+          const std::int64_t index = c.options.layout == ReductionLayout::kNchw
+                                         ? (b * input_channels + channel) * pixels + p
+                                         : (b * pixels + p) * input_channels + channel;
+          const double value = Decode(input, c.type, index);
           mean += value / static_cast<double>(pixels);
           mean_magnitude += std::abs(value) / static_cast<double>(pixels);
         }
@@ -135,11 +163,15 @@ inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>
       }
       const auto k = static_cast<double>(inputs.size());
       expected.values.push_back(sum / k);
-      // The smallest normal float16 is 2^-14: below it the spacing is 2^-24 whatever the value.
-      const double tiny = c.type == ReductionType::kFloat16 ? 0x1p-25 : 0.0;
-      expected.tolerances.push_back(additions * float_epsilon * magnitude / k + storage_epsilon * std::abs(sum / k) +
-                                    tiny);
+      expected.tolerances.push_back(additions * float_epsilon * magnitude / k);
     }
+    const auto row = static_cast<std::ptrdiff_t>(b * c.channels);
+    if (c.options.normalize) NormalizeRow(c.channels, &expected.values[0] + row, &expected.tolerances[0] + row);
+  }
+  for (std::size_t i = 0; i < expected.values.size(); ++i) {
+    // The smallest normal float16 is 2^-14: below it the spacing is 2^-24 whatever the value.
+    const double tiny = c.type == ReductionType::kFloat16 ? 0x1p-25 : 0.0;
+    expected.tolerances[i] += storage_epsilon * std::abs(expected.values[i]) + tiny;
   }
   return expected;
 }
@@ -157,9 +189,9 @@ inline std::string Compare(const ReductionCase& c, const Expected& expected, con
   return "";
 }
 
-// Every layout in float32, float16 and bfloat16.
+// Every shape in float32, float16 and bfloat16; maps in both layouts, and most cases normalised too.
 inline std::vector<ReductionCase> AllReductionCases() {
-  const std::vector<ReductionCase> layouts = {
+  const std::vector<ReductionCase> shapes = {
       {"Resnet18Vector", {{64}, {128}, {256}, {512}}},
       {"Resnet18Batch1", {{1, 64}, {1, 128}, {1, 256}, {1, 512}}},
       {"Resnet18Batch7", {{7, 64}, {7, 128}, {7, 256}, {7, 512}}},
@@ -179,15 +211,29 @@ inline std::vector<ReductionCase> AllReductionCases() {
       {"MapsMixedPixels", {{2, 8, 1, 1}, {2, 16, 3, 2}, {2, 1, 50, 50}}, 32},
       {"MapsEmptyBatch", {{0, 64, 5, 5}, {0, 512, 2, 2}}},
       {"MapsWide", {{1, 3, 2, 3}, {1, 5, 7, 1}}, 15000},
+      {"MapsLargeBatch", {{130, 16, 3, 3}, {130, 32, 2, 2}}, 32},
+      {"MapsPowersOfTwo", {{2, 64, 16, 16}, {2, 128, 8, 8}, {2, 256, 4, 4}, {2, 512, 2, 2}}},
+      {"MapsManyChannels", {{2, 2500, 3, 5}, {2, 1250, 2, 2}, {2, 625, 4, 33}}, 5000},
+      {"MapsCutTiles", {{1, 257, 32, 16}, {1, 256, 16, 32}}, 65792},
+      {"MapsOneChannelOfManyPixels", {{2, 1, 300, 301}}, 3},
   };
   std::vector<ReductionCase> cases;
   for (const auto& [suffix, type] : {std::pair{"Float32", ReductionType::kFloat32},
                                      {"Float16", ReductionType::kFloat16},
                                      {"BFloat16", ReductionType::kBFloat16}}) {
-    for (ReductionCase c : layouts) {
-      c.name += suffix;
-      c.type = type;
-      cases.push_back(std::move(c));
+    for (const ReductionCase& shape : shapes) {
+      for (const ReductionLayout layout : {ReductionLayout::kNchw, ReductionLayout::kNhwc}) {
+        if (layout == ReductionLayout::kNhwc && shape.shapes[0].size() != 4) continue;
+        for (const bool normalize : {false, true}) {
+          // The derived bound of so many additions is larger than the only output, so its sign would be left open.
+          if (normalize && shape.name == "MapsOneChannelOfManyPixels") continue;
+          ReductionCase c = shape;
+          c.name += std::string(suffix) + (layout == ReductionLayout::kNhwc ? "Nhwc" : "") + (normalize ? "Unit" : "");
+          c.type = type;
+          c.options = {layout, normalize};
+          cases.push_back(std::move(c));
+        }
+      }
     }
   }
   return cases;
@@ -220,11 +266,13 @@ inline std::vector<BadReductionCase> BadReductionCases() {
   };
 }
 
-// Names a parameterised test after its case.
-template <typename Case>
-std::string CaseName(const ::testing::TestParamInfo<Case>& param) {
-  return param.param.name;
-}
+// Names a parameterised test after its case; `Info` is GoogleTest's TestParamInfo.
+struct CaseName {
+  template <typename Info>
+  std::string operator()(const Info& info) const {
+    return info.param.name;
+  }
+};
 
 }  // namespace rrn::testing
 

@@ -6,7 +6,7 @@ namespace rrn {
 bool ReductionHasCuda() noexcept { return false; }
 
 ReductionStatus ReduceCuda(const ReductionPlan& /*plan*/, ReductionType /*type*/, const void* const* /*inputs*/,
-                           void* /*output*/, void* /*stream*/, int* cuda_error) noexcept {
+                           void* /*output*/, void* /*stream*/, int* cuda_error, void* /*workspace*/) noexcept {
   if (cuda_error != nullptr) *cuda_error = 0;
   return ReductionStatus::kCudaError;
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -11,6 +12,7 @@
 
 #include "reduction/half.h"
 #include "reduction/reduction_cases.h"
+#include "reduction/reduction_emulator.h"
 #include "reduction/reduction_index.h"
 
 #ifdef RRN_HAVE_CUDA
@@ -34,7 +36,8 @@ std::vector<ReductionShape> ToShapes(const std::vector<Dims>& shapes) {
 ReductionPlan PlanOf(const ReductionCase& c) {
   ReductionPlan plan;
   const auto shapes = ToShapes(c.shapes);
-  EXPECT_EQ(PlanReduction(shapes.data(), static_cast<int>(shapes.size()), c.channels, &plan), ReductionStatus::kOk);
+  EXPECT_EQ(PlanReduction(shapes.data(), static_cast<int>(shapes.size()), c.channels, &plan, c.options),
+            ReductionStatus::kOk);
   return plan;
 }
 
@@ -78,28 +81,147 @@ TEST_P(ReductionTable, RowsDoNotDependOnTheBatch) {
   }
 }
 
-// The CUDA kernel's tiles cover every output once, and the channels they read feed exactly these outputs.
-TEST_P(ReductionTable, TilesCoverEveryOutputOnce) {
-  const ReductionPlan plan = PlanOf(GetParam());
-  const std::int64_t tile = internal::TileSize(plan);
-  ASSERT_GE(tile, 1);
-  ASSERT_LE(tile, internal::kMaxTile);
-  for (int k = 0; k < plan.input_count; ++k) {
-    const std::int64_t repeats = plan.inputs[static_cast<std::size_t>(k)].repeats;
-    std::vector<std::int64_t> source(static_cast<std::size_t>(plan.channels), -1);
-    for (std::int64_t first = 0; first < plan.channels; first += tile) {
-      const std::int64_t count = std::min(tile, plan.channels - first);
-      const auto channels = internal::ChannelsOfTile(first, count, repeats);
-      for (std::int64_t channel = channels.first; channel < channels.last; ++channel) {
-        const auto outputs = internal::OutputsOfChannel(channel, first, count, repeats);
-        ASSERT_LT(outputs.first, outputs.last) << "a channel was read for nothing";
-        for (std::int64_t o = outputs.first; o < outputs.last; ++o) {
-          ASSERT_EQ(source[static_cast<std::size_t>(first + o)], -1) << "output written twice";
-          source[static_cast<std::size_t>(first + o)] = channel;
-        }
-      }
+// One emulated launch of the CUDA kernel.
+//   offset: elements between a multiple of 16 bytes and the beginning of every input.
+struct Emulated {
+  EmulatedMemory memory;
+  Array output;
+  ReductionWorkspace size;
+  std::vector<float> workspace;  // of floats, for the alignment of what is in it
+};
+
+Emulated Emulate(const ReductionCase& c, const std::vector<Array>& inputs, std::size_t offset, bool backwards) {
+  const ReductionPlan plan = PlanOf(c);
+  const std::size_t element = ReductionTypeSize(c.type);
+  Emulated result;
+  std::vector<std::vector<std::uint8_t>> bytes;
+  std::vector<const void*> pointers;
+  for (const Array& input : inputs) {
+    bytes.emplace_back(input.bytes.size() + 64);
+    auto* begin = bytes.back().data();
+    begin += (16 - reinterpret_cast<std::uintptr_t>(begin) % 16) % 16 + offset * element;
+    std::memcpy(begin, input.bytes.data(), input.bytes.size());
+    pointers.push_back(begin);
+    result.memory.inputs.push_back({begin, input.bytes.size(), std::vector<std::uint8_t>(input.bytes.size())});
+  }
+  const std::size_t outputs = static_cast<std::size_t>(plan.batch * plan.channels) * element;
+  result.output.dims = plan.output_rank == 1 ? Dims{plan.channels} : Dims{plan.batch, plan.channels};
+  result.output.bytes.assign(outputs, 0xcd);
+  result.memory.output = {result.output.bytes.data(), outputs, std::vector<std::uint8_t>(outputs)};
+  result.size = ReductionWorkspaceSize(plan, c.type);
+  EXPECT_EQ(result.size.bytes % sizeof(float), 0U);
+  result.workspace.assign(result.size.bytes / sizeof(float), std::numeric_limits<float>::quiet_NaN());
+  unsigned char* workspace = nullptr;
+  if (result.size.bytes > 0) {
+    workspace = reinterpret_cast<unsigned char*>(result.workspace.data());
+    std::memset(workspace, 0, result.size.zero_bytes);
+  }
+  result.memory.workspace = {workspace, result.size.bytes, std::vector<std::uint8_t>(result.size.bytes)};
+  // One block of every column takes two items.
+  const std::int64_t rows = plan.batch > 1 ? plan.batch - 1 : 1;
+  switch (c.type) {
+    case ReductionType::kFloat32:
+      EmulateReduction<float>(plan, c.type, pointers, result.output.bytes.data(), workspace, rows, backwards,
+                              &result.memory);
+      break;
+    case ReductionType::kFloat16:
+      EmulateReduction<internal::Half>(plan, c.type, pointers, result.output.bytes.data(), workspace, rows, backwards,
+                                       &result.memory);
+      break;
+    case ReductionType::kBFloat16:
+      EmulateReduction<internal::BFloat16>(plan, c.type, pointers, result.output.bytes.data(), workspace, rows,
+                                           backwards, &result.memory);
+      break;
+  }
+  return result;
+}
+
+TEST_P(ReductionTable, EmulatedCudaEqualsScalarReference) {
+  const ReductionCase& c = GetParam();
+  const std::vector<Array> inputs = MakeInputs(c);
+  const Emulated result = Emulate(c, inputs, 0, false);
+  EXPECT_EQ(result.memory.error, "");
+  EXPECT_EQ(Compare(c, ScalarReference(c, inputs), result.output), "");
+  for (const std::uint8_t writes : result.memory.output.accesses) ASSERT_EQ(writes, 1);
+  for (std::size_t i = 0; i < result.size.bytes; ++i) ASSERT_LE(result.memory.workspace.accesses[i], 1);
+  for (std::size_t i = 0; i < result.size.zero_bytes / sizeof(float); ++i) ASSERT_EQ(result.workspace[i], 0.0F);
+  // Only where tiles end inside channels are these read again.
+  const bool cut = c.name.find("CutTiles") != std::string::npos && c.options.layout == ReductionLayout::kNchw;
+  bool again = false;
+  for (const WatchedArray& input : result.memory.inputs) {
+    for (const std::uint8_t reads : input.accesses) {
+      ASSERT_GE(reads, 1);
+      again = again || reads > 1;
     }
-    for (std::int64_t o = 0; o < plan.channels; ++o) ASSERT_EQ(source[static_cast<std::size_t>(o)], o / repeats);
+  }
+  EXPECT_EQ(again, cut);
+  EXPECT_LE(result.memory.worst_conflict, 4);
+}
+
+// Other blocks and threads first, other addresses: the same bytes.
+TEST_P(ReductionTable, EmulatedCudaDependsOnNeitherOrderNorAlignment) {
+  const ReductionCase& c = GetParam();
+  const std::vector<Array> inputs = MakeInputs(c);
+  const Emulated first = Emulate(c, inputs, 0, false);
+  for (const std::size_t offset : {std::size_t{1}, 16 / ReductionTypeSize(c.type) - 1}) {
+    const Emulated other = Emulate(c, inputs, offset, true);
+    EXPECT_EQ(other.memory.error, "");
+    EXPECT_EQ(other.output.bytes, first.output.bytes) << offset;
+  }
+}
+
+// A row is the same whether it is alone or in a batch of any size, at any place.
+TEST_P(ReductionTable, EmulatedCudaRowsDoNotDependOnTheBatch) {
+  const ReductionCase& c = GetParam();
+  const std::vector<Array> inputs = MakeInputs(c);
+  const Emulated whole = Emulate(c, inputs, 0, false);
+  if (whole.output.dims.size() == 1 || whole.output.dims[0] == 0) return;
+  for (const std::int64_t b : {std::int64_t{0}, whole.output.dims[0] - 1}) {
+    ReductionCase single = c;
+    std::vector<Array> items;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      single.shapes[k][0] = 1;
+      const std::size_t size = inputs[k].bytes.size() / static_cast<std::size_t>(c.shapes[k][0]);
+      const auto begin = inputs[k].bytes.begin() + static_cast<std::ptrdiff_t>(size) * b;
+      items.push_back({single.shapes[k], {begin, begin + static_cast<std::ptrdiff_t>(size)}});
+    }
+    const Emulated alone = Emulate(single, items, 0, false);
+    const auto row = static_cast<std::ptrdiff_t>(alone.output.bytes.size());
+    EXPECT_TRUE(std::equal(alone.output.bytes.begin(), alone.output.bytes.end(), whole.output.bytes.begin() + b * row));
+  }
+}
+
+// What the GPU likes: at 224 pixels nearly everything goes by 16 bytes, warps read without conflicts, and 5 blocks or
+// more fit a multiprocessor of 100 KiB.
+TEST(ReductionGeometryTest, IsWideAndFreeOfConflicts) {
+  for (const ReductionCase& c : AllReductionCases()) {
+    if (c.name.find("Maps224") == std::string::npos && c.name.find("Maps416") == std::string::npos) continue;
+    const Emulated result = Emulate(c, MakeInputs(c), 1, false);
+    EXPECT_EQ(result.memory.worst_conflict, 1) << c.name;
+    EXPECT_LT(result.memory.other_bytes * 50, result.memory.wide_bytes) << c.name;
+    const ReductionPlan plan = PlanOf(c);
+    const std::int32_t shared = internal::TakesPixelsKernel(plan)
+                                    ? LayOut(internal::MakePixelsGeometry(plan, c.type)).bytes
+                                    : LayOut(internal::MakeMapsGeometry(plan, c.type)).bytes;
+    EXPECT_LE(shared, 40 * 1024) << c.name;
+    if (c.options.layout == ReductionLayout::kNhwc) {
+      std::size_t bytes = 0;
+      for (const Dims& dims : c.shapes)
+        bytes += static_cast<std::size_t>(ElementCount(dims)) * ReductionTypeSize(c.type);
+      EXPECT_LE(result.size.bytes * 16, bytes) << c.name;
+    } else if (!c.options.normalize) {
+      EXPECT_EQ(result.size.bytes, 0U) << c.name;
+    }
+  }
+}
+
+// Normalised rows of pooled inputs are made by one block, without a workspace.
+TEST(ReductionGeometryTest, PooledRowsNeedNoWorkspace) {
+  for (const std::int64_t batch : {1, 8, 100000}) {
+    const ReductionPlan plan =
+        PlanOf({"", {{batch, 64}, {batch, 128}, {batch, 256}, {batch, 512}}, 512, ReductionType::kFloat32, {{}, true}});
+    EXPECT_EQ(ReductionWorkspaceSize(plan, ReductionType::kFloat32).bytes, 0U);
+    EXPECT_EQ(internal::MakeMapsGeometry(plan, ReductionType::kFloat32).tiles, 1);
   }
 }
 
@@ -131,17 +253,23 @@ TEST_P(ReductionTable, CudaEqualsScalarReference) {
     pointers.push_back(device_inputs.back().get());
   }
   const DeviceMemory device_output = ToDevice(output.bytes);
-  int error = 0;
-  ASSERT_EQ(ReduceCuda(PlanOf(c), c.type, pointers.data(), device_output.get(), nullptr, &error), ReductionStatus::kOk)
-      << ReductionCudaErrorText(error);
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const ReductionPlan plan = PlanOf(c);
+  const DeviceMemory workspace = ToDevice(std::vector<std::uint8_t>(ReductionWorkspaceSize(plan, c.type).bytes));
+  // Twice: the first run must leave the workspace's counters as it found them.
+  for (int run = 0; run < 2; ++run) {
+    int error = 0;
+    ASSERT_EQ(ReduceCuda(plan, c.type, pointers.data(), device_output.get(), nullptr, &error, workspace.get()),
+              ReductionStatus::kOk)
+        << ReductionCudaErrorText(error);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  }
   ASSERT_EQ(cudaMemcpy(output.bytes.data(), device_output.get(), output.bytes.size(), cudaMemcpyDeviceToHost),
             cudaSuccess);
   EXPECT_EQ(Compare(c, expected, output), "");
 }
 #endif
 
-INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), CaseName<ReductionCase>);
+INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), CaseName{});
 
 class BadReduction : public TestWithParam<BadReductionCase> {};
 
@@ -155,7 +283,7 @@ TEST_P(BadReduction, IsRefusedWithAllShapes) {
   EXPECT_THAT(DescribeReductionError(status, shapes.data(), count, c.channels), HasSubstr(c.words));
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, BadReduction, ValuesIn(BadReductionCases()), CaseName<BadReductionCase>);
+INSTANTIATE_TEST_SUITE_P(Table, BadReduction, ValuesIn(BadReductionCases()), CaseName{});
 
 TEST(ReductionTest, NullPointersAreRefused) {
   const ReductionPlan plan = PlanOf({"", {{1, 64}, {1, 512}}});
@@ -165,6 +293,15 @@ TEST(ReductionTest, NullPointersAreRefused) {
   EXPECT_EQ(ReduceCpu(plan, ReductionType::kFloat32, pointers, output.data()), ReductionStatus::kNullPointer);
   EXPECT_EQ(ReduceCpu(plan, ReductionType::kFloat32, nullptr, output.data()), ReductionStatus::kNullPointer);
   EXPECT_EQ(ReduceCpu(plan, ReductionType::kFloat32, pointers, nullptr), ReductionStatus::kNullPointer);
+}
+
+TEST(ReductionTest, NormalizesToUnitLength) {
+  const std::vector<float> values = {0x3p100F, 0x4p100F, 0, 0};  // whose squares float32 does not hold
+  const void* pointers[] = {values.data()};
+  std::vector<float> output(4);
+  const ReductionPlan plan = PlanOf({"", {{4}}, 4, ReductionType::kFloat32, {{}, true}});
+  ASSERT_EQ(ReduceCpu(plan, ReductionType::kFloat32, pointers, output.data()), ReductionStatus::kOk);
+  EXPECT_THAT(output, ::testing::ElementsAre(0.6F, 0.8F, 0.0F, 0.0F));
 }
 
 TEST(ReductionTest, InterleavesInOrder) {

@@ -79,7 +79,7 @@ ReductionType CheckTypeAndDevice(at::TensorList layers) {
   }
 }
 
-ReductionPlan CheckShapes(at::TensorList layers, std::int64_t channels) {
+ReductionPlan CheckShapes(at::TensorList layers, std::int64_t channels, const ReductionOptions& options) {
   std::array<ReductionShape, kMaxReductionInputs> shapes;
   const bool symbolic = IsSymbolic(layers);
   const int count = static_cast<int>(layers.size());
@@ -97,7 +97,7 @@ ReductionPlan CheckShapes(at::TensorList layers, std::int64_t channels) {
     std::copy(layers[k].sizes().begin(), layers[k].sizes().end(), shape.dims.begin());
   }
   ReductionPlan plan;
-  const ReductionStatus status = PlanReduction(shapes.data(), count, channels, &plan);
+  const ReductionStatus status = PlanReduction(shapes.data(), count, channels, &plan, options);
   TORCH_CHECK_VALUE(status == ReductionStatus::kOk,
                     "rrn::", DescribeReductionError(status, shapes.data(), count, channels));
   return plan;

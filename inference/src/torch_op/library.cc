@@ -10,22 +10,22 @@
 namespace rrn {
 namespace {
 
-template <at::Tensor (*kKernel)(at::TensorList, std::int64_t)>
+template <at::Tensor (*kKernel)(at::TensorList, std::int64_t, bool)>
 at::Tensor Four(const at::Tensor& one, const at::Tensor& two, const at::Tensor& three, const at::Tensor& four) {
   const std::array<at::Tensor, 4> layers = {one, two, three, four};
-  return kKernel(layers, kDefaultReductionChannels);
+  return kKernel(layers, kDefaultReductionChannels, /*normalize=*/false);
 }
 
-at::Tensor FourWithGradient(at::TensorList layers, std::int64_t channels) {
-  return ReduceWithGradient(layers, channels, /*four=*/true);
+at::Tensor FourWithGradient(at::TensorList layers, std::int64_t channels, bool normalize) {
+  return ReduceWithGradient(layers, channels, normalize, /*four=*/true);
 }
 
-at::Tensor ListWithGradient(at::TensorList layers, std::int64_t channels) {
-  return ReduceWithGradient(layers, channels, /*four=*/false);
+at::Tensor ListWithGradient(at::TensorList layers, std::int64_t channels, bool normalize) {
+  return ReduceWithGradient(layers, channels, normalize, /*four=*/false);
 }
 
 // Stands for every device without a kernel, and for a list without a tensor, which has no device.
-at::Tensor ReduceElsewhere(at::TensorList layers, std::int64_t /*channels*/) {
+at::Tensor ReduceElsewhere(at::TensorList layers, std::int64_t /*channels*/, bool /*normalize*/) {
   CheckTypeAndDevice(layers);
   TORCH_CHECK_NOT_IMPLEMENTED(false, "rrn::reduction: runs on cpu and cuda; the inputs are on ", layers[0].device());
 }
@@ -43,7 +43,8 @@ at::Tensor RepeatInterleave(const at::Tensor& input) {
 TORCH_LIBRARY(rrn, library) {
   library.def("reduction(Tensor layerOne, Tensor layerTwo, Tensor layerThree, Tensor layerFour) -> Tensor",
               {at::Tag::pt2_compliant_tag});
-  library.def("reduce_layers(Tensor[] layers, int channels=512) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("reduce_layers(Tensor[] layers, int channels=512, bool normalize=False) -> Tensor",
+              {at::Tag::pt2_compliant_tag});
   library.def("repeatInterleave(Tensor input) -> Tensor", {at::Tag::pt2_compliant_tag});
 }
 

@@ -24,10 +24,10 @@ torch::Tensor repeatInterleave(torch::Tensor input) {
 
 // NOLINTEND(performance-unnecessary-value-param)
 
-torch::Tensor reduceLayers(const std::vector<torch::Tensor>& layers, std::int64_t channels) {
+torch::Tensor reduceLayers(const std::vector<torch::Tensor>& layers, std::int64_t channels, bool normalize) {
   static const auto op =
       c10::Dispatcher::singleton().findSchemaOrThrow("rrn::reduce_layers", "").typed<ReduceLayersSchema>();
-  return op.call(layers, channels);
+  return op.call(layers, channels, normalize);
 }
 
 }  // namespace rrn

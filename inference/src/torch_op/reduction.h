@@ -37,9 +37,11 @@ torch::Tensor reduction(torch::Tensor layerOne, torch::Tensor layerTwo, torch::T
 torch::Tensor repeatInterleave(torch::Tensor input);
 
 // The same reduction for any number of layers (1 to 32) and any number of output channels.
-//   layers: as in reduction(); each C divides `channels`.
+//   layers: as in reduction(); each C divides `channels`. Maps that are all channels_last are read as they are.
+//   normalize: divide every row by max(its Euclidean length, 2^-126).
 // Returns [channels] or [B, channels].
-torch::Tensor reduceLayers(const std::vector<torch::Tensor>& layers, std::int64_t channels = 512);
+torch::Tensor reduceLayers(const std::vector<torch::Tensor>& layers, std::int64_t channels = 512,
+                           bool normalize = false);
 
 }  // namespace rrn
 
