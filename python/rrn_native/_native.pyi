@@ -58,6 +58,9 @@ class Embedder:
     def find_similar(
         self,
         folder: bytes,
+        files: list[bytes] | None,
+        against: bytes,
+        keep: str,
         threshold: float,
         recursive: bool,
         threads: int,
