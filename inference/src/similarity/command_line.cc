@@ -116,8 +116,9 @@ int ActOn(const SimilarityReport& report, const Arguments& arguments) {
       }
     }
     out.flush();
-    if (!out)
+    if (!out) {
       return Fail(arguments.program, kRuntimeError, "standard output: cannot write here; journal: " + result.journal);
+    }
   }
   return ReportFailures(arguments, result.failed, result.stopped);
 }
