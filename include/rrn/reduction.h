@@ -120,7 +120,8 @@ ReductionWorkspace ReductionWorkspaceSize(const ReductionPlan& plan, ReductionTy
 //   inputs, output: as for ReduceCpu, in device memory. Reads are 16 bytes wide whatever the alignment.
 //   stream: a cudaStream_t, passed as void* so that this header needs no CUDA; null is the default stream.
 //   cuda_error: if not null, receives the launch's cudaError_t (0 is success).
-//   workspace: ReductionWorkspaceSize(plan, type) bytes, aligned to 16, of which the caller has set the first zero_bytes
+//   workspace: ReductionWorkspaceSize(plan, type) bytes, aligned to 16, of which the caller has set the first
+//   zero_bytes
 //     to zero once. Calls that may run at the same time need one each. Null where no bytes are needed.
 // Errors: those of ReduceCpu; kNoWorkspace; kCudaError (also when compiled without CUDA, or for over 2^28 channels).
 ReductionStatus ReduceCuda(const ReductionPlan& plan, ReductionType type, const void* const* inputs, void* output,
