@@ -166,7 +166,7 @@ inline Expected ScalarReference(const ReductionCase& c, const std::vector<Array>
       expected.tolerances.push_back(additions * float_epsilon * magnitude / k);
     }
     const auto row = static_cast<std::ptrdiff_t>(b * c.channels);
-    if (c.options.normalize) NormalizeRow(c.channels, &expected.values[0] + row, &expected.tolerances[0] + row);
+    if (c.options.normalize) NormalizeRow(c.channels, expected.values.data() + row, expected.tolerances.data() + row);
   }
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
     // The smallest normal float16 is 2^-14: below it the spacing is 2^-24 whatever the value.

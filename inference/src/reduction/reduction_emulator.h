@@ -97,7 +97,7 @@ class EmulatedBlock {
     if (!ReadInput(from, internal::kChunkBytes)) return;
     memory_.wide_bytes += internal::kChunkBytes;
     if (!Write(t, to, internal::kChunkBytes)) return;
-    for (int i = 0; i < internal::kChunkBytes; ++i) bytes_[static_cast<std::size_t>(to + i)].pending = true;
+    for (int i = 0; i < internal::kChunkBytes; ++i) bytes_[static_cast<std::size_t>(to) + static_cast<std::size_t>(i)].pending = true;
     open_.push_back({t, to, from});
   }
   void CopyElement(int t, int to, const T* from) {
@@ -114,7 +114,7 @@ class EmulatedBlock {
     for (; groups_.size() > static_cast<std::size_t>(newer); groups_.pop_front()) {
       for (const Copy& copy : groups_.front()) {
         for (int i = 0; i < internal::kChunkBytes; ++i) {
-          Byte& byte = bytes_[static_cast<std::size_t>(copy.to + i)];
+          Byte& byte = bytes_[static_cast<std::size_t>(copy.to) + static_cast<std::size_t>(i)];
           byte.pending = false;
           byte.written = phase_;
           byte.writer = copy.thread;
@@ -237,8 +237,9 @@ class EmulatedBlock {
     for (std::size_t i = 0; i < sizeof value; ++i) {
       Byte& byte = bytes_[static_cast<std::size_t>(at) + i];
       if (byte.pending || byte.written < 0) memory_.Fail("shared memory is read before it is written");
-      if (byte.written == phase_ && byte.writer != t)
+      if (byte.written == phase_ && byte.writer != t) {
         memory_.Fail("read without a barrier after another thread's write");
+      }
       byte.reader = byte.read == phase_ && byte.reader != t ? kSeveral : t;
       byte.read = phase_;
     }

@@ -206,8 +206,9 @@ TEST(ReductionGeometryTest, IsWideAndFreeOfConflicts) {
     EXPECT_LE(shared, 40 * 1024) << c.name;
     if (c.options.layout == ReductionLayout::kNhwc) {
       std::size_t bytes = 0;
-      for (const Dims& dims : c.shapes)
+      for (const Dims& dims : c.shapes) {
         bytes += static_cast<std::size_t>(ElementCount(dims)) * ReductionTypeSize(c.type);
+      }
       EXPECT_LE(result.size.bytes * 16, bytes) << c.name;
     } else if (!c.options.normalize) {
       EXPECT_EQ(result.size.bytes, 0U) << c.name;
