@@ -97,8 +97,9 @@ class EmulatedBlock {
     if (!ReadInput(from, internal::kChunkBytes)) return;
     memory_.wide_bytes += internal::kChunkBytes;
     if (!Write(t, to, internal::kChunkBytes)) return;
-    for (int i = 0; i < internal::kChunkBytes; ++i)
+    for (int i = 0; i < internal::kChunkBytes; ++i) {
       bytes_[static_cast<std::size_t>(to) + static_cast<std::size_t>(i)].pending = true;
+    }
     open_.push_back({t, to, from});
   }
   void CopyElement(int t, int to, const T* from) {

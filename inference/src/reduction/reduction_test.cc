@@ -100,7 +100,7 @@ Emulated Emulate(const ReductionCase& c, const std::vector<Array>& inputs, std::
     bytes.emplace_back(input.bytes.size() + 64);
     auto* begin = bytes.back().data();
     begin += (16 - reinterpret_cast<std::uintptr_t>(begin) % 16) % 16 + offset * element;
-    std::memcpy(begin, input.bytes.data(), input.bytes.size());
+    std::copy(input.bytes.begin(), input.bytes.end(), begin);  // memcpy may not be given the null of an empty vector
     pointers.push_back(begin);
     result.memory.inputs.push_back({begin, input.bytes.size(), std::vector<std::uint8_t>(input.bytes.size())});
   }
