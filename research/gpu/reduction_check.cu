@@ -1,7 +1,8 @@
 // The reduction kernels on a real GPU, without any framework: the whole table of cases, and measurements.
 //
 //   reduction_check table [--small]      compares every case with the scalar reference; at two alignments, each twice,
-//                                        with equal bytes. --small leaves large ones out (for compute-sanitizer)
+//                                        with equal bytes. --small: small ones that go every way (for
+//                                        compute-sanitizer)
 //   reduction_check bench SECONDS        one JSON object: ceilings, and the kernels by type, layout, batch and size
 //
 // Exit status: 0 all is well, 1 something is wrong (one line each), 2 wrong arguments, 3 no GPU.
@@ -118,10 +119,14 @@ Array RunCase(const ReductionCase& c, const std::vector<Array>& inputs, std::siz
 int RunTable(bool small) {
   int failures = 0;
   int count = 0;
-  for (const ReductionCase& c : rrn::testing::AllReductionCases()) {
-    std::int64_t elements = c.channels;
-    for (const Dims& dims : c.shapes) elements += rrn::testing::ElementCount(dims);
-    if (small && elements > 150000) continue;
+  std::vector<ReductionCase> cases;
+  if (small) {
+    cases = rrn::testing::SmallReductionCases();
+  } else {
+    cases = rrn::testing::AllReductionCases();
+    for (const ReductionCase& c : rrn::testing::LongBatchCases()) cases.push_back(c);
+  }
+  for (const ReductionCase& c : cases) {
     ++count;
     const std::vector<Array> inputs = MakeInputs(c);
     std::string problem;

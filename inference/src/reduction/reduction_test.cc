@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "reduction/half.h"
@@ -81,6 +83,8 @@ TEST_P(ReductionTable, RowsDoNotDependOnTheBatch) {
   }
 }
 
+class EmulatedReduction : public TestWithParam<ReductionCase> {};
+
 // One emulated launch of the CUDA kernel.
 //   offset: elements between a multiple of 16 bytes and the beginning of every input.
 struct Emulated {
@@ -136,7 +140,7 @@ Emulated Emulate(const ReductionCase& c, const std::vector<Array>& inputs, std::
   return result;
 }
 
-TEST_P(ReductionTable, EmulatedCudaEqualsScalarReference) {
+TEST_P(EmulatedReduction, EqualsScalarReference) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated result = Emulate(c, inputs, 0, false);
@@ -159,7 +163,7 @@ TEST_P(ReductionTable, EmulatedCudaEqualsScalarReference) {
 }
 
 // Other blocks and threads first, other addresses: the same bytes.
-TEST_P(ReductionTable, EmulatedCudaDependsOnNeitherOrderNorAlignment) {
+TEST_P(EmulatedReduction, DependsOnNeitherOrderNorAlignment) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated first = Emulate(c, inputs, 0, false);
@@ -171,7 +175,7 @@ TEST_P(ReductionTable, EmulatedCudaDependsOnNeitherOrderNorAlignment) {
 }
 
 // A row is the same whether it is alone or in a batch of any size, at any place.
-TEST_P(ReductionTable, EmulatedCudaRowsDoNotDependOnTheBatch) {
+TEST_P(EmulatedReduction, RowsDoNotDependOnTheBatch) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated whole = Emulate(c, inputs, 0, false);
@@ -270,6 +274,34 @@ TEST_P(ReductionTable, CudaEqualsScalarReference) {
 #endif
 
 INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), CaseName{});
+INSTANTIATE_TEST_SUITE_P(LongBatch, ReductionTable, ValuesIn(LongBatchCases()), CaseName{});
+INSTANTIATE_TEST_SUITE_P(Table, EmulatedReduction, ValuesIn(AllReductionCases()), CaseName{});
+
+// compute-sanitizer sees the small cases only, so these must go every way that the large ones go.
+TEST(SmallReductionCasesTest, GoEveryWay) {
+  std::set<std::string> all;
+  for (const ReductionCase& c : AllReductionCases()) all.insert(PathOf(c));
+  for (const ReductionCase& c : LongBatchCases()) all.insert(PathOf(c));
+  std::set<std::string> small;
+  for (const ReductionCase& c : SmallReductionCases()) {
+    small.insert(PathOf(c));
+    for (const Dims& dims : c.shapes) EXPECT_LE(ElementCount(dims), 600000) << c.name;
+  }
+  EXPECT_EQ(small, all);
+  for (const char* type : {"float32", "float16", "bfloat16"}) {
+    for (const std::string unit : {"", ", normalised"}) {
+      for (const char* way :
+           {"maps, two stages", "maps, one stage, cut tiles", "pixels, one stage, slices", "pixels, two stages"}) {
+        const bool workspace = std::string(way)[0] == 'm' && !unit.empty();
+        EXPECT_EQ(small.count(way + std::string(workspace ? ", workspace" : "") + unit + ", " + type), 1U)
+            << way << unit << ' ' << type;
+      }
+    }
+  }
+  for (const char* way : {"maps, one stage", "pixels, one stage"}) {
+    EXPECT_EQ(small.count(std::string(way) + ", normalised, long batch"), 1U) << way;
+  }
+}
 
 class BadReduction : public TestWithParam<BadReductionCase> {};
 
