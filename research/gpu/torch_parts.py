@@ -5,8 +5,9 @@
     python -m research.gpu.torch_parts network SECONDS       # ResNet-18 with and without the operator
     python -m research.gpu.torch_parts onnxruntime SECONDS   # the default model in ONNX Runtime's CUDA provider
 
-Times are of CUDA graphs where a graph can be captured, between two CUDA events, over inputs that take turns and are
-four times as large as the L2 cache together. All candidates of a comparison are measured in turn, round by round.
+Times of the operator and of the network are of CUDA graphs, between two CUDA events; the operator's inputs take turns,
+and `turn_bytes` says how large they are together. All candidates of such a comparison are measured in turn, round by
+round. The copy's and the matrix product's rates are of single calls, ONNX Runtime's times are taken by the CPU's clock.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.
 EPSILON = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 ROUNDS = 15
+# Sets of inputs that take turns: a graph of more calls takes longer to capture than it is worth.
+MAX_SETS = 2048
 # What a stream is kept waiting for, in cycles: 10 to 30 ms, far more than it takes to enqueue a few calls.
 DELAY = 40_000_000
 
@@ -249,6 +252,15 @@ def table(_seconds: float) -> Json:
     return {"torch": torch.__version__, "checks": count, "failed": failures}
 
 
+def print_line(value: Json) -> None:
+    """Prints a line that is kept even if this part is stopped; check.parse_json says what KEY+ means."""
+    print(json.dumps(value), flush=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def copy_rate() -> float:
     """Returns GB/s of a copy of 1 GiB on the GPU; twice that many bytes move."""
     large = torch.randn(2**28, device="cuda")
@@ -264,7 +276,7 @@ def bench(seconds: float) -> Json:
     """The operator against PyTorch's own operations, eager and compiled."""
     start = time.monotonic()
     copy = copy_rate()
-    rows, notes = [], []
+    print_line({"copy_gb_s": round(copy, 1)})
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     for batch in (8, 32, 128, 1):
         for size in (224, 416):
@@ -274,11 +286,13 @@ def bench(seconds: float) -> Json:
                     if form == "pooled" and size != 224:
                         continue
                     if time.monotonic() - start > seconds:
-                        notes.append(f"{name}: no time left")
+                        print_line({"notes+": f"{name}: no time left"})
                         continue
-                    first = make_layers(batch, size, dtype, form)
-                    count = sum(x.nbytes for x in first) + batch * 512 * first[0].element_size()
-                    sets = [first] + [[x.clone() for x in first] for _ in range(min(4 * l2 // count + 1, 60))]
+                    inputs = sum(x.nbytes for x in make_layers(batch, size, dtype, form))
+                    count = inputs + batch * 512 * dtype.itemsize
+                    turns = max(2, min(4 * l2 // inputs + 1, MAX_SETS))
+                    large = make_layers(turns * batch, size, dtype, form)
+                    sets = [[x[i * batch : (i + 1) * batch] for x in large] for i in range(turns)]
                     candidates: dict[str, Call] = {"operator": operator, "eager": plain}
                     torch._dynamo.reset()
                     candidates["compiled"] = torch.compile(plain, dynamic=False)
@@ -287,13 +301,13 @@ def bench(seconds: float) -> Json:
                         try:
                             runs[key] = graphed([partial(call, layers) for layers in sets])
                         except Exception as error:
-                            notes.append(f"{name}: {key}: {str(error).splitlines()[0]}")
+                            print_line({"notes+": f"{name}: {key}: {_first_line(error)}"})
                     row = compare(runs, len(sets))
                     rate(row, count / copy / 1e3)
                     head = {"form": form, "type": type_name, "batch": batch, "size": size, "bytes": count}
-                    rows.append({**head, "candidates": row})
+                    print_line({"rows+": {**head, "turn_bytes": turns * inputs, "candidates": row}})
                     print(name, {k: (v["us"], v["share"]) for k, v in row.items()}, file=sys.stderr, flush=True)
-    return {"copy_gb_s": round(copy, 1), "rows": rows, "notes": notes}
+    return {"copy_gb_s": round(copy, 1)}
 
 
 def network(seconds: float) -> Json:
@@ -319,12 +333,12 @@ def network(seconds: float) -> Json:
 
     start = time.monotonic()
     batch = 64
-    notes, rows = [], {}
     matrix = {}
     for type_name in ("float16", "bfloat16"):
         a, b = (torch.randn(8192, 8192, device="cuda").to(TYPES[type_name]) for _ in range(2))
         times = [elapsed(partial(torch.mm, a, b)) for _ in range(15)]
         matrix[type_name] = round(2 * 8192**3 / statistics.median(times[3:]) / 1e6, 1)
+    print_line({"batch": batch, "matrix_tflop_s": matrix})
     torch.backends.cudnn.benchmark = True
     runs: dict[str, Callable[[], None]] = {}
     operations = 0
@@ -338,21 +352,21 @@ def network(seconds: float) -> Json:
             for mode in ("eager", "compiled"):
                 name = f"{layout} {tail} {mode}"
                 if time.monotonic() - start > 0.7 * seconds:
-                    notes.append(f"{name}: no time left")
+                    print_line({"notes+": f"{name}: no time left"})
                     continue
                 try:
                     with torch.no_grad():
                         function = model if mode == "eager" else torch.compile(model, dynamic=False)
                         runs[name] = graphed([partial(function, images)] * 3)
                 except Exception as error:
-                    notes.append(f"{name}: {str(error).splitlines()[0]}")
+                    print_line({"notes+": f"{name}: {_first_line(error)}"})
     rows = compare(runs, 3)
     for entry in rows.values():
         tflops = operations / entry["us"] / 1e6
         entry.update(
             images_per_s=round(batch / entry["us"] * 1e6), share_of_matrix_rate=round(tflops / matrix["float16"], 4)
         )
-    return {"batch": batch, "matrix_tflop_s": matrix, "operations": operations, "rows": rows, "notes": notes}
+    return {"batch": batch, "matrix_tflop_s": matrix, "operations": operations, "rows": rows}
 
 
 def convolution_operations(model: torch.nn.Module, images: torch.Tensor) -> int:

@@ -1027,8 +1027,8 @@ def _gpu(results: Results) -> str:
         )
     return (
         "*No result here comes from a GPU.* The CUDA kernel and the PyTorch operator's CUDA path compile and have "
-        "tests that run where a GPU is; the kernel's registration with ONNX Runtime's CUDA provider compiles and has none. "
-        "The `cuda` and `tensorrt` providers are written to ONNX Runtime's documentation."
+        "tests that run where a GPU is; the kernel's registration with ONNX Runtime's CUDA provider compiles and has "
+        "none. The `cuda` and `tensorrt` providers are written to ONNX Runtime's documentation."
     )
 
 
