@@ -18,7 +18,8 @@ findings/results/gpu/DEVICE.json.
   --help               this text
 
 Environment: RRN_PYTHON (use this Python; otherwise the first python3), CUDACXX (nvcc).
-Exit status: 0 all is well, 1 a part failed, 2 wrong arguments, 3 there is no GPU (what can be built was built).
+Exit status: 0 all is well, 1 a part failed, 2 wrong arguments, 3 there is no GPU (what can be built was built),
+4 nothing failed, but a required check was skipped or compute-sanitizer is not there.
 END
     exit 0
     ;;

@@ -20,6 +20,7 @@ from conftest import ROOT
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from research.gpu import check
 from research.report import charts, make, paper, results
 from research.report.document import Document, Figure, Heading, Table, Writer, blocks_of, plain
 
@@ -247,6 +248,14 @@ def test_without_any_results_there_is_a_document(tmp_path: Path) -> None:
     assert len(blocks_of(document, Figure)) == 1  # the architecture needs no measurement
     assert "Not measured" in docx_text(tmp_path / "out" / "report.docx")
     assert "Not measured" in " ".join(pdf_pages(tmp_path / "out" / "report.pdf")).replace("\n", " ")
+
+
+def test_results_of_a_gpu_are_not_denied(tmp_path: Path) -> None:
+    assert paper._gpu(results.Results(tmp_path)).startswith("*No result here comes from a GPU.*")
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / check.file_name("NVIDIA H100 80GB HBM3")).write_text("{}")
+    said = paper._gpu(results.Results(tmp_path))
+    assert said.startswith("*GPUs.*") and "`gpu/nvidia-h100-80gb-hbm3.json`" in said
 
 
 def test_half_written_results_cost_only_their_sentences(tmp_path: Path) -> None:

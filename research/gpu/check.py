@@ -7,10 +7,12 @@ other. A part that no longer fits into the budget is skipped, and the result say
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +25,12 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_SECONDS = 540.0
+FAILED = 1
 NO_GPU = 3
+INCOMPLETE = 4
+# In a part's command: how long it may measure. It is given so much less than its limit, to start and to end.
+SECONDS = "SECONDS"
+MARGIN_SECONDS = 15.0
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 # What nvidia-smi is asked for.
 _QUERY = (
@@ -46,13 +53,16 @@ class Part:
         name: Its key in the result.
         needs: Seconds that must be left for it to be begun.
         limit: Seconds after which it is stopped.
-        command: What to run. Its last line of standard output that is a JSON object, or all of it, is the result.
+        command: What to run; see `parse_json` for what it prints. A word `SECONDS` in it becomes the seconds that it
+            may take for measuring.
+        required: Whether "all is well" needs it.
     """
 
     name: str
     needs: float
     limit: float
     command: Sequence[str]
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,34 +82,75 @@ class Runner(Protocol):
 
 
 def run(command: Sequence[str], limit: float) -> Finished:
-    """Runs a command in the repository's root; a missing program is status 127."""
+    """Runs a command in the repository's root; a missing program is status 127.
+
+    Past the limit the command ends with all that it has started.
+    """
     paths = [str(ROOT), str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as stopped:
-        return Finished(None, _text(stopped.stdout), _text(stopped.stderr))
     except OSError as error:
         return Finished(127, "", str(error))
-    return Finished(done.returncode, done.stdout, done.stderr)
+    status: int | None = None
+    try:
+        output, errors = process.communicate(timeout=limit)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        _end_session(process)
+        try:
+            output, errors = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired as held:  # something that left the session keeps the pipe open
+            output, errors = _text(held.stdout), _text(held.stderr)
+    except BaseException:  # Ctrl-C reaches this process only, because the command has a session of its own
+        _end_session(process)
+        raise
+    return Finished(status, output, errors)
 
 
 def _text(raw: bytes | str | None) -> str:
     return raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
 
 
+def _end_session(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def parse_json(output: str) -> Json | None:
-    """Returns the JSON object that all of `output` is, or else its last line that is one; None without any."""
-    for candidate in (output, *reversed(output.splitlines())):
+    """Returns the JSON object that all of `output` is, or else its last line that is one; None without any.
+
+    Lines {"KEY+": value} before it are entries of its list KEY: a part prints each row as soon as it has it, so that
+    one that is stopped keeps what it has measured.
+    """
+    with contextlib.suppress(ValueError):
+        value = json.loads(output)
+        if isinstance(value, dict) and not any(key.endswith("+") for key in value):
+            return value
+    result: Json | None = None
+    lists: Json = {}
+    for line in output.splitlines():
         try:
-            value = json.loads(candidate)
+            value = json.loads(line)
         except ValueError:
             continue
-        if isinstance(value, dict):
-            return value
-    return None
+        if not isinstance(value, dict):
+            continue
+        if len(value) == 1 and next(iter(value)).endswith("+"):
+            ((key, entry),) = value.items()
+            lists.setdefault(key[:-1], []).append(entry)
+        else:
+            result = value
+    return {**(result or {}), **lists} if result is not None or lists else None
 
 
 def run_parts(
@@ -112,8 +163,8 @@ def run_parts(
     """Runs the parts in turn within `budget` seconds.
 
     Returns:
-        For each part its "status": "ok", "failed", "timeout" or "skipped"; "seconds"; "result" (the JSON that it
-        printed) and, unless it is ok, a "note" that says why.
+        For each part its "status": "ok", "failed", "timeout", "skipped" (no time) or "absent" (no such program);
+        "required"; "seconds"; "result" (the JSON that it printed) and, unless it is ok, a "note" that says why.
     """
     start = clock()
     results: dict[str, Json] = {}
@@ -121,15 +172,20 @@ def run_parts(
         left = budget - (clock() - start)
         if left < part.needs:
             note = f"{left:.0f} s left, {part.needs:.0f} s needed"
-            results[part.name] = {"status": "skipped", "note": note}
+            results[part.name] = {"status": "skipped", "required": part.required, "note": note}
             say(f"{part.name}: skipped ({note})")
             continue
         say(f"{part.name} ...")
         begin = clock()
-        done = runner(part.command, min(part.limit, left))
+        limit = min(part.limit, left)
+        seconds = f"{limit - min(MARGIN_SECONDS, limit / 3):.0f}"
+        done = runner([seconds if word == SECONDS else word for word in part.command], limit)
         entry: Json = {"seconds": round(clock() - begin, 1), "result": parse_json(done.output)}
+        entry["required"] = part.required
         if done.status == 0 and entry["result"] is not None:
             entry["status"] = "ok"
+        elif done.status == 127:
+            entry.update(status="absent", note=_tail(done))
         elif done.status is None:
             entry.update(status="timeout", note=f"stopped after {entry['seconds']} s; {_tail(done)}")
         else:
@@ -157,8 +213,12 @@ def write_json(path: Path, value: Json) -> None:
 
 
 def exit_status(results: dict[str, Json]) -> int:
-    """Returns 0 if no part failed (skipped ones are noted, not failures), otherwise 1."""
-    return int(any(entry["status"] in ("failed", "timeout") for entry in results.values()))
+    """Returns 0 if all is well, 1 if a part failed, otherwise 4 if a required one was skipped or is not there."""
+    if any(entry["status"] in ("failed", "timeout") for entry in results.values()):
+        return FAILED
+    if any(entry["required"] and entry["status"] != "ok" for entry in results.values()):
+        return INCOMPLETE
+    return 0
 
 
 def device(runner: Runner = run) -> Json | None:
@@ -182,47 +242,88 @@ def nvcc() -> str | None:
     return named or shutil.which("nvcc") or (str(usual) if usual.is_file() else None)
 
 
-def build_part(compiler: str, architecture: str, folder: Path, torch: bool) -> Part:
-    """Returns the part that configures and builds; `architecture` is like "90-real"."""
-    configure = [
-        *("cmake", "-S", str(ROOT), "-B", str(folder), *(["-G", "Ninja"] if shutil.which("ninja") else [])),
-        *("-D", "CMAKE_BUILD_TYPE=Release", "-D", "RRN_WITH_ENGINE=OFF", "-D", "RRN_BUILD_TESTS=OFF"),
-        *("-D", "RRN_WITH_CUDA=ON", "-D", f"CMAKE_CUDA_COMPILER={compiler}"),
-        *("-D", f"CMAKE_CUDA_ARCHITECTURES={architecture}", "-D", f"RRN_LIB_DIR={folder / 'lib'}"),
-        *("-D", f"RRN_WITH_TORCH={'ON' if torch else 'OFF'}", "-D", f"Python_EXECUTABLE={sys.executable}"),
-    ]
-    script = (
-        'folder=$1; shift; log=$({ "$@" && cmake --build "$folder" --parallel; } 2>&1) && echo "{}" && exit; '
-        'printf "%s\\n" "$log" >&2; exit 1'
-    )
-    return Part("build", 0, 400, ["bash", "-c", script, "bash", str(folder), *configure])
+def sanitizer(compiler: str) -> str:
+    """Returns compute-sanitizer of the PATH, or else of the toolkit that the compiler belongs to or the usual place."""
+    found = shutil.which("compute-sanitizer")
+    beside = (Path(path).parent / "compute-sanitizer" for path in (compiler, str(Path(compiler).resolve())))
+    for path in (*beside, Path("/usr/local/cuda/bin/compute-sanitizer")):
+        if found is None and path.is_file():
+            found = str(path)
+    return found or "compute-sanitizer"
 
 
-def gpu_parts(folder: Path, torch: bool, onnxruntime: bool) -> list[Part]:
-    """Returns what needs the GPU, the most important first."""
-    program = str(folder / "research" / "gpu" / "reduction_check")
-    sanitizer = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    library = f"RRN_TORCH_OP_LIBRARY={folder / 'lib' / 'libreduction_torch.so'}"
-    parts = [Part("table", 5, 90, [program, "table"])]
-    in_torch = ["env", library, sys.executable, "-m", "research.gpu.torch_parts"]
-    if torch:
-        parts.append(Part("torch_table", 15, 90, [*in_torch, "table"]))
-    parts.append(
-        Part(
-            "memcheck", 10, 90, [sanitizer, "--tool", "memcheck", "--error-exitcode", "9", program, "table", "--small"]
+def build_parts(compiler: str, architecture: str, folder: Path, torch: bool) -> list[Part]:
+    """Returns the parts that configure and build; `architecture` is like "90-real".
+
+    The PyTorch operator is built apart from the kernels, and in a folder of its own, so that a PyTorch that it does not
+    fit costs nothing else.
+    """
+
+    def part(name: str, build: Path, targets: Sequence[str], with_torch: str, required: bool) -> Part:
+        configure = [
+            *("cmake", "-S", str(ROOT), "-B", str(build), *(["-G", "Ninja"] if shutil.which("ninja") else [])),
+            *("-D", "CMAKE_BUILD_TYPE=Release", "-D", "RRN_WITH_ENGINE=OFF", "-D", "RRN_BUILD_TESTS=OFF"),
+            # Another compiler's new warnings are no reason to measure nothing.
+            *("-D", "RRN_WITH_WERROR=OFF", "-D", "RRN_WITH_CUDA=ON", "-D", f"CMAKE_CUDA_COMPILER={compiler}"),
+            *("-D", f"CMAKE_CUDA_ARCHITECTURES={architecture}", "-D", f"RRN_LIB_DIR={build / 'lib'}"),
+            *("-D", f"RRN_WITH_TORCH={with_torch}", "-D", f"Python_EXECUTABLE={sys.executable}"),
+        ]
+        script = (
+            "folder=$1; targets=$2; shift 2; "
+            'log=$({ "$@" && cmake --build "$folder" --parallel --target $targets; } 2>&1) && echo "{}" && exit; '
+            'printf "%s\\n" "$log" >&2; exit 1'
         )
-    )
-    parts.append(Part("bench", 25, 110, [program, "bench", "75"]))
+        command = ["bash", "-c", script, "bash", str(build), " ".join(targets), *configure]
+        return Part(name, 0 if required else 60, 400, command, required)
+
+    parts = [part("build", folder, ["reduction_check"], "OFF", True)]
     if torch:
-        parts.append(Part("torch_bench", 30, 90, [*in_torch, "bench", "70"]))
-        parts.append(Part("network", 30, 120, [*in_torch, "network", "90"]))
-    parts += [
-        Part(tool, 10, 60, [sanitizer, "--tool", tool, "--error-exitcode", "9", program, "table", "--small"])
-        for tool in SANITIZERS[1:]
-    ]
-    if onnxruntime:
-        parts.append(Part("onnxruntime", 20, 60, [*in_torch, "onnxruntime", "40"]))
+        parts.append(part("torch_build", folder / "torch", ["rrn_torch_op"], "ON", False))
     return parts
+
+
+def gpu_parts(compiler: str, folder: Path, torch: bool, onnxruntime: bool) -> list[Part]:
+    """Returns what needs the GPU, the most important first: whether results are right, then how fast they come.
+
+    Args:
+        compiler: nvcc, beside which compute-sanitizer may be.
+        folder: Where `build_parts` built.
+        torch: Whether the PyTorch operator was built.
+        onnxruntime: Whether ONNX Runtime is there, too.
+    """
+    program = str(folder / "research" / "gpu" / "reduction_check")
+    checker = sanitizer(compiler)
+    library = f"RRN_TORCH_OP_LIBRARY={folder / 'torch' / 'lib' / 'libreduction_torch.so'}"
+    in_torch = ["env", library, sys.executable, "-m", "research.gpu.torch_parts"]
+    parts = [Part("table", 5, 90, [program, "table"], True)]
+    if torch:
+        parts.append(Part("torch_table", 15, 90, [*in_torch, "table"], True))
+    parts += [
+        Part(tool, 10, 75, [checker, "--tool", tool, "--error-exitcode", "9", program, "table", "--small"], True)
+        for tool in SANITIZERS
+    ]
+    parts.append(Part("bench", 25, 90, [program, "bench", SECONDS]))
+    if torch:
+        parts.append(Part("torch_bench", 30, 90, [*in_torch, "bench", SECONDS]))
+        parts.append(Part("network", 30, 100, [*in_torch, "network", SECONDS]))
+    if onnxruntime:
+        parts.append(Part("onnxruntime", 20, 60, [*in_torch, "onnxruntime", SECONDS]))
+    return parts
+
+
+def head(gpu: Json, compiler: str, runner: Runner = run) -> Json:
+    """Returns what the result begins with: the device before and now, nvcc's version, and the commit.
+
+    Without a repository the commit is null, and "commit_note" says why.
+    """
+    version = re.search(r"release ([\d.]+)", runner([compiler, "--version"], 30).output)
+    described = runner(["git", "describe", "--always", "--dirty"], 30)
+    found = described.output.strip() if described.status == 0 else ""
+    result: Json = {"device": gpu, "device_after": device(runner), "nvcc": version[1] if version else None}
+    result["commit"] = found or None
+    if not found:
+        result["commit_note"] = "unknown: this is no git checkout, or there is no git"
+    return result
 
 
 def _importable(module: str, runner: Runner = run) -> bool:
@@ -245,25 +346,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch = _importable("torch")
     architecture = f"{gpu['compute_cap'].replace('.', '')}-real" if gpu else "90-real"
     folder = ROOT / "build-gpu"
-    results = run_parts([build_part(compiler, architecture, folder, torch)], options.budget)
+    results = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)
     status = exit_status(results)
     if options.build_only:
         return status
     if gpu is None:
         print("gpu_check: no GPU on this machine; nothing was measured", file=sys.stderr)
-        return NO_GPU if status == 0 else 1
-    onnxruntime = torch and _importable("onnxruntime")
-    if status == 0:
+        return status or NO_GPU
+    if results["build"]["status"] == "ok":
+        with_torch = results.get("torch_build", {}).get("status") == "ok"
         left = options.budget - (time.monotonic() - start)
-        results.update(run_parts(gpu_parts(folder, torch, onnxruntime), left))
+        parts = gpu_parts(compiler, folder, with_torch, with_torch and _importable("onnxruntime"))
+        results.update(run_parts(parts, left))
     default = Path(os.environ["OUT"]) if os.environ.get("OUT") else ROOT / "findings" / "results" / "gpu"
     path = (options.output or default) / file_name(gpu["name"])
-    version = re.search(r"release ([\d.]+)", run([compiler, "--version"], 30).output)
-    commit = run(["git", "describe", "--always", "--dirty"], 30).output.strip()
-    head = {"device": gpu, "device_after": device(), "nvcc": version[1] if version else "", "commit": commit}
-    write_json(path, {**head, "parts": results})
+    write_json(path, {**head(gpu, compiler), "parts": results})
     print(f"gpu_check: wrote {path}", file=sys.stderr)
-    return exit_status(results)
+    status = exit_status(results)
+    if status == INCOMPLETE:
+        missing = [name for name, entry in results.items() if entry["required"] and entry["status"] != "ok"]
+        print(f"gpu_check: nothing failed, but not all was checked: no {', '.join(missing)}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 // The reduction kernels on a real GPU, without any framework: the whole table of cases, and measurements.
 //
 //   reduction_check table [--small]      compares every case with the scalar reference; at two alignments, each twice,
-//                                        with equal bytes. --small leaves large ones out (for compute-sanitizer)
-//   reduction_check bench SECONDS        one JSON object: ceilings, and the kernels by type, layout, batch and size
+//                                        with equal bytes. --small: small ones that go every way (for
+//                                        compute-sanitizer)
+//   reduction_check bench SECONDS        the kernels by type, layout, batch and size, a line {"rows+": {...}} each as
+//   soon
+//                                        as it is measured; before and after them a JSON object with the ceilings
 //
 // Exit status: 0 all is well, 1 something is wrong (one line each), 2 wrong arguments, 3 no GPU.
 #include <cuda_bf16.h>
@@ -118,10 +121,14 @@ Array RunCase(const ReductionCase& c, const std::vector<Array>& inputs, std::siz
 int RunTable(bool small) {
   int failures = 0;
   int count = 0;
-  for (const ReductionCase& c : rrn::testing::AllReductionCases()) {
-    std::int64_t elements = c.channels;
-    for (const Dims& dims : c.shapes) elements += rrn::testing::ElementCount(dims);
-    if (small && elements > 150000) continue;
+  std::vector<ReductionCase> cases;
+  if (small) {
+    cases = rrn::testing::SmallReductionCases();
+  } else {
+    cases = rrn::testing::AllReductionCases();
+    for (const ReductionCase& c : rrn::testing::LongBatchCases()) cases.push_back(c);
+  }
+  for (const ReductionCase& c : cases) {
     ++count;
     const std::vector<Array> inputs = MakeInputs(c);
     std::string problem;
@@ -241,6 +248,9 @@ void TwoPasses(const ReductionPlan& plan, const std::vector<const void*>& inputs
 
 const char* const kTypeNames[] = {"float32", "float16", "bfloat16"};
 
+// A graph of so many calls is enough, and is captured and made in well under a second.
+constexpr std::size_t kMaxSets = 16384;
+
 int RunBench(double seconds) {
   const auto start = std::chrono::steady_clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
@@ -270,11 +280,15 @@ int RunBench(double seconds) {
     });
     read = static_cast<double>(large) / all.median / 1e3;
   }
-  std::printf("{\"multiprocessors\": %d, \"l2_bytes\": %d, \"copy_gb_s\": %.1f, \"read_gb_s\": %.1f, \"rows\": [",
-              properties.multiProcessorCount, properties.l2CacheSize, copy, read);
+  const auto print_ceilings = [&](const std::string& skipped) {
+    std::printf(
+        "{\"multiprocessors\": %d, \"l2_bytes\": %d, \"copy_gb_s\": %.1f, \"read_gb_s\": %.1f, \"skipped\": %s}\n",
+        properties.multiProcessorCount, properties.l2CacheSize, copy, read, skipped.c_str());
+    std::fflush(stdout);
+  };
+  print_ceilings("null");
   std::fprintf(stderr, "copy %.0f GB/s, read %.0f GB/s\n", copy, read);
 
-  bool first_row = true;
   int skipped = 0;
   for (const std::int64_t batch : {8, 32, 128, 1}) {
     for (const std::int64_t size : {224, 416}) {
@@ -301,21 +315,32 @@ int RunBench(double seconds) {
             }
             const ReductionPlan plan = PlanOf(c);
             const std::size_t element = ReductionTypeSize(type);
-            std::size_t bytes = static_cast<std::size_t>(batch * c.channels) * element;
+            const std::size_t output_bytes = static_cast<std::size_t>(batch * c.channels) * element;
+            std::size_t bytes = output_bytes;
             std::vector<std::size_t> input_bytes;
             for (const Dims& dims : c.shapes) {
               input_bytes.push_back(static_cast<std::size_t>(rrn::testing::ElementCount(dims)) * element);
               bytes += input_bytes.back();
             }
-            // Sets of inputs in turn, four times the L2 together, so that no call finds its inputs there.
+            // Sets of inputs in turn, slices of one buffer. They are four times the L2 together, so that no call finds
+            // its inputs there, unless that took more calls than a graph should have: "turn_bytes" is what they are.
             const auto l2 = static_cast<std::size_t>(properties.l2CacheSize);
-            const int sets = static_cast<int>(std::clamp<std::size_t>(4 * l2 / bytes + 1, 2, 400));
-            std::vector<std::vector<DeviceMemory>> memory(static_cast<std::size_t>(sets));
+            std::vector<std::size_t> strides;
+            std::size_t set_bytes = 0;
+            for (const std::size_t b : input_bytes) {
+              strides.push_back((b + 255) / 256 * 256);
+              set_bytes += strides.back();
+            }
+            const int sets =
+                static_cast<int>(std::clamp<std::size_t>(4 * l2 / (bytes - output_bytes) + 1, 2, kMaxSets));
+            const std::size_t turn_bytes = static_cast<std::size_t>(sets) * (bytes - output_bytes);
+            const DeviceMemory memory = Filled(static_cast<std::size_t>(sets) * set_bytes);
             std::vector<std::vector<const void*>> pointers(static_cast<std::size_t>(sets));
-            for (int s = 0; s < sets; ++s) {
-              for (const std::size_t b : input_bytes) {
-                memory[static_cast<std::size_t>(s)].push_back(Filled(b));
-                pointers[static_cast<std::size_t>(s)].push_back(memory[static_cast<std::size_t>(s)].back().get());
+            const auto* next = static_cast<const unsigned char*>(memory.get());
+            for (auto& set : pointers) {
+              for (const std::size_t stride : strides) {
+                set.push_back(next);
+                next += stride;
               }
             }
             const DeviceMemory output = Allocate(static_cast<std::size_t>(batch * c.channels) * sizeof(float));
@@ -355,25 +380,23 @@ int RunBench(double seconds) {
             const Spread again = Measure(calls, 15, stream, ours);
             const double rate = static_cast<double>(bytes) / time.median / 1e3;
             std::printf(
-                "%s\n{\"form\": \"%s\", \"type\": \"%s\", \"batch\": %d, \"size\": %d, \"normalize\": %s, \"bytes\": "
-                "%zu, "
-                "\"us\": %.3f, \"us_quartiles\": [%.3f, %.3f], \"us_again\": %.3f, \"gb_s\": %.1f, "
-                "\"share_of_copy\": %.4f, \"share_of_read\": %.4f, \"two_pass_us\": %s}",
-                first_row ? "" : ",", form, kTypeNames[static_cast<int>(type)], static_cast<int>(batch),
-                static_cast<int>(size), normalize ? "true" : "false", bytes, time.median, time.low, time.high,
-                again.median, rate, rate / copy, rate / read,
-                two.median > 0 ? std::to_string(two.median).c_str() : "null");
+                "{\"rows+\": {\"form\": \"%s\", \"type\": \"%s\", \"batch\": %d, \"size\": %d, \"normalize\": %s, "
+                "\"bytes\": %zu, \"turn_bytes\": %zu, \"us\": %.3f, \"us_quartiles\": [%.3f, %.3f], \"us_again\": "
+                "%.3f, "
+                "\"gb_s\": %.1f, \"share_of_copy\": %.4f, \"share_of_read\": %.4f, \"two_pass_us\": %s}}\n",
+                form, kTypeNames[static_cast<int>(type)], static_cast<int>(batch), static_cast<int>(size),
+                normalize ? "true" : "false", bytes, turn_bytes, time.median, time.low, time.high, again.median, rate,
+                rate / copy, rate / read, two.median > 0 ? std::to_string(two.median).c_str() : "null");
             std::fflush(stdout);
             std::fprintf(stderr, "%s %s batch %d size %d%s: %.2f us, %.0f GB/s\n", form,
                          kTypeNames[static_cast<int>(type)], static_cast<int>(batch), static_cast<int>(size),
                          normalize ? " normalised" : "", time.median, rate);
-            first_row = false;
           }
         }
       }
     }
   }
-  std::printf("\n], \"skipped\": %d}\n", skipped);
+  print_ceilings(std::to_string(skipped));
   Check(cudaStreamDestroy(stream), "stream");
   return 0;
 }

@@ -5,8 +5,9 @@
     python -m research.gpu.torch_parts network SECONDS       # ResNet-18 with and without the operator
     python -m research.gpu.torch_parts onnxruntime SECONDS   # the default model in ONNX Runtime's CUDA provider
 
-Times are of CUDA graphs where a graph can be captured, between two CUDA events, over inputs that take turns and are
-four times as large as the L2 cache together. All candidates of a comparison are measured in turn, round by round.
+Times of the operator and of the network are of CUDA graphs, between two CUDA events; the operator's inputs take turns,
+and `turn_bytes` says how large they are together. All candidates of such a comparison are measured in turn, round by
+round. The copy's and the matrix product's rates are of single calls, ONNX Runtime's times are taken by the CPU's clock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +44,10 @@ TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.
 EPSILON = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 ROUNDS = 15
+# Sets of inputs that take turns: a graph of more calls takes longer to capture than it is worth.
+MAX_SETS = 2048
+# What a stream is kept waiting for, in cycles: 10 to 30 ms, far more than it takes to enqueue a few calls.
+DELAY = 40_000_000
 
 
 def make_layers(batch: int, size: int, dtype: torch.dtype, form: str) -> Layers:
@@ -67,8 +73,58 @@ def operator(layers: Layers) -> torch.Tensor:
     return result
 
 
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Anything in here that makes the CPU wait for the GPU is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def on_another_stream(layers: Layers, call: Call) -> torch.Tensor:
+    """Returns call(layers), from a stream whose inputs are zeros until a delay on that very stream has passed.
+
+    A call that went to any other stream would not wait for the delay, and so would see zeros. Only this stream is
+    waited for.
+    """
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    inputs = [torch.zeros_like(layer) for layer in layers]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side), without_waiting():
+        torch.cuda._sleep(DELAY)
+        for target, layer in zip(inputs, layers, strict=True):
+            target.copy_(layer)
+        result = call(inputs)
+    side.synchronize()
+    return result
+
+
+def replayed(layers: Layers, call: Call) -> list[torch.Tensor]:
+    """Returns what two replays of a CUDA graph of call(zeros) give once the zeros have become `layers`."""
+    inputs = [torch.zeros_like(layer) for layer in layers]
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        call(inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = call(inputs)
+    for target, layer in zip(inputs, layers, strict=True):
+        target.copy_(layer)
+    results = []
+    for _ in range(2):
+        output.fill_(float("nan"))
+        graph.replay()
+        results.append(output.clone())
+    torch.cuda.synchronize()
+    return results
+
+
 def graphed(calls: list[Callable[[], object]]) -> Callable[[], None]:
-    """Returns something that runs all calls: as one CUDA graph, or in turn where they cannot be captured."""
+    """Returns something that runs all calls as one CUDA graph; raises where they cannot be captured."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -118,7 +174,11 @@ def rate(row: Json, floor: float) -> None:
 
 
 def table(_seconds: float) -> Json:
-    """The operator against its definition in float64: types, ranks, layouts, streams, gradients, torch.compile."""
+    """The operator against its definition in float64: types, ranks, layouts, and what a CUDA operator must also do.
+
+    That is: run on the current stream without waiting for the GPU, in CUDA graphs, under autograd and torch.compile,
+    and pass PyTorch's own opcheck.
+    """
     failures = []
     count = 0
 
@@ -129,15 +189,28 @@ def table(_seconds: float) -> Json:
             failures.append(name)
             print(f"FAILED {name}", file=sys.stderr)
 
+    def call(layers: Layers, normalize: bool) -> torch.Tensor:
+        result: torch.Tensor = torch.ops.rrn.reduce_layers(layers, 512, normalize)
+        return result
+
+    def misplaced(layers: Layers) -> torch.Tensor:
+        with torch.cuda.stream(torch.cuda.default_stream()):
+            return operator(layers)
+
     for type_name, dtype in TYPES.items():
         for form in ("pooled", "nchw", "nhwc"):
+            layers = make_layers(3, 64, dtype, form)
+            actual = operator(layers)  # and whatever is loaded on first use is loaded now
+            torch.cuda.synchronize()
+            name = f"{type_name} {form}"
+            check(name + ": a wrong stream is noticed", not torch.equal(on_another_stream(layers, misplaced), actual))
             for batch, size in ((1, 224), (3, 64), (5, 100)):
                 for normalize in (False, True):
                     layers = make_layers(batch, size, dtype, form)
-                    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
-                        actual = torch.ops.rrn.reduce_layers(layers, 512, normalize)
-                        again = torch.ops.rrn.reduce_layers(layers, 512, normalize)
-                    torch.cuda.synchronize()
+                    once = partial(call, normalize=normalize)
+                    with without_waiting():
+                        again = once(layers)
+                    actual = on_another_stream(layers, once)
                     wide = [layer.double() for layer in layers]
                     expected = torch_op.reference(wide, 512, normalize)
                     scale = torch_op.reference([x.abs() for x in wide], 512)
@@ -148,20 +221,44 @@ def table(_seconds: float) -> Json:
                     name = f"{type_name} {form} batch {batch} size {size} normalize {normalize}"
                     check(name, bool(((actual.double() - expected).abs() <= bound).all()))
                     check(name + ": twice the same", torch.equal(actual, again))
+                    for number, result in enumerate(replayed(layers, once)):
+                        check(name + f": replay {number} of a graph the same", torch.equal(actual, result))
                     alone = torch.ops.rrn.reduce_layers([x[-1:] for x in layers], 512, normalize)
                     check(name + ": alone the same", torch.equal(alone[0], actual[-1]))
     for normalize in (False, True):
         layers = [x.requires_grad_() for x in make_layers(2, 64, torch.float32, "nhwc")]
         wide = [x.detach().double().requires_grad_() for x in layers]
-        got = torch.autograd.grad(torch.ops.rrn.reduce_layers(layers, 512, normalize).square().mean() * 512, layers)
-        want = torch.autograd.grad(torch_op.reference(wide, 512, normalize).square().mean() * 512, wide)
-        # The length of a unit row does not change, so that the derivative of its square is rounding alone.
-        close = all(torch.allclose(g.double(), w, rtol=1e-3, atol=1e-6) for g, w in zip(got, want, strict=True))
+        # Weighted, because the length of a unit row is constant: a gradient of zeros must not pass.
+        weight = torch.linspace(-1, 1, 512, device="cuda")
+        narrow_loss = (call(layers, normalize).square() * weight).sum()
+        wide_loss = (torch_op.reference(wide, 512, normalize).square() * weight.double()).sum()
+        got = torch.autograd.grad(narrow_loss, layers)
+        want = torch.autograd.grad(wide_loss, wide)
+        check(f"gradient is not zero, normalize {normalize}", all(bool(w.abs().max() > 1e-6) for w in want))
+        close = all(bool((g.double() - w).abs().max() <= 1e-4 * w.abs().max()) for g, w in zip(got, want, strict=True))
         check(f"gradient, normalize {normalize}", close)
         compiled = torch.compile(lambda xs, n=normalize: torch.ops.rrn.reduce_layers([x * 2 for x in xs], 512, n))
         doubled = torch.ops.rrn.reduce_layers([x * 2 for x in layers], 512, normalize)
         check(f"torch.compile, normalize {normalize}", torch.allclose(compiled(layers), doubled, rtol=1e-5, atol=1e-7))
+        for form in ("pooled", "nchw", "nhwc"):
+            tracked = [x.requires_grad_() for x in make_layers(2, 64, torch.float32, form)]
+            try:
+                torch.library.opcheck(torch.ops.rrn.reduce_layers.default, (tracked, 512, normalize))
+            except Exception as error:
+                print(error, file=sys.stderr)
+                check(f"opcheck {form}, normalize {normalize}", False)
+            else:
+                check(f"opcheck {form}, normalize {normalize}", True)
     return {"torch": torch.__version__, "checks": count, "failed": failures}
+
+
+def print_line(value: Json) -> None:
+    """Prints a line that is kept even if this part is stopped; check.parse_json says what KEY+ means."""
+    print(json.dumps(value), flush=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def copy_rate() -> float:
@@ -179,7 +276,7 @@ def bench(seconds: float) -> Json:
     """The operator against PyTorch's own operations, eager and compiled."""
     start = time.monotonic()
     copy = copy_rate()
-    rows, notes = [], []
+    print_line({"copy_gb_s": round(copy, 1)})
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     for batch in (8, 32, 128, 1):
         for size in (224, 416):
@@ -189,11 +286,13 @@ def bench(seconds: float) -> Json:
                     if form == "pooled" and size != 224:
                         continue
                     if time.monotonic() - start > seconds:
-                        notes.append(f"{name}: no time left")
+                        print_line({"notes+": f"{name}: no time left"})
                         continue
-                    first = make_layers(batch, size, dtype, form)
-                    count = sum(x.nbytes for x in first) + batch * 512 * first[0].element_size()
-                    sets = [first] + [[x.clone() for x in first] for _ in range(min(4 * l2 // count + 1, 60))]
+                    inputs = sum(x.nbytes for x in make_layers(batch, size, dtype, form))
+                    count = inputs + batch * 512 * dtype.itemsize
+                    turns = max(2, min(4 * l2 // inputs + 1, MAX_SETS))
+                    large = make_layers(turns * batch, size, dtype, form)
+                    sets = [[x[i * batch : (i + 1) * batch] for x in large] for i in range(turns)]
                     candidates: dict[str, Call] = {"operator": operator, "eager": plain}
                     torch._dynamo.reset()
                     candidates["compiled"] = torch.compile(plain, dynamic=False)
@@ -202,13 +301,13 @@ def bench(seconds: float) -> Json:
                         try:
                             runs[key] = graphed([partial(call, layers) for layers in sets])
                         except Exception as error:
-                            notes.append(f"{name}: {key}: {str(error).splitlines()[0]}")
+                            print_line({"notes+": f"{name}: {key}: {_first_line(error)}"})
                     row = compare(runs, len(sets))
                     rate(row, count / copy / 1e3)
                     head = {"form": form, "type": type_name, "batch": batch, "size": size, "bytes": count}
-                    rows.append({**head, "candidates": row})
+                    print_line({"rows+": {**head, "turn_bytes": turns * inputs, "candidates": row}})
                     print(name, {k: (v["us"], v["share"]) for k, v in row.items()}, file=sys.stderr, flush=True)
-    return {"copy_gb_s": round(copy, 1), "rows": rows, "notes": notes}
+    return {"copy_gb_s": round(copy, 1)}
 
 
 def network(seconds: float) -> Json:
@@ -234,12 +333,12 @@ def network(seconds: float) -> Json:
 
     start = time.monotonic()
     batch = 64
-    notes, rows = [], {}
     matrix = {}
     for type_name in ("float16", "bfloat16"):
         a, b = (torch.randn(8192, 8192, device="cuda").to(TYPES[type_name]) for _ in range(2))
         times = [elapsed(partial(torch.mm, a, b)) for _ in range(15)]
         matrix[type_name] = round(2 * 8192**3 / statistics.median(times[3:]) / 1e6, 1)
+    print_line({"batch": batch, "matrix_tflop_s": matrix})
     torch.backends.cudnn.benchmark = True
     runs: dict[str, Callable[[], None]] = {}
     operations = 0
@@ -253,21 +352,21 @@ def network(seconds: float) -> Json:
             for mode in ("eager", "compiled"):
                 name = f"{layout} {tail} {mode}"
                 if time.monotonic() - start > 0.7 * seconds:
-                    notes.append(f"{name}: no time left")
+                    print_line({"notes+": f"{name}: no time left"})
                     continue
                 try:
                     with torch.no_grad():
                         function = model if mode == "eager" else torch.compile(model, dynamic=False)
                         runs[name] = graphed([partial(function, images)] * 3)
                 except Exception as error:
-                    notes.append(f"{name}: {str(error).splitlines()[0]}")
+                    print_line({"notes+": f"{name}: {_first_line(error)}"})
     rows = compare(runs, 3)
     for entry in rows.values():
         tflops = operations / entry["us"] / 1e6
         entry.update(
             images_per_s=round(batch / entry["us"] * 1e6), share_of_matrix_rate=round(tflops / matrix["float16"], 4)
         )
-    return {"batch": batch, "matrix_tflop_s": matrix, "operations": operations, "rows": rows, "notes": notes}
+    return {"batch": batch, "matrix_tflop_s": matrix, "operations": operations, "rows": rows}
 
 
 def convolution_operations(model: torch.nn.Module, images: torch.Tensor) -> int:

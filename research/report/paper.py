@@ -1014,17 +1014,21 @@ def _limits(paper: Writer, results: Results, charts: Charts) -> None:
 
 
 def _gpu(results: Results) -> str:
-    measured = sorted(path.stem for path in results.folder.glob("*.json") if re.search("cuda|gpu|h100|h200", path.stem))
+    here = [path for path in results.folder.glob("*.json") if re.search("cuda|gpu|h100|h200", path.stem)]
+    # scripts/gpu_check.sh writes one file for each device.
+    measured = sorted(
+        path.relative_to(results.folder).as_posix() for path in (*here, *results.folder.glob("gpu/*.json"))
+    )
     if measured:
-        listed = words(f"`{name}.json`" for name in measured)
+        listed = words(f"`{name}`" for name in measured)
         return (
             f"*GPUs.* What was measured on a GPU stands in {listed} and is not discussed here; all numbers above are "
             "those of a CPU."
         )
     return (
-        "*No result here comes from a GPU.* The CUDA kernel, its registration with ONNX Runtime and the PyTorch "
-        "operator's CUDA path compile and have tests that run where a GPU is; the `cuda` and `tensorrt` providers are "
-        "written to ONNX Runtime's documentation."
+        "*No result here comes from a GPU.* The CUDA kernel and the PyTorch operator's CUDA path compile and have "
+        "tests that run where a GPU is; the kernel's registration with ONNX Runtime's CUDA provider compiles and has "
+        "none. The `cuda` and `tensorrt` providers are written to ONNX Runtime's documentation."
     )
 
 

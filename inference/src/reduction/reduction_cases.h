@@ -190,6 +190,30 @@ inline std::string Compare(const ReductionCase& c, const Expected& expected, con
 }
 
 // Every shape in float32, float16 and bfloat16; maps in both layouts, and most cases normalised too.
+inline std::vector<ReductionCase> WithTypesAndLayouts(const std::vector<ReductionCase>& shapes) {
+  std::vector<ReductionCase> cases;
+  for (const auto& [suffix, type] : {std::pair{"Float32", ReductionType::kFloat32},
+                                     {"Float16", ReductionType::kFloat16},
+                                     {"BFloat16", ReductionType::kBFloat16}}) {
+    for (const ReductionCase& shape : shapes) {
+      for (const ReductionLayout layout : {ReductionLayout::kNchw, ReductionLayout::kNhwc}) {
+        if (layout == ReductionLayout::kNhwc && shape.shapes[0].size() != 4) continue;
+        for (const bool normalize : {false, true}) {
+          // The derived bound of so many additions is larger than the only output, so its sign would be left open.
+          if (normalize && shape.name == "MapsOneChannelOfManyPixels") continue;
+          ReductionCase c = shape;
+          c.name += std::string(suffix) + (layout == ReductionLayout::kNhwc ? "Nhwc" : "") + (normalize ? "Unit" : "");
+          c.type = type;
+          c.options = {layout, normalize};
+          cases.push_back(std::move(c));
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+// The table.
 inline std::vector<ReductionCase> AllReductionCases() {
   const std::vector<ReductionCase> shapes = {
       {"Resnet18Vector", {{64}, {128}, {256}, {512}}},
@@ -216,27 +240,77 @@ inline std::vector<ReductionCase> AllReductionCases() {
       {"MapsManyChannels", {{2, 2500, 3, 5}, {2, 1250, 2, 2}, {2, 625, 4, 33}}, 5000},
       {"MapsCutTiles", {{1, 257, 32, 16}, {1, 256, 16, 32}}, 65792},
       {"MapsOneChannelOfManyPixels", {{2, 1, 300, 301}}, 3},
+      // Small enough for compute-sanitizer: two stages in NCHW, two stages in NHWC (an item above 1 MiB in every type),
+      // slices, and tiles that end inside channels.
+      {"MapsTwoStages", {{2, 2, 100, 100}}, 4},
+      {"MapsTwoStageParts", {{1, 64, 91, 91}}, 64},
+      {"MapsSlices", {{2, 1100, 3, 3}, {2, 550, 2, 2}}, 1100},
+      {"MapsFewCutTiles", {{2, 2, 3, 3}, {2, 2049, 1, 2}}, 4098},
   };
-  std::vector<ReductionCase> cases;
-  for (const auto& [suffix, type] : {std::pair{"Float32", ReductionType::kFloat32},
-                                     {"Float16", ReductionType::kFloat16},
-                                     {"BFloat16", ReductionType::kBFloat16}}) {
-    for (const ReductionCase& shape : shapes) {
-      for (const ReductionLayout layout : {ReductionLayout::kNchw, ReductionLayout::kNhwc}) {
-        if (layout == ReductionLayout::kNhwc && shape.shapes[0].size() != 4) continue;
-        for (const bool normalize : {false, true}) {
-          // The derived bound of so many additions is larger than the only output, so its sign would be left open.
-          if (normalize && shape.name == "MapsOneChannelOfManyPixels") continue;
-          ReductionCase c = shape;
-          c.name += std::string(suffix) + (layout == ReductionLayout::kNhwc ? "Nhwc" : "") + (normalize ? "Unit" : "");
-          c.type = type;
-          c.options = {layout, normalize};
-          cases.push_back(std::move(c));
-        }
-      }
-    }
+  return WithTypesAndLayouts(shapes);
+}
+
+// Batches with more items than a GPU's grid has rows, 65,535. Apart, because the emulation takes minutes for them.
+inline std::vector<ReductionCase> LongBatchCases() {
+  return WithTypesAndLayouts({
+      {"LongBatch", {{70000, 4}, {70000, 2}}, 8},
+      {"MapsLongBatch", {{70000, 4, 1, 2}, {70000, 2, 1, 1}}, 8},
+  });
+}
+
+// Which way the kernels go with a case: kernel, stages, slices, cut tiles, workspace, normalisation, more items than
+// rows of the grid, type. "" where nothing is launched.
+inline std::string PathOf(const ReductionCase& c) {
+  std::vector<ReductionShape> shapes;
+  for (const Dims& dims : c.shapes) shapes.push_back(ToShape(dims));
+  ReductionPlan plan;
+  if (PlanReduction(shapes.data(), static_cast<int>(shapes.size()), c.channels, &plan, c.options) !=
+          ReductionStatus::kOk ||
+      plan.batch == 0) {
+    return "";
   }
-  return cases;
+  std::string path;
+  if (internal::TakesPixelsKernel(plan)) {
+    const auto g = internal::MakePixelsGeometry(plan, c.type);
+    bool slices = false;
+    for (int k = 0; k < g.input_count; ++k) slices = slices || g.inputs[k].slices > 1;
+    path = g.stages > 1 ? "pixels, two stages" : "pixels, one stage";
+    if (slices) path += ", slices";
+  } else {
+    const auto g = internal::MakeMapsGeometry(plan, c.type);
+    path = g.stages > 1 ? "maps, two stages" : "maps, one stage";
+    if (g.inputs[0].tile_channels == 0) path += ", cut tiles";
+    if (internal::WorkspaceFloats(g) > 0) path += ", workspace";
+  }
+  if (c.options.normalize) path += ", normalised";
+  if (plan.batch > 65535) return path + ", long batch";
+  return path + (c.type == ReductionType::kFloat32   ? ", float32"
+                 : c.type == ReductionType::kFloat16 ? ", float16"
+                                                     : ", bfloat16");
+}
+
+// What compute-sanitizer, which is slow, is given: all small cases, and of every path the smallest.
+inline std::vector<ReductionCase> SmallReductionCases() {
+  constexpr std::int64_t kSmall = 150000;
+  const auto elements = [](const ReductionCase& c) {
+    std::int64_t count = c.channels;
+    for (const Dims& dims : c.shapes) count += ElementCount(dims);
+    return count;
+  };
+  std::vector<ReductionCase> all = AllReductionCases();
+  for (ReductionCase& c : LongBatchCases()) all.push_back(std::move(c));
+  std::stable_sort(all.begin(), all.end(),
+                   [&](const ReductionCase& a, const ReductionCase& b) { return elements(a) < elements(b); });
+  std::vector<ReductionCase> small;
+  std::vector<std::string> paths;
+  for (ReductionCase& c : all) {
+    std::string path = PathOf(c);
+    const bool known = std::find(paths.begin(), paths.end(), path) != paths.end();
+    if (known && elements(c) > kSmall) continue;
+    if (!known) paths.push_back(std::move(path));
+    small.push_back(std::move(c));
+  }
+  return small;
 }
 
 // Inputs that must be refused, each with the words that the message must contain.

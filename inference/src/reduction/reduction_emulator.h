@@ -3,8 +3,9 @@
 //
 // What it finds: reads and writes out of bounds or misaligned; elements read or outputs written not exactly once;
 // shared memory that is read before it is written, before its copy has been waited for, or written and used by two
-// threads without a barrier between; bank conflicts. What it cannot find: anything about time, and what the GPU's own
-// instructions (cp.async, shuffles, fences, atomics) do other than the few lines of DeviceBlock say.
+// threads without a barrier between; the same of the workspace, of which only the last block of an item may read what
+// others wrote; bank conflicts. What it cannot find: anything about time, and what the GPU's own instructions
+// (cp.async, shuffles, fences, atomics) do other than the few lines of DeviceBlock say.
 #ifndef RRN_REDUCTION_REDUCTION_EMULATOR_H_
 #define RRN_REDUCTION_REDUCTION_EMULATOR_H_
 
@@ -44,7 +45,16 @@ struct EmulatedMemory {
   std::vector<WatchedArray> inputs;
   WatchedArray output;
   WatchedArray workspace;
-  std::string error;            // the first one
+  // Of each float of the workspace.
+  struct Written {
+    int block = -1;  // -1: by nobody
+    int thread = -1;
+    std::int64_t phase = -1;
+    std::int64_t counted = 0;  // how often that block had counted itself as done before
+  };
+  std::vector<Written> written = {};
+  std::vector<std::int64_t> counted = {};  // how often each block has counted itself as done by now
+  std::string error;                       // the first one
   int worst_conflict = 0;       // bank conflicts of reads of elements: threads of a warp that wait for one bank
   std::int64_t wide_bytes = 0;  // copied by 16 bytes
   std::int64_t other_bytes = 0;
@@ -73,9 +83,12 @@ class EmulatedBlock {
   // backwards: threads of a phase run in the opposite order, which must not matter.
   EmulatedBlock(EmulatedMemory* memory, std::int32_t shared_bytes, bool backwards)
       : memory_(*memory),
+        number_(static_cast<int>(memory->counted.size())),
         backwards_(backwards),
         shared_(static_cast<std::size_t>(shared_bytes), 0xff),
-        bytes_(static_cast<std::size_t>(shared_bytes)) {}
+        bytes_(static_cast<std::size_t>(shared_bytes)) {
+    memory_.counted.push_back(0);
+  }
 
   template <typename F>
   void ForEach(const F& f) {
@@ -135,16 +148,28 @@ class EmulatedBlock {
   double Double(int t, int at) { return Get<double>(t, at); }
   void SetDouble(int t, int at, double value) { Put(t, at, value); }
 
-  float Partial(int /*t*/, const float* from) {
+  float Partial(int t, const float* from) {
     if (!memory_.workspace.Holds(from, sizeof(float))) {
       memory_.Fail("read outside the workspace");
       return 0;
     }
+    const auto& record = memory_.written.at(FloatIndex(from));
+    if (record.block < 0) {
+      memory_.Fail("the workspace is read before it is written");
+    } else if (record.block == number_) {
+      if (record.phase == phase_ && record.thread != t) {
+        memory_.Fail("read of the workspace without a barrier after another thread's write");
+      }
+    } else if (!last_ || memory_.counted.at(static_cast<std::size_t>(record.block)) == record.counted) {
+      // Only the last block of an item may read what others wrote, and only what they wrote before they counted.
+      memory_.Fail("read of the workspace that another block may still write");
+    }
     return *from;
   }
-  void SetPartial(int /*t*/, float* to, float value) {
+  void SetPartial(int t, float* to, float value) {
     if (!memory_.workspace.Holds(to, sizeof(float))) return memory_.Fail("write outside the workspace");
     memory_.workspace.Count(to, sizeof(float));
+    memory_.written.at(FloatIndex(to)) = {number_, t, phase_, memory_.counted.back()};
     *to = value;
   }
   void Store(int /*t*/, T* to, float value) {
@@ -169,9 +194,14 @@ class EmulatedBlock {
       memory_.Fail("counter outside the workspace");
       return false;
     }
-    return (*counter)++ == blocks - 1;
+    ++memory_.counted.back();
+    last_ = (*counter)++ == blocks - 1;
+    return last_;
   }
-  void ResetCounter(std::uint32_t* counter) { *counter = 0; }
+  void ResetCounter(std::uint32_t* counter) {
+    *counter = 0;
+    last_ = false;
+  }
 
   static double SquareRoot(double value) { return std::sqrt(value); }
 
@@ -194,6 +224,11 @@ class EmulatedBlock {
     const unsigned char* from;
   };
   static constexpr int kSeveral = -2;
+
+  std::size_t FloatIndex(const float* at) const {
+    return static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(at) - memory_.workspace.begin) /
+           sizeof(float);
+  }
 
   bool ReadInput(const void* from, std::size_t size) {
     for (WatchedArray& input : memory_.inputs) {
@@ -268,7 +303,9 @@ class EmulatedBlock {
   }
 
   EmulatedMemory& memory_;
+  int number_;  // blocks run one after another, so the newest is the one that runs
   bool backwards_;
+  bool last_ = false;  // of the item at hand
   std::vector<unsigned char> shared_;
   std::vector<Byte> bytes_;
   std::int64_t phase_ = 0;

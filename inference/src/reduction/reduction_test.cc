@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "reduction/half.h"
@@ -81,6 +83,8 @@ TEST_P(ReductionTable, RowsDoNotDependOnTheBatch) {
   }
 }
 
+class EmulatedReduction : public TestWithParam<ReductionCase> {};
+
 // One emulated launch of the CUDA kernel.
 //   offset: elements between a multiple of 16 bytes and the beginning of every input.
 struct Emulated {
@@ -117,6 +121,7 @@ Emulated Emulate(const ReductionCase& c, const std::vector<Array>& inputs, std::
     std::memset(workspace, 0, result.size.zero_bytes);
   }
   result.memory.workspace = {workspace, result.size.bytes, std::vector<std::uint8_t>(result.size.bytes)};
+  result.memory.written.resize(result.workspace.size());
   // One block of every column takes two items.
   const std::int64_t rows = plan.batch > 1 ? plan.batch - 1 : 1;
   switch (c.type) {
@@ -136,7 +141,7 @@ Emulated Emulate(const ReductionCase& c, const std::vector<Array>& inputs, std::
   return result;
 }
 
-TEST_P(ReductionTable, EmulatedCudaEqualsScalarReference) {
+TEST_P(EmulatedReduction, EqualsScalarReference) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated result = Emulate(c, inputs, 0, false);
@@ -159,7 +164,7 @@ TEST_P(ReductionTable, EmulatedCudaEqualsScalarReference) {
 }
 
 // Other blocks and threads first, other addresses: the same bytes.
-TEST_P(ReductionTable, EmulatedCudaDependsOnNeitherOrderNorAlignment) {
+TEST_P(EmulatedReduction, DependsOnNeitherOrderNorAlignment) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated first = Emulate(c, inputs, 0, false);
@@ -171,7 +176,7 @@ TEST_P(ReductionTable, EmulatedCudaDependsOnNeitherOrderNorAlignment) {
 }
 
 // A row is the same whether it is alone or in a batch of any size, at any place.
-TEST_P(ReductionTable, EmulatedCudaRowsDoNotDependOnTheBatch) {
+TEST_P(EmulatedReduction, RowsDoNotDependOnTheBatch) {
   const ReductionCase& c = GetParam();
   const std::vector<Array> inputs = MakeInputs(c);
   const Emulated whole = Emulate(c, inputs, 0, false);
@@ -191,8 +196,8 @@ TEST_P(ReductionTable, EmulatedCudaRowsDoNotDependOnTheBatch) {
   }
 }
 
-// What the GPU likes: at 224 pixels nearly everything goes by 16 bytes, warps read without conflicts, and 5 blocks or
-// more fit a multiprocessor of 100 KiB.
+// What the GPU likes: at 224 and 416 pixels nearly everything goes by 16 bytes, warps read without conflicts, and two
+// blocks or more fit a multiprocessor of 100 KiB.
 TEST(ReductionGeometryTest, IsWideAndFreeOfConflicts) {
   for (const ReductionCase& c : AllReductionCases()) {
     if (c.name.find("Maps224") == std::string::npos && c.name.find("Maps416") == std::string::npos) continue;
@@ -212,6 +217,38 @@ TEST(ReductionGeometryTest, IsWideAndFreeOfConflicts) {
       EXPECT_LE(result.size.bytes * 16, bytes) << c.name;
     } else if (!c.options.normalize) {
       EXPECT_EQ(result.size.bytes, 0U) << c.name;
+    }
+  }
+}
+
+// The bounds that ReductionWorkspace promises.
+TEST(ReductionGeometryTest, WorkspaceIsBounded) {
+  std::vector<ReductionCase> cases = AllReductionCases();
+  for (ReductionCase& c : LongBatchCases()) cases.push_back(std::move(c));
+  for (const ReductionType type : {ReductionType::kFloat32, ReductionType::kFloat16}) {
+    for (const std::int64_t channels : {1, 127, 129, 512, 1023, 1024, 1025, 2048, 5000}) {
+      for (const std::int64_t side : {1, 2, 7, 14, 56}) {
+        cases.push_back({"", {{8, channels, side, side}}, channels, type, {ReductionLayout::kNhwc, false}});
+      }
+    }
+  }
+  for (const ReductionCase& c : cases) {
+    const ReductionPlan plan = PlanOf(c);
+    const ReductionWorkspace size = ReductionWorkspaceSize(plan, c.type);
+    const auto batch = static_cast<std::size_t>(plan.batch);
+    std::size_t inputs = 0;
+    std::size_t channels = 0;
+    for (const Dims& dims : c.shapes) {
+      inputs += static_cast<std::size_t>(ElementCount(dims)) * ReductionTypeSize(c.type);
+      channels += static_cast<std::size_t>(dims.size() == 1 ? dims[0] : dims[1]);
+    }
+    EXPECT_LE(size.zero_bytes, (4 * batch + 15) / 16 * 16) << c.name;
+    const std::size_t floats = size.bytes - size.zero_bytes;
+    if (c.options.layout == ReductionLayout::kNhwc) {
+      EXPECT_LE(floats, inputs / 3 + 1 + 8 * channels * batch)
+          << c.name << " of " << c.shapes[0][1] << " channels, side " << c.shapes[0][2];
+    } else {
+      EXPECT_LE(floats, 4 * batch * static_cast<std::size_t>(plan.channels)) << c.name;
     }
   }
 }
@@ -271,6 +308,34 @@ TEST_P(ReductionTable, CudaEqualsScalarReference) {
 #endif
 
 INSTANTIATE_TEST_SUITE_P(Table, ReductionTable, ValuesIn(AllReductionCases()), CaseName{});
+INSTANTIATE_TEST_SUITE_P(LongBatch, ReductionTable, ValuesIn(LongBatchCases()), CaseName{});
+INSTANTIATE_TEST_SUITE_P(Table, EmulatedReduction, ValuesIn(AllReductionCases()), CaseName{});
+
+// compute-sanitizer sees the small cases only, so these must go every way that the large ones go.
+TEST(SmallReductionCasesTest, GoEveryWay) {
+  std::set<std::string> all;
+  for (const ReductionCase& c : AllReductionCases()) all.insert(PathOf(c));
+  for (const ReductionCase& c : LongBatchCases()) all.insert(PathOf(c));
+  std::set<std::string> small;
+  for (const ReductionCase& c : SmallReductionCases()) {
+    small.insert(PathOf(c));
+    for (const Dims& dims : c.shapes) EXPECT_LE(ElementCount(dims), 600000) << c.name;
+  }
+  EXPECT_EQ(small, all);
+  for (const char* type : {"float32", "float16", "bfloat16"}) {
+    for (const std::string unit : {"", ", normalised"}) {
+      for (const char* way :
+           {"maps, two stages", "maps, one stage, cut tiles", "pixels, one stage, slices", "pixels, two stages"}) {
+        const bool workspace = std::string(way)[0] == 'm' && !unit.empty();
+        EXPECT_EQ(small.count(way + std::string(workspace ? ", workspace" : "") + unit + ", " + type), 1U)
+            << way << unit << ' ' << type;
+      }
+    }
+  }
+  for (const char* way : {"maps, one stage", "pixels, one stage"}) {
+    EXPECT_EQ(small.count(std::string(way) + ", normalised, long batch"), 1U) << way;
+  }
+}
 
 class BadReduction : public TestWithParam<BadReductionCase> {};
 
