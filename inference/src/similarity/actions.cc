@@ -238,7 +238,10 @@ class Worker {
       line.texts["made"] = *folder;
       *status = Write(line);
       if (!status->ok()) return 0;
-      if (mkdir(folder->c_str(), 0777) != 0 && errno != EEXIST) return errno;
+      std::error_code ignored;
+      if (mkdir(folder->c_str(), 0777) == 0) continue;
+      // A dangling link has the name too, and is no folder.
+      if (errno != EEXIST || !fs::is_directory(*folder, ignored)) return errno == EEXIST ? ENOTDIR : errno;
     }
     return 0;
   }
@@ -252,11 +255,15 @@ class Worker {
     const int folders = MakeFolders(place, &status);
     if (!status.ok()) return status;
     if (folders != 0) return Failed(candidate, "cannot make a folder for " + place + ": " + ErrorText(folders), false);
+    struct stat folder = {};
+    if (stat(FolderOf(place).c_str(), &folder) != 0) {
+      return Failed(candidate, "cannot move it to " + place + ": " + ErrorText(errno), false);
+    }
     for (int number = 0;; ++number) {
       const std::string to = Numbered(place, number);
       struct stat taken = {};
       if (lstat(to.c_str(), &taken) == 0) continue;
-      const int error = MoveTo(candidate, to, &status);
+      const int error = MoveTo(candidate, to, folder.st_dev, &status);
       if (!status.ok()) return status;
       if (error == EEXIST) {
         JournalLine line;
@@ -272,12 +279,11 @@ class Worker {
     }
   }
 
-  int MoveTo(const Candidate& candidate, const std::string& to, Status* status) {
-    struct stat folder = {};
-    if (stat(FolderOf(to).c_str(), &folder) != 0) return errno;
+  // `device`: of the folder that it goes to. Whatever it returns, the step is in the journal.
+  int MoveTo(const Candidate& candidate, const std::string& to, dev_t device, Status* status) {
     JournalLine line = NextStep(candidate);
     line.texts["to"] = to;
-    const bool across = folder.st_dev != candidate.state.device;
+    const bool across = device != candidate.state.device;
     if (across) AddPart(to, &line);
     *status = Write(line);
     if (!status->ok()) return 0;

@@ -402,6 +402,20 @@ TEST_F(ActionTest, AStepThatFailsIsListedAndTheRestIsDone) {
   EXPECT_THAT(UndoAll(result.journal).done, SizeIs(1));
 }
 
+TEST_F(ActionTest, AFolderThatCannotBeMadeTakesNoOtherStepAway) {
+  std::vector<std::string> paths;
+  for (const char* name : {"a", "b", "sub/c"}) paths.push_back(photos_.Write(name, name));
+  const auto before = Snapshot(photos_.path());
+  fs::create_directory(work_.Sub("t"));
+  fs::create_symlink("/nowhere/at/all", work_.Sub("t/sub"));
+  const ActionResult result = DoIt(OneGroup(paths), Options(Action::kMove, photos_.path(), work_.Sub("t")));
+  EXPECT_THAT(result.done, SizeIs(1));
+  ASSERT_THAT(result.failed, SizeIs(1));
+  EXPECT_THAT(result.failed[0].reason, HasSubstr("cannot make a folder"));
+  EXPECT_THAT(UndoAll(result.journal).done, SizeIs(1));
+  EXPECT_EQ(Snapshot(photos_.path()), before);
+}
+
 TEST_F(ActionTest, CanBeStoppedBetweenSteps) {
   std::vector<std::string> paths;
   for (const char* name : {"a", "b", "c", "d"}) paths.push_back(photos_.Write(name, name));
