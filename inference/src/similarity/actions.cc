@@ -671,8 +671,7 @@ Status CheckAction(const ActionOptions& options) {
     return {StatusCode::kRuntime, "--action hardlink: cannot write its journal in the current folder"};
   }
   if (options.action != Action::kMove) return {};
-  const auto id = IdOf(options.target);
-  if (!id) {
+  if (!IdOf(options.target)) {
     // The folder that it would be made in.
     std::error_code error;
     fs::path above = fs::absolute(options.target, error).lexically_normal();
@@ -685,10 +684,11 @@ Status CheckAction(const ActionOptions& options) {
     return {StatusCode::kInvalidArgument, "--action move " + options.target + ": not a folder"};
   }
   for (const std::string& other : {options.folder, options.reference}) {
-    if (!other.empty() && IdOf(other) == id) {
-      return {
-          StatusCode::kInvalidArgument,
-          "--action move " + options.target + ": images cannot be moved into a folder that is searched; name another"};
+    // One above it, too: a path under it may lead right back.
+    if (!other.empty() && IsInside(other, options.target)) {
+      return {StatusCode::kInvalidArgument, "--action move " + options.target +
+                                                ": images cannot be moved into a folder that is searched, or into one "
+                                                "above it; name another"};
     }
   }
   if (access(options.target.c_str(), W_OK) != 0) {
