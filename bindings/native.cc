@@ -202,9 +202,9 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
     const rrn::PhaseProgress call = [&](const char* phase, std::size_t done, std::size_t total) {
       return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
     };
-    rrn::Result<rrn::SimilarityReport> report = files
-                                                    ? rrn::FindSimilar(embedder, rrn::ListFiles(*files), options, call)
-                                                    : rrn::FindSimilar(embedder, folder, options, call);
+    rrn::Result<rrn::SimilarityReport> report =
+        files ? rrn::FindSimilar(embedder, rrn::ListFiles(*files, options.skip), options, call)
+              : rrn::FindSimilar(embedder, folder, options, call);
     if (report.ok()) {
       std::ostringstream text;
       rrn::WriteJson(*report, text);

@@ -34,9 +34,10 @@ struct FolderListing {
 // Errors: kNotFound, kInvalidArgument (not a folder), kUnreadable.
 Result<FolderListing> ListFolder(const std::string& folder, bool recursive, const std::vector<std::string>& skip = {});
 
-// Lists files by name, each once however often it is named: regular files become candidates, all others are skipped
-// with the reason (missing, a folder, a socket ...).
-FolderListing ListFiles(std::vector<std::string> paths);
+// Lists files by name, each once however often it is named, "./a" and "a" being one name: regular files become
+// candidates, all others are skipped with the reason (missing, a folder, a socket ...).
+//   skip: folders whose files, at any depth, are neither listed nor counted; those that do not exist are none.
+FolderListing ListFiles(std::vector<std::string> paths, const std::vector<std::string>& skip = {});
 
 // How pairs are looked for.
 enum class SearchMethod { kExact, kApproximate };
@@ -72,7 +73,7 @@ struct SimilarityOptions {
   SearchMethod search = SearchMethod::kExact;
   ApproximateOptions approximate;  // of SearchMethod::kApproximate
   Keep keep = Keep::kMostSimilar;
-  std::vector<std::string> skip;  // as in ListFolder, of both folders
+  std::vector<std::string> skip;  // as in ListFolder, of both folders; a listing that is given is taken as it is
 
   // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceReport. Needs the
   // exact search and no `keep`.
@@ -100,7 +101,7 @@ struct ReferenceReport {
   std::vector<std::uint32_t> similar;  // for each: how many images are similar to it
   // Not compared with each other. Sorted.
   std::vector<SameFile> same_files;
-  std::size_t known = 0;  // images that are similar to some reference image
+  std::size_t known = 0;  // images that are similar to some reference image, or the same file as one
   std::size_t fresh = 0;  // all others that were read
 
   // All reference files that were looked at: those read and those skipped.
@@ -156,7 +157,9 @@ struct RedundantImage {
 };
 
 // The members of all groups, without the representatives, in the order of their paths. Reference images are always
-// kept: an image that is one and the same file as one of them is not among the redundant ones.
+// kept: an image that is one and the same file as one of them is not among the redundant ones. Neither is one that its
+// representative is only another path of, say through a symbolic link; another hard link is. Looks at the files as they
+// are now.
 std::vector<RedundantImage> RedundantImages(const SimilarityReport& report);
 
 // For people: groups with similarities, images without a similar one, skipped files, totals.

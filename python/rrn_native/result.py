@@ -87,7 +87,7 @@ class Reference:
         folder: As it was given.
         files: ``read + len(skipped)``.
         read: Its images that were read.
-        known: Images (not reference images) that are similar to some reference image.
+        known: Images (not reference images) that are similar to some reference image, or the same file as one.
         new: All other images that were read: ``result.read == known + new``.
         skipped: Files of the reference folder that gave no embedding.
         same_files: Images that are themselves reference images, by whatever name.

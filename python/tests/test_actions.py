@@ -159,6 +159,48 @@ def test_symbolic_links_are_never_acted_on(run_similarity: RunSimilarity, photos
             assert run_similarity("--undo", journal).returncode == 0
 
 
+def test_the_only_real_file_is_not_redundant(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    (photos / "a_link.png").symlink_to("second.png")
+    run = run_similarity(photos, *SMALL, "--keep", "first", "--action", "json")
+    redundant = {Path(entry["path"]).name for entry in json.loads(run.stdout)["redundant"]}
+    assert redundant == {"first_small.png", "first.jpg"}
+    moved = run_similarity(photos, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t")
+    assert b"moved: 2 files" in moved.stdout
+    assert (photos / "second.png").exists()
+
+
+def test_a_folder_that_is_mounted_twice(photos: Path, tmp_path: Path) -> None:
+    (photos / "again").mkdir()
+    before = {path.name for path in (photos / "sub").iterdir()}
+    command = [str(BINARY), str(photos), *map(str, SMALL), "--keep", "first", "--action", "move", str(tmp_path / "t")]
+    unshare = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c"]
+    mount = f"mount --bind {photos}/sub {photos}/again"
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, mount], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting is not allowed here")
+    script = f"{mount} && exec {shlex.join(command)}"
+    run = subprocess.run([*unshare, script], capture_output=True, check=False, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert b"moved: 2 files" in run.stdout
+    assert {path.name for path in (photos / "sub").iterdir()} == before, "again/first.jpg is kept, and this is it"
+
+
+def test_a_target_above_the_folder(run_similarity: RunSimilarity, photos: Path) -> None:
+    run = run_similarity(photos / "sub", *SMALL, "--action", "move", photos)
+    assert run.returncode == 2
+    assert b"above it" in run.stderr
+
+
+def test_an_empty_journal(run_similarity: RunSimilarity, tmp_path: Path) -> None:
+    journal = tmp_path / "rrn-journal-20260101T000000Z.jsonl"
+    for content in (b"", b'{"rrn_jou', b'{"rrn_journal":1,"action":"mo'):
+        journal.write_bytes(content)
+        run = run_similarity("--undo", journal)
+        assert (run.returncode, run.stdout) == (0, b"nothing left to undo\n")
+
+
 def test_what_cannot_be_put_back_is_listed(run_similarity: RunSimilarity, album: Path, tmp_path: Path) -> None:
     run = run_similarity(album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t", "--json", "-")
     data = json.loads(run.stdout)

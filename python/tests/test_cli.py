@@ -170,6 +170,9 @@ def test_few_resources_give_an_error_not_a_crash(photos: Path) -> None:
 
 
 def test_warns_when_most_pairs_are_similar(run_similarity: RunSimilarity, photos: Path) -> None:
+    assert b"more than half" not in run_similarity(photos, *SMALL, "--threshold", -1).stderr, "a few may be alike"
+    for seed in range(4, 10):
+        make_picture(seed).save(photos / f"{seed}.png")
     everything = run_similarity(photos, *SMALL, "--threshold", -1)
     assert everything.returncode == 0
     assert everything.stderr.count(b"\n") == 1
@@ -251,7 +254,7 @@ def test_against(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) ->
     assert (data["files"], data["read"], len(data["skipped"])) == (7, 5, 2)
     assert (other["files"], other["read"], len(other["skipped"])) == (4, 3, 1)
     assert other["folder"] == str(reference)
-    assert (other["known"], other["new"]) == (3, 2)
+    assert (other["known"], other["new"]) == (4, 1), "second.png is a reference image itself"
     assert data["read"] == other["known"] + other["new"]
     assert other["same_files"] == [
         {"path": str(photos / "second.png"), "reference": str(reference / "same.png")},
@@ -269,14 +272,44 @@ def test_against(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) ->
     assert {row["first"] for row in rows} == {member["path"] for member in group["members"]}
     assert {row["second"] for row in rows} == {group["representative"]}
     shown = run_similarity(*words).stdout.decode()
-    assert "known             3" in shown
-    assert "new               2" in shown
+    assert "known             4" in shown
+    assert "new               1" in shown
     assert "one and the same file on both sides" in shown
     assert "notes.txt: " in shown
     # The list in the place of the folder.
     listed = "\n".join(str(path) for path in photos.rglob("*") if path.is_file()).encode()
     run = run_similarity("--list", "-", *words[1:], "--json", "-", input=listed)
     assert run.stdout == text
+
+
+def test_a_list_and_skipped_folders(run_similarity: RunSimilarity, photos: Path) -> None:
+    listed = b"first.png\n./first.png\nsecond.png\nsub/first.jpg\nsub/none.png\n"
+    words = ("--list", "-", *SMALL, "--threshold", 0.97, "--json", "-")
+    data = read_json(run_similarity(*words, "--skip", photos / "sub", cwd=photos, input=listed))
+    assert {image["path"] for image in data["images"]} == {"./first.png", "second.png"}
+    assert data["files"] == 2
+    data = read_json(run_similarity(*words, "--action", "json", cwd=photos, input=listed))
+    assert data["files"] == 4
+
+
+def test_two_outputs_at_one_place(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "way").symlink_to(tmp_path)
+    for other in ("./x", "way/x", tmp_path / "x"):
+        run = run_similarity(photos, *SMALL, "--json", "x", "--pairs", other, cwd=tmp_path)
+        assert run.returncode == 2
+        assert b"two outputs" in run.stderr
+        assert not (tmp_path / "x").exists()
+
+
+def test_ignored_signals_stay_ignored(photos: Path) -> None:
+    # The shell waits until the program reads its list, which is after it has seen to signals.
+    for name, code in (("HUP", 0), ("INT", 0)):
+        script = f"""trap '' {name}; mkfifo {photos}/fifo
+            {BINARY} --list {photos}/fifo --size 64 --quiet & exec 3> {photos}/fifo
+            kill -{name} $!; echo {photos}/first.png >&3; exec 3>&-; wait $!"""
+        run = subprocess.run(["bash", "-c", script], capture_output=True, check=False, timeout=120)
+        assert (run.returncode, run.stderr) == (code, b"")
+        (photos / "fifo").unlink()
 
 
 def test_against_an_empty_side(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:

@@ -213,6 +213,22 @@ def test_it_is_the_program_at_every_threshold(
     check_against_program(driver, run_similarity, folder, 0.75)
 
 
+@pytest.mark.parametrize("keep", ["first", "largest"])
+def test_it_keeps_what_the_program_keeps(
+    driver: Any, folder: Path, run_similarity: RunSimilarity, tmp_path: Path, keep: str
+) -> None:
+    options = (*SMALL, "--keep", keep)
+    page = tmp_path / "page.html"
+    assert run_similarity(folder, *options, "--html", page, "--quiet").returncode == 0
+    open_page(driver, page)
+    groups = []
+    for threshold in (0.75, 0.95):
+        set_number(driver, threshold)
+        assert check_against_program(driver, run_similarity, folder, threshold, options) > 0
+        groups.append(groups_in_page(driver))
+    assert groups[0] != groups[1]
+
+
 def test_the_histogram_follows(driver: Any, page: Path) -> None:
     open_page(driver, page)
     assert "all 1,035 pairs" in driver.find_element("id", "histogram-of").text, "46 images"

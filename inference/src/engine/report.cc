@@ -1,13 +1,19 @@
 // Writing results.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
+#include <optional>
 #include <ostream>
 #include <set>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "rrn/similarity.h"
@@ -214,8 +220,40 @@ void WriteReferenceTotals(const SimilarityReport& report, std::ostream& out) {
         << "              one and the same file on both sides, not compared with itself\n";
   }
   out << "known    " << Padded(Digits(reference.known), 10) << "              similarity to a reference image above "
-      << Shortest(report.threshold) << '\n'
+      << Shortest(report.threshold) << ", or the same file\n"
       << "new      " << Padded(Digits(reference.fresh), 10) << '\n';
+}
+
+using FileId = std::pair<dev_t, ino_t>;
+
+// A path's file, and the folder entry that it is, links in its folder followed.
+struct Entry {
+  explicit Entry(const std::string& path) {
+    struct stat info = {};
+    if (stat(path.c_str(), &info) == 0) file = FileId(info.st_dev, info.st_ino);
+    links = info.st_nlink;
+    link = lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
+  }
+
+  std::optional<FileId> file;
+  nlink_t links = 0;
+  bool link = false;  // a symbolic one
+};
+
+// With its folder resolved, and the last part as it is.
+std::filesystem::path Resolved(const std::string& path) {
+  const std::filesystem::path whole(path);
+  std::error_code error;
+  return std::filesystem::weakly_canonical(whole.has_parent_path() ? whole.parent_path() : ".", error) /
+         whole.filename();
+}
+
+// Whether removing `path` would take away what `kept` shows: they are one file, and not two hard links of it.
+bool IsTheKeptOne(const std::string& path, const std::string& kept) {
+  const Entry one(path);
+  const Entry other(kept);
+  if (!one.file || one.file != other.file || one.link) return false;
+  return other.link || one.links == 1 || Resolved(path) == Resolved(kept);
 }
 
 std::string CsvField(const std::string& text) {
@@ -260,7 +298,7 @@ std::vector<RedundantImage> RedundantImages(const SimilarityReport& report) {
   std::vector<RedundantImage> redundant;
   for (const Group& group : report.grouping.groups) {
     for (const GroupMember& member : group.members) {
-      if (kept[member.index]) continue;
+      if (kept[member.index] || IsTheKeptOne(report.paths[member.index], RepresentativePath(report, group))) continue;
       redundant.push_back({report.paths[member.index], RepresentativePath(report, group), member.similarity});
     }
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <system_error>
@@ -24,6 +25,50 @@ std::string Join(const std::string& folder, const std::string& name) {
 
 // A file, whatever its names; folders too.
 using FileId = std::pair<dev_t, ino_t>;
+
+std::set<FileId> IdsOf(const std::vector<std::string>& folders) {
+  std::set<FileId> ids;
+  for (const std::string& path : folders) {
+    struct stat info = {};
+    if (stat(path.c_str(), &info) == 0) ids.insert({info.st_dev, info.st_ino});
+  }
+  return ids;
+}
+
+// Whether files are inside one of some folders; remembers the answer for each folder.
+class Inside {
+ public:
+  explicit Inside(const std::vector<std::string>& folders) : ids_(IdsOf(folders)) {}
+
+  bool operator()(const std::string& file) {
+    if (ids_.empty()) return false;
+    const fs::path folder = fs::path(file).has_parent_path() ? fs::path(file).parent_path() : fs::path(".");
+    const auto [known, added] = answers_.try_emplace(folder.string(), false);
+    if (!added) return known->second;
+    std::error_code error;
+    fs::path at = fs::canonical(folder, error);
+    if (error) return false;
+    for (;; at = at.parent_path()) {
+      struct stat info = {};
+      if (stat(at.c_str(), &info) == 0 && ids_.count({info.st_dev, info.st_ino}) != 0) return known->second = true;
+      if (at == at.root_path()) return false;
+    }
+  }
+
+ private:
+  std::set<FileId> ids_;
+  std::map<std::string, bool> answers_;
+};
+
+// One spelling of paths that differ by "." and "//" only. A ".." may lead elsewhere when links are on the way, and so
+// stays.
+std::string Plain(const std::string& path) {
+  const fs::path whole(path);
+  for (const fs::path& part : whole) {
+    if (part == "..") return path;
+  }
+  return whole.lexically_normal().string();
+}
 
 void ListInto(const std::string& folder, bool recursive, const std::set<FileId>& skip, FolderListing* listing) {
   std::error_code error;
@@ -66,23 +111,20 @@ Result<FolderListing> ListFolder(const std::string& folder, bool recursive, cons
   const fs::directory_iterator readable(folder, error);
   if (error) return Status(StatusCode::kUnreadable, folder + ": cannot list this folder: " + error.message());
 
-  std::set<FileId> skipped;
-  for (const std::string& path : skip) {
-    struct stat info = {};
-    if (stat(path.c_str(), &info) == 0) skipped.insert({info.st_dev, info.st_ino});
-  }
   FolderListing listing;
-  ListInto(folder, recursive, skipped, &listing);
+  ListInto(folder, recursive, IdsOf(skip), &listing);
   std::sort(listing.paths.begin(), listing.paths.end());
   std::sort(listing.skipped.begin(), listing.skipped.end());
   return listing;
 }
 
-FolderListing ListFiles(std::vector<std::string> paths) {
+FolderListing ListFiles(std::vector<std::string> paths, const std::vector<std::string>& skip) {
   std::sort(paths.begin(), paths.end());
-  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+  std::set<std::string> seen;
+  Inside skipped(skip);
   FolderListing listing;
   for (std::string& path : paths) {
+    if (!seen.insert(Plain(path)).second || skipped(path)) continue;
     std::error_code error;
     const fs::file_status target = fs::status(path, error);
     if (fs::is_regular_file(target)) {

@@ -142,7 +142,12 @@ Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options
   if (!grouping.ok()) return grouping.status();
   report->grouping = std::move(grouping->grouping);
   reference.similar = std::move(grouping->reference_similar);
-  for (const std::uint32_t similar : report->grouping.similar) ++(similar > 0 ? reference.known : reference.fresh);
+  // What is in the reference folder itself is known best of all.
+  std::vector<bool> known(report->paths.size(), false);
+  for (const SameFile& file : reference.same_files) known[file.image] = true;
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    ++(known[i] || report->grouping.similar[i] > 0 ? reference.known : reference.fresh);
+  }
   return {};
 }
 

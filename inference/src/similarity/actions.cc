@@ -35,11 +35,19 @@ std::optional<FileId> IdOf(const std::string& path) {
   return FileId(info.st_dev, info.st_ino);
 }
 
-// A name for an unfinished copy, in the folder of `path`; short, because names have a limit.
-std::string PartName(const std::string& path, std::size_t number) {
-  return (fs::path(path).parent_path() / (".rrn-part-" + std::to_string(getpid()) + "-" + std::to_string(number)))
-      .string();
+// A name of ours in the folder of `path`; short, because names have a limit.
+std::string OwnName(const char* begin, const std::string& path, std::size_t number) {
+  return (fs::path(path).parent_path() / (begin + std::to_string(getpid()) + "-" + std::to_string(number))).string();
 }
+
+// For an unfinished copy, which may be removed at any time.
+std::string PartName(const std::string& path, std::size_t number) { return OwnName(".rrn-part-", path, number); }
+
+// For an original that is about to be removed: until then it is somebody's file.
+std::string AsideName(const std::string& path, std::size_t number) { return OwnName(".rrn-aside-", path, number); }
+
+// Besides errnos: the image is not the one that was compared any more.
+constexpr int kChanged = -1;
 
 // `name`, or with a number before its extension.
 std::string Numbered(const std::string& path, int number) {
@@ -74,6 +82,8 @@ struct Candidate {
   std::string entry;  // its absolute path
   FileState state;
   std::string kept_entry;
+  FileState kept_state;             // of the file, where `kept` is a symbolic link
+  std::vector<std::string> shared;  // names of kept images that are the same file
 };
 
 // Sorts the redundant images into candidates and those that are left alone.
@@ -109,10 +119,9 @@ class Plan {
     const std::optional<FileState> state = StateOf(image.path, &error);
     if (!state) return NotARegularFile(error);
     if (state->changed > options_.start) return "it changed while it was being compared";
-    struct stat kept = {};
-    if (stat(image.kept.c_str(), &kept) != 0) return "the image to keep, " + image.kept + ", is no longer there";
-    const std::optional<FileState> kept_state = StateOf(image.kept);
-    if (kept_state && kept_state->changed > options_.start) {
+    const std::optional<FileState> kept_state = StateBehind(image.kept);
+    if (!kept_state) return "the image to keep, " + image.kept + ", is no longer there";
+    if (kept_state->changed > options_.start) {
       return "the image to keep, " + image.kept + ", changed while it was being compared";
     }
     const std::string entry = EntryName(image.path);
@@ -121,10 +130,14 @@ class Plan {
     if (same != kept_.end()) {
       for (const std::string& path : same->second) {
         if (!StateOf(path)) return "the image to keep, " + path + ", is a symbolic link to it";
-        if (EntryName(path) == entry) return "it is the image to keep, " + path + ", by another name";
+        // With a single name it is that very entry, say in a folder that is mounted twice.
+        if (EntryName(path) == entry || state->links == 1) {
+          return "it is the image to keep, " + path + ", by another name";
+        }
       }
     }
-    candidates.push_back({image, entry, *state, EntryName(image.kept)});
+    candidates.push_back({image, entry, *state, EntryName(image.kept), *kept_state,
+                          same == kept_.end() ? std::vector<std::string>() : same->second});
     return "";
   }
 
@@ -160,8 +173,11 @@ class Worker {
     if (!now->SameFile(candidate.state) || !now->SameContent(candidate.state)) {
       return LeaveAlone(candidate, "it changed while it was being compared");
     }
-    if (!IdOf(candidate.image.kept)) {
-      return LeaveAlone(candidate, "the image to keep, " + candidate.image.kept + ", is no longer there");
+    const std::optional<FileState> kept = StateBehind(candidate.image.kept);
+    if (!kept) return LeaveAlone(candidate, "the image to keep, " + candidate.image.kept + ", is no longer there");
+    if (!kept->SameFile(candidate.kept_state) || !kept->SameContent(candidate.kept_state)) {
+      return LeaveAlone(candidate,
+                        "the image to keep, " + candidate.image.kept + ", changed while it was being compared");
     }
     return options_.action == Action::kMove ? Move(candidate) : Link(candidate);
   }
@@ -209,6 +225,24 @@ class Worker {
     return {};
   }
 
+  // Left alone after the step was written down.
+  Status TakenBack(const Candidate& candidate, const std::string& reason) {
+    Status status = LeaveAlone(candidate, reason);
+    JournalLine line;
+    line.numbers["failed"] = static_cast<std::int64_t>(step_);
+    return status.ok() ? Write(line) : status;
+  }
+
+  // Whether what is at `path` now is what was compared, and no kept image went there with it: a name that differs may
+  // still be the same entry of a folder.
+  static bool AsCompared(const Candidate& candidate, const std::string& path) {
+    const std::optional<FileState> now = StateOf(path);
+    return now && now->SameFile(candidate.state) && now->SameContent(candidate.state) &&
+           std::all_of(candidate.shared.begin(), candidate.shared.end(), [&](const std::string& kept) {
+             return IdOf(kept) == FileId(candidate.state.device, candidate.state.inode);
+           });
+  }
+
   JournalLine NextStep(const Candidate& candidate) {
     JournalLine line;
     const FileState& state = candidate.state;
@@ -238,7 +272,10 @@ class Worker {
       line.texts["made"] = *folder;
       *status = Write(line);
       if (!status->ok()) return 0;
-      if (mkdir(folder->c_str(), 0777) != 0 && errno != EEXIST) return errno;
+      std::error_code ignored;
+      if (mkdir(folder->c_str(), 0777) == 0) continue;
+      // A dangling link has the name too, and is no folder.
+      if (errno != EEXIST || !fs::is_directory(*folder, ignored)) return errno == EEXIST ? ENOTDIR : errno;
     }
     return 0;
   }
@@ -252,11 +289,15 @@ class Worker {
     const int folders = MakeFolders(place, &status);
     if (!status.ok()) return status;
     if (folders != 0) return Failed(candidate, "cannot make a folder for " + place + ": " + ErrorText(folders), false);
+    struct stat folder = {};
+    if (stat(FolderOf(place).c_str(), &folder) != 0) {
+      return Failed(candidate, "cannot move it to " + place + ": " + ErrorText(errno), false);
+    }
     for (int number = 0;; ++number) {
       const std::string to = Numbered(place, number);
       struct stat taken = {};
       if (lstat(to.c_str(), &taken) == 0) continue;
-      const int error = MoveTo(candidate, to, &status);
+      const int error = MoveTo(candidate, to, folder.st_dev, &status);
       if (!status.ok()) return status;
       if (error == EEXIST) {
         JournalLine line;
@@ -265,27 +306,37 @@ class Worker {
         if (!status.ok()) return status;
         continue;
       }
-      if (error != 0) return Failed(candidate, "cannot move it to " + to + ": " + ErrorText(error), true);
+      if (error == kChanged) return TakenBack(candidate, "it changed while it was being moved");
+      if (error != 0) {
+        std::string reason = "cannot move it to " + to + ": " + ErrorText(error);
+        const std::string aside = AsideName(candidate.entry, step_);
+        if (StateOf(aside)) reason += "; it is at " + aside + " now, and --undo brings it back";
+        if (StateOf(to)) reason += "; look at " + to + ", too";
+        // Undoing has to look at a step that stopped in the middle.
+        return Failed(candidate, reason, !StateOf(aside) && !StateOf(to));
+      }
       const std::string shown = Numbered((fs::path(options_.target) / relative).string(), number);
       result_.done.push_back({candidate.image.path, shown});
       return {};
     }
   }
 
-  int MoveTo(const Candidate& candidate, const std::string& to, Status* status) {
-    struct stat folder = {};
-    if (stat(FolderOf(to).c_str(), &folder) != 0) return errno;
+  // `device`: of the folder that it goes to. Whatever it returns, the step is in the journal.
+  int MoveTo(const Candidate& candidate, const std::string& to, dev_t device, Status* status) {
     JournalLine line = NextStep(candidate);
     line.texts["to"] = to;
-    const bool across = folder.st_dev != candidate.state.device;
-    if (across) AddPart(to, &line);
+    const bool across = device != candidate.state.device;
+    if (across) AddPart(candidate, to, &line);
     *status = Write(line);
     if (!status->ok()) return 0;
     if (!across) {
       const int error = RenameNew(candidate.entry, to);
+      if (error == 0 && !AsCompared(candidate, to)) {
+        return RenameNew(to, candidate.entry) == 0 ? kChanged : EBUSY;
+      }
       if (error != EXDEV) return error;
       // One file system for stat, and still none that files can be renamed in.
-      AddPart(to, &line);
+      AddPart(candidate, to, &line);
       *status = Write(line);
       if (!status->ok()) return 0;
     }
@@ -302,14 +353,27 @@ class Worker {
         return 0;
       }
     }
-    if (unlink(candidate.entry.c_str()) == 0) return 0;
-    const int kept = errno;
-    unlink(to.c_str());
-    return kept;
+    const int removed = RemoveOriginal(candidate, line.text("aside"));
+    if (removed != 0) unlink(to.c_str());
+    return removed;
   }
 
-  void AddPart(const std::string& to, JournalLine* line) const {
+  // Whoever saves the image by now must not lose it: it is looked at under a name that nobody else knows.
+  static int RemoveOriginal(const Candidate& candidate, const std::string& aside) {
+    int error = RenameNew(candidate.entry, aside);
+    const bool stays = error == EXDEV;  // A file system that can rename in no such way.
+    if (error != 0 && !stays) return error;
+    const std::string& name = stays ? candidate.entry : aside;
+    // A kept image that is the same file has to be there without this name.
+    error = AsCompared(candidate, name) ? 0 : kChanged;
+    if (error == 0 && unlink(name.c_str()) != 0) error = errno;
+    if (error == 0 || stays) return error;
+    return RenameNew(aside, candidate.entry) == 0 ? error : EBUSY;
+  }
+
+  void AddPart(const Candidate& candidate, const std::string& to, JournalLine* line) const {
     line->texts["part"] = PartName(to, step_);
+    line->texts["aside"] = AsideName(candidate.entry, step_);
     line->numbers["copy"] = 1;
   }
 
@@ -324,17 +388,46 @@ class Worker {
     line.texts["part"] = part;
     Status status = Write(line);
     if (!status.ok()) return status;
-    int error = link(candidate.kept_entry.c_str(), part.c_str()) == 0 ? 0 : errno;
-    if (error == 0 && rename(part.c_str(), candidate.entry.c_str()) != 0) {
-      error = errno;
-      unlink(part.c_str());
-    }
+    const int error = PutLink(candidate, *kept, part);
+    if (error == kChanged) return TakenBack(candidate, "it or the image to keep changed while it was being linked");
     if (error != 0) {
-      return Failed(candidate, "cannot make it a link of " + candidate.image.kept + ": " + ErrorText(error), true);
+      std::string why = "cannot make it a link of " + candidate.image.kept + ": " + ErrorText(error);
+      const bool left = StateOf(part).has_value();
+      if (left) why += "; what is at " + part + " now was saved meanwhile";
+      return Failed(candidate, why, !left);
     }
     SyncFolder(FolderOf(candidate.entry));
     result_.done.push_back({candidate.image.path, candidate.image.kept});
     return {};
+  }
+
+  // Puts a link of the kept image in the candidate's place, where nobody misses a thing that was saved meanwhile.
+  static int PutLink(const Candidate& candidate, const FileState& kept, const std::string& part) {
+    if (link(candidate.kept_entry.c_str(), part.c_str()) != 0) return errno;
+    const auto is_kept = [&] {
+      const std::optional<FileState> now = StateOf(part);
+      return now && now->SameFile(kept) && now->SameContent(kept);
+    };
+    if (!is_kept()) {
+      unlink(part.c_str());
+      return kChanged;
+    }
+    int error = Exchange(part, candidate.entry);
+    if (error == EINVAL || error == ENOSYS || error == ENOTSUP) {
+      error = AsCompared(candidate, candidate.entry) ? 0 : kChanged;
+      if (error == 0 && rename(part.c_str(), candidate.entry.c_str()) != 0) error = errno;
+      if (error != 0) unlink(part.c_str());
+      return error;
+    }
+    if (error == 0 && !AsCompared(candidate, part)) {
+      error = Exchange(part, candidate.entry);
+      // Only the link goes; what was saved in between stays where it is.
+      if (error == 0) error = is_kept() ? kChanged : EBUSY;
+      if (error == EBUSY) return error;
+    }
+    const bool ours = error == 0 || is_kept();
+    if (ours && unlink(part.c_str()) != 0 && error == 0) error = errno;
+    return error;
   }
 
   // Empty if nothing speaks against it. Reads both files, just before the step.
@@ -345,9 +438,11 @@ class Worker {
     if (candidate.state.device != kept->device) return "on another file system than " + name;
     if (candidate.state.size != kept->size) return "other bytes than " + name;
     bool same = false;
-    const int error = SameBytes(candidate.entry, candidate.kept_entry, &same);
+    int error = SameBytes(candidate.entry, candidate.kept_entry, &same);
+    if (error == 0 && !same) return "other bytes than " + name;
+    if (error == 0) error = SameAttributes(candidate.entry, candidate.kept_entry, &same);
     if (error != 0) return "cannot be compared with " + name + ": " + ErrorText(error);
-    return same ? "" : "other bytes than " + name;
+    return same ? "" : "other extended attributes (tags, access rights) than " + name;
   }
 
   const ActionOptions& options_;
@@ -401,7 +496,8 @@ class Reverter {
   // Writes down the name of an unfinished copy before it is made.
   std::string Part(Status* status) {
     JournalLine line;
-    line.texts["part"] = PartName(step_->text("path"), static_cast<std::size_t>(number_));
+    // Not the name that the step had, which could be in use still.
+    line.texts["part"] = OwnName(".rrn-part-undo-", step_->text("path"), static_cast<std::size_t>(number_));
     *status = journal_.Write(line);
     return line.texts["part"];
   }
@@ -411,11 +507,24 @@ class Reverter {
     const std::string& path = step_->texts.at("path");
     const std::string& to = step_->texts.at("to");
     const FileState before = Before();
+    const std::string aside = step_->text("aside");
+    if (!aside.empty() && StateOf(aside)) {
+      // The run ended before it could remove the original.
+      const int error = RenameNew(aside, path);
+      if (error != 0) return "it is at " + aside + ", and cannot be renamed back: " + ErrorText(error);
+    }
     int at_to = 0;
     int at_path = 0;
     const std::optional<FileState> moved = StateOf(to, &at_to);
     const std::optional<FileState> there = StateOf(path, &at_path);
-    if (there && there->SameFile(before) && there->SameContent(before)) return ForgetCopy(moved, before);
+    const bool never_left = there && there->inode == before.inode && there->SameContent(before);
+    if (there && there->SameContent(before) && moved && IsSecond(*there, *moved, never_left, copied_time)) {
+      // A run or an undo ended between making one of the two and removing the other one.
+      if (unlink(to.c_str()) != 0) return "cannot remove the copy " + to + ": " + ErrorText(errno);
+      if (!never_left) Done(to);
+      return "";
+    }
+    if (never_left) return "";
     if (!moved) {
       if (at_to != ENOENT && at_to != ENOTDIR) return "the moved file " + to + " is no longer a regular file";
       // Undone before, by a run that ended before it could say so.
@@ -437,9 +546,13 @@ class Reverter {
       const std::string part = Part(status);
       if (!status->ok()) return "";
       failure = CopyUnderName(to, part, path, before);
-      if (failure == 0 && unlink(to.c_str()) != 0) {
-        failure = errno;
-        unlink(path.c_str());
+      if (failure == 0) {
+        const std::optional<FileState> still = StateOf(to);
+        const bool same = still && still->SameFile(*moved) && still->SameContent(*moved);
+        if (!same || unlink(to.c_str()) != 0) {
+          failure = same ? errno : EBUSY;
+          unlink(path.c_str());
+        }
       }
     }
     if (failure != 0) return "cannot move it back from " + to + ": " + ErrorText(failure);
@@ -447,16 +560,15 @@ class Reverter {
     return "";
   }
 
-  // The original never left its place: the run ended before it could, perhaps between copying it and removing it. Only
-  // a copy of ours goes away.
-  std::string ForgetCopy(const std::optional<FileState>& copy, const FileState& before) const {
-    const std::string& to = step_->texts.at("to");
+  // Whether what is at `to` is the image at `path` once more, by another name or as a copy of ours, so that it may go.
+  bool IsSecond(const FileState& there, const FileState& moved, bool never_left,
+                std::optional<std::int64_t> copied_time) const {
+    if (there.SameFile(moved)) return there.links > 1;
+    // Without a copy of ours, an equal file there is somebody else's.
+    if (never_left && !step_->number("copy")) return false;
     bool same = false;
-    if (step_->number("copy") && copy && copy->size == before.size && !copy->SameFile(before) &&
-        SameBytes(step_->text("path"), to, &same) == 0 && same && copy->modified == before.modified) {
-      unlink(to.c_str());
-    }
-    return "";
+    return moved.size == there.size && moved.modified == copied_time.value_or(there.modified) &&
+           SameBytes(step_->text("path"), step_->text("to"), &same) == 0 && same;
   }
 
   std::string Separate(Status* status) {
@@ -465,8 +577,24 @@ class Reverter {
     int error = 0;
     const std::optional<FileState> now = StateOf(path, &error);
     if (!now) return error == ENOENT ? "it is gone" : NotARegularFile(error);
-    if (now->SameFile(before)) return "";  // The step never happened.
-    if (now->device != before.device || now->inode != static_cast<ino_t>(step_->number("kept_inode").value_or(0))) {
+    const auto kept_inode = static_cast<ino_t>(step_->number("kept_inode").value_or(0));
+    const std::string other = step_->text("part");
+    if (const std::optional<FileState> left = StateOf(other)) {
+      // The run ended around the exchange: one of the two is the link, and the other one somebody's file.
+      if (left->inode != kept_inode && now->inode == kept_inode) {
+        const int failure = Exchange(other, path);
+        if (failure != 0) return "it is at " + other + ", and cannot be renamed back: " + ErrorText(failure);
+        unlink(other.c_str());
+        Done(step_->text("kept"));
+        return "";
+      }
+      if (left->inode != kept_inode) return "what is at " + other + " was saved while it was being linked; both stay";
+      unlink(other.c_str());
+    }
+    // Not by the device, whose number may be another one after mounting it again.
+    if (now->inode == before.inode) return "";  // The step never happened.
+    const std::optional<FileState> kept = StateOf(step_->text("kept"));
+    if (now->inode != kept_inode && !(kept && now->SameFile(*kept))) {
       // Undone before, by a run that ended before it could say so.
       return now->SameContent(before) ? "" : "it is no longer the link that was made";
     }
@@ -511,7 +639,8 @@ Pending SortOut(const std::vector<JournalLine>& lines) {
       if (const auto number = line.number(name)) settled.insert(*number);
     }
     if (const auto number = line.number("copied")) pending.copied_times[*number] = line.number("mtime_ns").value_or(0);
-    if (!line.text("part").empty()) pending.parts.push_back(line.text("part"));
+    // That of a link is looked at first: it may be what was replaced.
+    if (!line.text("part").empty() && !line.number("kept_inode")) pending.parts.push_back(line.text("part"));
     if (!line.text("made").empty()) pending.made.push_back(line.text("made"));
   }
   for (const JournalLine& line : lines) {
@@ -542,8 +671,7 @@ Status CheckAction(const ActionOptions& options) {
     return {StatusCode::kRuntime, "--action hardlink: cannot write its journal in the current folder"};
   }
   if (options.action != Action::kMove) return {};
-  const auto id = IdOf(options.target);
-  if (!id) {
+  if (!IdOf(options.target)) {
     // The folder that it would be made in.
     std::error_code error;
     fs::path above = fs::absolute(options.target, error).lexically_normal();
@@ -556,10 +684,11 @@ Status CheckAction(const ActionOptions& options) {
     return {StatusCode::kInvalidArgument, "--action move " + options.target + ": not a folder"};
   }
   for (const std::string& other : {options.folder, options.reference}) {
-    if (!other.empty() && IdOf(other) == id) {
-      return {
-          StatusCode::kInvalidArgument,
-          "--action move " + options.target + ": images cannot be moved into a folder that is searched; name another"};
+    // One above it, too: a path under it may lead right back.
+    if (!other.empty() && IsInside(other, options.target)) {
+      return {StatusCode::kInvalidArgument, "--action move " + options.target +
+                                                ": images cannot be moved into a folder that is searched, or into one "
+                                                "above it; name another"};
     }
   }
   if (access(options.target.c_str(), W_OK) != 0) {

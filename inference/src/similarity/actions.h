@@ -44,7 +44,7 @@ struct ActionResult {
 using GoOn = std::function<bool()>;
 
 // Finds what is wrong before the work begins, without making anything.
-// Errors: kInvalidArgument (the target is the folder itself, the reference, or no folder), kRuntime (a place that
+// Errors: kInvalidArgument (the target is the folder, the reference or above one of them, or no folder), kRuntime (a place that
 // cannot be written).
 Status CheckAction(const ActionOptions& options);
 

@@ -5,8 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +18,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -168,7 +171,13 @@ TEST(JournalTest, LeavesOutWhatWasNotFinishedAndRefusesDamage) {
   const Result<Journal> second = Journal::Create(folder.path());
   ASSERT_TRUE(second.ok());
   EXPECT_NE(journal->path(), second->path()) << "never overwriting";
-  EXPECT_EQ(Journal::Read(second->path()).status().code(), StatusCode::kCorrupt) << "empty";
+  ASSERT_TRUE(Journal::Read(second->path()).ok()) << "killed before its first line";
+  EXPECT_THAT(*Journal::Read(second->path()), IsEmpty());
+  std::ofstream(second->path()) << FormatLine(line).substr(0, 20);
+  EXPECT_TRUE(Journal::Read(second->path()).ok()) << "killed in its first line";
+  EXPECT_THAT(UndoAll(second->path()).failed, IsEmpty());
+  std::ofstream(second->path()) << "{\"other\":";
+  EXPECT_EQ(Journal::Read(second->path()).status().code(), StatusCode::kCorrupt);
   std::ofstream(journal->path(), std::ios::app) << R"({"step":1,"pa)";
   EXPECT_THAT(*Journal::Read(journal->path()), SizeIs(1));
   Result<Journal> again = Journal::Append(journal->path());
@@ -348,8 +357,8 @@ TEST_F(ActionTest, LeavesAloneWhatWouldLoseTheKeptImage) {
   const std::string target = work_.Sub("t");
   // The kept one is a link to the redundant one.
   ActionResult result = DoIt(OneGroup({link, real}), Options(Action::kMove, photos_.path(), target));
-  ASSERT_THAT(result.left_alone, SizeIs(1));
-  EXPECT_THAT(result.left_alone[0].reason, HasSubstr("symbolic link to it"));
+  EXPECT_EQ(result.redundant, 0U);
+  EXPECT_THAT(result.done, IsEmpty());
   // A link is redundant.
   result = DoIt(OneGroup({real, link}), Options(Action::kMove, photos_.path(), target));
   ASSERT_THAT(result.left_alone, SizeIs(1));
@@ -359,8 +368,8 @@ TEST_F(ActionTest, LeavesAloneWhatWouldLoseTheKeptImage) {
   for (const std::string& other : {photos_.Sub("./real"), work_.Sub("way/real")}) {
     for (const Action action : {Action::kMove, Action::kHardlink}) {
       result = DoIt(OneGroup({real, other}), Options(action, "", target));
-      ASSERT_THAT(result.left_alone, SizeIs(1));
-      EXPECT_THAT(result.left_alone[0].reason, HasSubstr("by another name"));
+      EXPECT_EQ(result.redundant, 0U);
+      EXPECT_THAT(result.done, IsEmpty());
     }
   }
   EXPECT_FALSE(fs::exists(target)) << "nothing to do, nothing made";
@@ -400,6 +409,20 @@ TEST_F(ActionTest, AStepThatFailsIsListedAndTheRestIsDone) {
   ASSERT_THAT(result.done, SizeIs(1));
   EXPECT_EQ(ReadFile(paths[1]), "b/c");
   EXPECT_THAT(UndoAll(result.journal).done, SizeIs(1));
+}
+
+TEST_F(ActionTest, AFolderThatCannotBeMadeTakesNoOtherStepAway) {
+  std::vector<std::string> paths;
+  for (const char* name : {"a", "b", "sub/c"}) paths.push_back(photos_.Write(name, name));
+  const auto before = Snapshot(photos_.path());
+  fs::create_directory(work_.Sub("t"));
+  fs::create_symlink("/nowhere/at/all", work_.Sub("t/sub"));
+  const ActionResult result = DoIt(OneGroup(paths), Options(Action::kMove, photos_.path(), work_.Sub("t")));
+  EXPECT_THAT(result.done, SizeIs(1));
+  ASSERT_THAT(result.failed, SizeIs(1));
+  EXPECT_THAT(result.failed[0].reason, HasSubstr("cannot make a folder"));
+  EXPECT_THAT(UndoAll(result.journal).done, SizeIs(1));
+  EXPECT_EQ(Snapshot(photos_.path()), before);
 }
 
 TEST_F(ActionTest, CanBeStoppedBetweenSteps) {
@@ -497,6 +520,198 @@ TEST_F(ActionTest, UndoesAKilledLink) {
   EXPECT_EQ(Snapshot(photos_.path()), before) << "and no part is left";
 }
 
+// Somebody saves the image in the middle of a step. Whenever that is, what was saved stays.
+class Saver {
+ public:
+  // Replaces `path` as soon as `folder` holds a name that begins with `begin`.
+  Saver(const std::string& folder, const std::string& begin, const std::string& path)
+      : thread_([this, folder, begin, path] {
+          std::ofstream(path + ".new") << "SAVED";
+          ready_ = true;
+          std::error_code error;
+          while (!done_) {
+            for (const auto& entry : fs::directory_iterator(folder, error)) {
+              if (entry.path().filename().string().rfind(begin, 0) != 0) continue;
+              fs::rename(path + ".new", path, error);
+              return;
+            }
+          }
+          fs::rename(path + ".new", path, error);
+        }) {
+    while (!ready_) std::this_thread::yield();
+  }
+  void Join() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::atomic<bool> ready_{false};
+  std::thread thread_;
+};
+
+TEST_F(ActionTest, WhatIsSavedDuringALinkStays) {
+  for (int i = 0; i < 50; ++i) {
+    const std::string kept = photos_.Write("a", std::string(100'000, 'x'));
+    const std::string equal = photos_.Write("b", std::string(100'000, 'x'));
+    Saver saver(photos_.path(), ".rrn-", equal);
+    const ActionResult result = Act(OneGroup({kept, equal}), Options(Action::kHardlink, photos_.path()), {});
+    saver.Join();
+    ASSERT_EQ(ReadFile(equal), "SAVED");
+    ASSERT_EQ(ReadFile(kept).size(), 100'000U);
+    ASSERT_THAT(Snapshot(photos_.path()), SizeIs(2)) << "nothing of ours is left";
+    if (!result.journal.empty()) UndoAll(result.journal);
+    ASSERT_EQ(ReadFile(equal), "SAVED");
+  }
+}
+
+TEST_F(ActionTest, WhatIsSavedDuringACopyStays) {
+  struct stat here = {};
+  struct stat there = {};
+  if (stat("/dev/shm", &there) != 0 || access("/dev/shm", W_OK) != 0) GTEST_SKIP() << "no second file system";
+  ASSERT_EQ(stat(photos_.path().c_str(), &here), 0);
+  if (here.st_dev == there.st_dev) GTEST_SKIP() << "no second file system";
+  for (int i = 0; i < 20; ++i) {
+    const TemporaryFolder other("/dev/shm");
+    const std::string kept = photos_.Write("a", "a");
+    const std::string moved = photos_.Write("b", std::string(100'000, 'b'));
+    Saver saver(i % 2 == 0 ? other.path() : photos_.path(), i % 2 == 0 ? "b" : ".rrn-", moved);
+    const ActionResult result = Act(OneGroup({kept, moved}), Options(Action::kMove, photos_.path(), other.path()), {});
+    saver.Join();
+    if (!result.journal.empty()) UndoAll(result.journal);
+    ASSERT_EQ(ReadFile(moved), "SAVED");
+  }
+}
+
+// As a kill in the middle of removing or replacing the original leaves it.
+TEST_F(ActionTest, AnOriginalUnderANameOfOursComesBack) {
+  const std::string kept = photos_.Write("a", "x");
+  const std::string equal = photos_.Write("b", "x");
+  fs::permissions(equal, static_cast<fs::perms>(0604));
+  const auto before = Snapshot(photos_.path());
+  const ActionResult result = DoIt(OneGroup({kept, equal}), Options(Action::kHardlink, photos_.path()));
+  const std::string written = ReadFile(result.journal);
+  ASSERT_THAT(UndoAll(result.journal).done, SizeIs(1));
+  const auto lines = Journal::Read(result.journal);
+  ASSERT_TRUE(lines.ok());
+  // A link: exchanged, and the original not removed yet.
+  const std::string part = (*lines)[1].text("part");
+  fs::rename(equal, part);
+  fs::create_hard_link(kept, equal);
+  EXPECT_THAT(UndoAll(work_.Write("killed.jsonl", written)).done, SizeIs(1));
+  EXPECT_EQ(Snapshot(photos_.path()), before);
+  EXPECT_FALSE(StateOf(equal)->SameFile(*StateOf(kept)));
+  // A move: the original aside, the copy in its place.
+  const FileState state = *StateOf(equal);
+  const std::string aside = photos_.Sub(".rrn-aside-1-1");
+  JournalLine line;
+  line.numbers["rrn_journal"] = 1;
+  std::string text = FormatLine(line);
+  line.numbers = {{"step", 1},
+                  {"size", state.size},
+                  {"mtime_ns", state.modified},
+                  {"device", static_cast<std::int64_t>(state.device) + 1},
+                  {"inode", static_cast<std::int64_t>(state.inode)},
+                  {"copy", 1}};
+  line.texts = {{"path", equal}, {"to", work_.Sub("to")}, {"aside", aside}};
+  text += FormatLine(line);
+  ASSERT_EQ(CopyNew(equal, work_.Sub("to"), state), 0);
+  fs::rename(equal, aside);
+  EXPECT_THAT(UndoAll(work_.Write("j.jsonl", text)).failed, IsEmpty());
+  EXPECT_EQ(Snapshot(photos_.path()), before);
+  EXPECT_FALSE(fs::exists(work_.Sub("to")));
+  // The place was taken meanwhile: both stay.
+  fs::rename(equal, aside);
+  photos_.Write("b", "mine");
+  EXPECT_THAT(UndoAll(work_.Write("j.jsonl", text)).failed, SizeIs(1));
+  EXPECT_EQ(ReadFile(aside), "x");
+  EXPECT_EQ(ReadFile(equal), "mine");
+}
+
+// An undo that was killed between giving the image its old name and taking away the new one.
+TEST_F(ActionTest, AnUndoThatWasKilledIsFinished) {
+  const std::string kept = photos_.Write("a", "a");
+  const std::string moved = photos_.Write("b", "b");
+  const auto before = Snapshot(photos_.path());
+  const ActionResult result = DoIt(OneGroup({kept, moved}), Options(Action::kMove, photos_.path(), work_.Sub("t")));
+  const std::string written = ReadFile(result.journal);
+  const FileState state = *StateOf(work_.Sub("t/b"));
+  ASSERT_EQ(CopyNew(work_.Sub("t/b"), moved, state), 0);
+  EXPECT_THAT(UndoAll(result.journal).failed, IsEmpty());
+  EXPECT_FALSE(fs::exists(work_.Sub("t/b")));
+  EXPECT_EQ(Snapshot(photos_.path()), before);
+  // Where renaming is a link and a removal.
+  fs::create_hard_link(moved, work_.Sub("t/b"));
+  EXPECT_THAT(UndoAll(work_.Write("t/again.jsonl", written)).failed, IsEmpty());
+  EXPECT_FALSE(fs::exists(work_.Sub("t/b")));
+  EXPECT_EQ(Snapshot(photos_.path()), before);
+  // Other bytes of the same size and time are not the image.
+  work_.Write("t/b", "c");
+  fs::last_write_time(work_.Sub("t/b"), fs::last_write_time(moved));
+  fs::copy_file(moved, photos_.Sub("other"));
+  fs::last_write_time(photos_.Sub("other"), fs::last_write_time(moved));
+  fs::rename(photos_.Sub("other"), moved);
+  EXPECT_THAT(UndoAll(work_.Write("t/third.jsonl", written)).failed, SizeIs(1));
+  EXPECT_EQ(ReadFile(work_.Sub("t/b")), "c");
+}
+
+TEST_F(ActionTest, UndoesLinksUnderAnotherDeviceNumber) {
+  const std::string kept = photos_.Write("a", "x");
+  const std::string equal = photos_.Write("b", "x");
+  // Equal times, so that the contents do not tell them apart.
+  fs::last_write_time(equal, fs::last_write_time(kept));
+  const ActionResult result = DoIt(OneGroup({kept, equal}), Options(Action::kHardlink, photos_.path()));
+  ASSERT_THAT(result.done, SizeIs(1));
+  std::string text = ReadFile(result.journal);
+  const std::string device = "\"device\":" + std::to_string(StateOf(kept)->device);
+  ASSERT_NE(text.find(device), std::string::npos);
+  text.replace(text.find(device), device.size(), device + "7");
+  EXPECT_THAT(UndoAll(work_.Write("j.jsonl", text)).done, SizeIs(1));
+  EXPECT_FALSE(StateOf(equal)->SameFile(*StateOf(kept)));
+}
+
+std::string Tag(const std::string& path) {
+  std::string value(100, '\0');
+  const ssize_t size = getxattr(path.c_str(), "user.tag", value.data(), value.size());
+  return size < 0 ? "none" : value.substr(0, static_cast<std::size_t>(size));
+}
+
+TEST_F(ActionTest, ExtendedAttributesStay) {
+  const std::string kept = photos_.Write("a", "x");
+  const std::string equal = photos_.Write("b", "x");
+  const auto tag = [](const std::string& path) { return setxattr(path.c_str(), "user.tag", "holiday", 7, 0); };
+  if (tag(equal) != 0) GTEST_SKIP() << "no extended attributes on this file system";
+  ASSERT_EQ(CopyNew(equal, photos_.Sub("copy"), *StateOf(equal)), 0);
+  EXPECT_EQ(Tag(photos_.Sub("copy")), "holiday");
+  EXPECT_TRUE(StateOf(photos_.Sub("copy"))->SameContent(*StateOf(equal)));
+  ActionResult result = DoIt(OneGroup({kept, equal}), Options(Action::kHardlink, photos_.path()));
+  ASSERT_THAT(result.left_alone, SizeIs(1));
+  EXPECT_THAT(result.left_alone[0].reason, HasSubstr("extended attributes"));
+  ASSERT_EQ(tag(kept), 0);
+  result = DoIt(OneGroup({kept, equal}), Options(Action::kHardlink, photos_.path()));
+  ASSERT_THAT(result.done, SizeIs(1));
+  ASSERT_THAT(UndoAll(result.journal).done, SizeIs(1));
+  EXPECT_EQ(Tag(equal), "holiday");
+}
+
+TEST_F(ActionTest, LeavesAloneWhoseKeptImageChangedBehindALink) {
+  const std::string kept = photos_.Write("real", "x");
+  const std::string equal = photos_.Write("b", "x");
+  fs::create_symlink(kept, photos_.Sub("a"));
+  ActionOptions options = Options(Action::kMove, photos_.path(), work_.Sub("t"));
+  SimilarityReport report = OneGroup({photos_.Sub("a"), equal});
+  // Between the plan and the step.
+  const ActionResult result = Act(report, options, [&] { return !photos_.Write("real", "changed").empty(); });
+  ASSERT_THAT(result.left_alone, SizeIs(1));
+  EXPECT_THAT(result.left_alone[0].reason, HasSubstr("changed"));
+  EXPECT_TRUE(fs::exists(equal));
+  options.start = StateOf(kept)->changed - 1;
+  fs::remove(equal);
+  photos_.Write("b", "x");
+  EXPECT_THAT(DoIt(report, options).done, IsEmpty());
+}
+
 TEST_F(ActionTest, AcrossFileSystems) {
   struct stat here = {};
   struct stat there = {};
@@ -538,6 +753,14 @@ TEST_F(ActionTest, ChecksBeforeTheWork) {
   ActionOptions options = Options(Action::kMove, photos_.path(), work_.path());
   options.reference = work_.path() + "/";
   EXPECT_EQ(CheckAction(options).code(), StatusCode::kInvalidArgument);
+  options = Options(Action::kMove, photos_.path(), work_.path());
+  EXPECT_TRUE(CheckAction(options).ok());
+  for (std::string* inside : {&options.folder, &options.reference}) {
+    const std::string was = std::exchange(*inside, work_.Sub("in/deep"));
+    fs::create_directories(*inside);
+    EXPECT_EQ(CheckAction(options).code(), StatusCode::kInvalidArgument) << "a folder above";
+    *inside = was;
+  }
   fs::create_directory(photos_.Sub("in"));
   EXPECT_TRUE(IsInside(photos_.Sub("in"), photos_.path()));
   EXPECT_TRUE(IsInside(photos_.path(), photos_.path()));

@@ -60,14 +60,16 @@ void DeclareWhat(CLI::App* app, Words* a) {
       ->group(group);
   app->add_option("--against", a->arguments.similarity.against,
                   "Compare with the images of this reference folder, and with nothing else: groups are a reference "
-                  "image and the images most similar to it; the totals say how many are known and how many new")
+                  "image and the images most similar to it; the totals say how many are known (similar to one, or the "
+                  "same file) and how many new")
       ->type_name("DIR")
       ->group(group);
   app->add_flag("--recursive,!--no-recursive", a->arguments.similarity.recursive,
                 "Also look into sub-folders (default: yes)")
       ->group(group);
   app->add_option("--skip", a->arguments.similarity.skip,
-                  "A sub-folder that is not looked into, say one that redundant images were moved to; may be repeated")
+                  "A folder that is not looked into, nor are files in it that --list names, say one that redundant "
+                  "images were moved to; may be repeated")
       ->type_name("DIR")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

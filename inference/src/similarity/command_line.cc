@@ -160,11 +160,14 @@ int Compare(const Embedder& embedder, const Arguments& arguments) {
 // The sign of a model whose cosine has another scale than the threshold.
 bool MostPairsAreSimilar(const SimilarityReport& report) {
   const std::size_t images = report.paths.size();
+  // A few pictures may well be alike.
+  constexpr std::size_t kFewImages = 10;
+  if (images < kFewImages) return false;
   const auto& similar = report.grouping.similar;
   // Every pair is counted at both of its images.
   const auto twice = std::accumulate(similar.begin(), similar.end(), std::uint64_t{0});
-  if (report.reference) return 2 * twice > images * report.reference->paths.size() && images > 1;
-  return 2 * twice > images * (images - 1) && images > 1;
+  if (report.reference) return 2 * twice > images * report.reference->paths.size();
+  return 2 * twice > images * (images - 1);
 }
 
 // `listed`: the paths of --list.
@@ -191,7 +194,7 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
   Result<SimilarityReport> report =
       arguments.list.empty()
           ? FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink())
-          : FindSimilar(embedder, ListFiles(std::move(listed)), options, progress, outputs.PairSink());
+          : FindSimilar(embedder, ListFiles(std::move(listed), options.skip), options, progress, outputs.PairSink());
   line.Clear();
   if (!report.ok()) return Fail(arguments.program, report.status());
   std::optional<HtmlPage> page;
@@ -232,7 +235,12 @@ int Run(const CommandLineDefaults& defaults, const std::vector<std::string>& wor
     std::cout << arguments.answer << std::flush;
     return std::cout ? kDone : kRuntimeError;
   }
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, OnSignal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    // Whoever started it with one of them ignored, as nohup does, wants it to go on.
+    struct sigaction old = {};
+    if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+    std::signal(signal, OnSignal);
+  }
   if (!arguments.undo.empty()) return UndoJournal(arguments);
   std::vector<std::string> listed;
   if (!arguments.list.empty()) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -103,12 +105,60 @@ int CopyBytes(int from, int to) {
 
 int OpenToRead(const std::string& path) { return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); }
 
-}  // namespace
+using Attributes = std::map<std::string, std::string>;
 
-std::optional<FileState> StateOf(const std::string& path, int* error) {
+// Calls `read` (data, size) until the answer fits; it may grow in between.
+template <typename Read>
+int ReadGrowing(const Read& read, std::string* text) {
+  for (;;) {
+    const ssize_t size = read(nullptr, std::size_t{0});
+    if (size < 0) return errno;
+    text->resize(static_cast<std::size_t>(size));
+    if (size == 0) return 0;
+    const ssize_t got = read(text->data(), text->size());
+    if (got >= 0) {
+      text->resize(static_cast<std::size_t>(got));
+      return 0;
+    }
+    if (errno != ERANGE) return errno;
+  }
+}
+
+// Those of people, and the access list; all others belong to the system.
+int ReadAttributes(int file, Attributes* attributes) {
+  std::string names;
+  int error = ReadGrowing([&](char* data, std::size_t size) { return flistxattr(file, data, size); }, &names);
+  if (error != 0) return error == ENOTSUP || error == ENOSYS ? 0 : error;
+  for (std::size_t begin = 0; begin < names.size();) {
+    const std::string name = names.c_str() + begin;
+    begin += name.size() + 1;
+    if (name.rfind("user.", 0) != 0 && name != "system.posix_acl_access") continue;
+    std::string value;
+    error =
+        ReadGrowing([&](char* data, std::size_t size) { return fgetxattr(file, name.c_str(), data, size); }, &value);
+    if (error == ENODATA || error == ENOTSUP) continue;
+    if (error != 0) return error;
+    (*attributes)[name] = value;
+  }
+  return 0;
+}
+
+int CopyAttributes(int from, int to) {
+  Attributes attributes;
+  const int error = ReadAttributes(from, &attributes);
+  if (error != 0) return error;
+  for (const auto& [name, value] : attributes) {
+    if (fsetxattr(to, name.c_str(), value.data(), value.size(), 0) != 0 && errno != ENOTSUP && errno != EPERM) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+std::optional<FileState> Look(const std::string& path, int flags, int* error) {
   struct stat info = {};
   int problem = 0;
-  if (lstat(path.c_str(), &info) != 0) {
+  if (fstatat(AT_FDCWD, path.c_str(), &info, flags) != 0) {
     problem = errno;
   } else if (S_ISLNK(info.st_mode)) {
     problem = ELOOP;
@@ -125,7 +175,22 @@ std::optional<FileState> StateOf(const std::string& path, int* error) {
                    Nanoseconds(info.st_ctim),
                    static_cast<mode_t>(info.st_mode & 07777U),
                    info.st_uid,
-                   info.st_gid};
+                   info.st_gid,
+                   static_cast<std::uint64_t>(info.st_nlink)};
+}
+
+}  // namespace
+
+std::optional<FileState> StateOf(const std::string& path, int* error) { return Look(path, AT_SYMLINK_NOFOLLOW, error); }
+
+std::optional<FileState> StateBehind(const std::string& path, int* error) { return Look(path, 0, error); }
+
+int Exchange(const std::string& first, const std::string& second) {
+#ifdef RENAME_EXCHANGE
+  return renameat2(AT_FDCWD, first.c_str(), AT_FDCWD, second.c_str(), RENAME_EXCHANGE) == 0 ? 0 : errno;
+#else
+  return ENOSYS;
+#endif
 }
 
 int RenameNew(const std::string& from, const std::string& to) {
@@ -154,6 +219,8 @@ int CopyNew(const std::string& from, const std::string& to, const FileState& sta
     error = errno;
   }
   if (error == 0 && fchmod(target.value(), state.mode) != 0) error = errno;
+  // After the mode, which would change the access list.
+  if (error == 0) error = CopyAttributes(source.value(), target.value());
   const std::array<timespec, 2> times = {Timespec(state.accessed), Timespec(state.modified)};
   if (error == 0 && futimens(target.value(), times.data()) != 0) error = errno;
   if (error == 0 && fsync(target.value()) != 0) error = errno;
@@ -181,6 +248,20 @@ int SameBytes(const std::string& first, const std::string& second, bool* same) {
   }
   *same = true;
   return 0;
+}
+
+int SameAttributes(const std::string& first, const std::string& second, bool* same) {
+  *same = false;
+  const Descriptor a(OpenToRead(first));
+  if (a.value() < 0) return errno;
+  const Descriptor b(OpenToRead(second));
+  if (b.value() < 0) return errno;
+  Attributes a_has;
+  Attributes b_has;
+  int error = ReadAttributes(a.value(), &a_has);
+  if (error == 0) error = ReadAttributes(b.value(), &b_has);
+  if (error == 0) *same = a_has == b_has;
+  return error;
 }
 
 void SyncFolder(const std::string& folder) {

@@ -22,6 +22,7 @@ struct FileState {
   mode_t mode = 0;           // permissions
   uid_t user = 0;
   gid_t group = 0;
+  std::uint64_t links = 1;  // names that the file has
 
   bool SameFile(const FileState& other) const { return device == other.device && inode == other.inode; }
   bool SameContent(const FileState& other) const { return size == other.size && modified == other.modified; }
@@ -31,16 +32,26 @@ struct FileState {
 // EINVAL for anything else that is there.
 std::optional<FileState> StateOf(const std::string& path, int* error = nullptr);
 
+// The same for the file that a symbolic link ends at; all else as StateOf.
+std::optional<FileState> StateBehind(const std::string& path, int* error = nullptr);
+
+// Gives two entries each other's names, in one step. EINVAL or ENOSYS where the file system cannot.
+int Exchange(const std::string& first, const std::string& second);
+
 // Renames a file, and fails with EEXIST if `to` is there, whatever it is. EXDEV: another file system, or one that can
 // rename in no such way.
 int RenameNew(const std::string& from, const std::string& to);
 
-// Copies the bytes to a new file with the mode, times and (where allowed) owner of `state`, and waits until they are on
-// the disk. EEXIST if `to` is there. After an error nothing is left of `to`.
+// Copies the bytes to a new file with the mode, times and (where allowed) owner of `state`, and with the extended
+// attributes of people (user.*) and the access list, where the file system has them; waits until all is on the disk.
+// EEXIST if `to` is there. After an error nothing is left of `to`.
 int CopyNew(const std::string& from, const std::string& to, const FileState& state);
 
 // Whether two files hold the same bytes, read now.
 int SameBytes(const std::string& first, const std::string& second, bool* same);
+
+// Whether two files have the same of the attributes that CopyNew copies.
+int SameAttributes(const std::string& first, const std::string& second, bool* same);
 
 // Makes new names in a folder survive a power cut; where the file system cannot, nothing happens.
 void SyncFolder(const std::string& folder);

@@ -206,6 +206,9 @@ Result<std::vector<JournalLine>> Journal::Read(const std::string& path) {
     }
     lines.push_back(*std::move(line));
   }
+  // A run that was killed before its first line was written had done nothing.
+  const std::string begin = "{\"rrn_journal\":";
+  if (lines.empty() && text.compare(0, begin.size(), begin, 0, text.size()) == 0) return lines;
   if (lines.empty()) return Status(StatusCode::kCorrupt, path + ": not a journal of rrn");
   return lines;
 }

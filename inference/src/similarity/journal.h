@@ -39,8 +39,8 @@ class Journal {
   // Opens a journal to add to it; an incomplete last line is ended first. Errors: kRuntime.
   static Result<Journal> Append(const std::string& path);
 
-  // The lines of a journal; an incomplete last one is left out. Errors: kNotFound, kUnreadable, kCorrupt (no journal,
-  // or a damaged one, naming the line).
+  // The lines of a journal; an incomplete last one is left out, and an empty file has none. Errors: kNotFound,
+  // kUnreadable, kCorrupt (no journal, or a damaged one, naming the line).
   static Result<std::vector<JournalLine>> Read(const std::string& path);
 
   Journal(Journal&& other) noexcept;

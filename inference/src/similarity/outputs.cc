@@ -125,8 +125,13 @@ Status Outputs::Check() const {
       return {StatusCode::kInvalidArgument, std::string(option) + ": only --json can go to standard output"};
     }
   }
-  if (std::set<std::string>(paths_.begin(), paths_.end()).size() != paths_.size()) {
-    return {StatusCode::kInvalidArgument, "two outputs have the same name"};
+  std::set<std::string> places;
+  for (const std::string& path : paths_) {
+    std::error_code error;
+    const fs::path place = fs::weakly_canonical(fs::absolute(path, error), error);
+    if (!places.insert(error ? path : place.string()).second && (!fs::exists(path) || fs::is_regular_file(path))) {
+      return {StatusCode::kInvalidArgument, path + ": two outputs have the same name"};
+    }
   }
   for (const std::string& path : paths_) {
     std::error_code error;
