@@ -31,6 +31,7 @@ import rrn_native
 from rrn_native import _native
 from rrn_native._arguments import Parser
 from rrn_native._external_data import external_files
+from rrn_native.errors import UnreadableError
 
 INDEX_VERSION = 2
 DEFAULT_COUNT = 10
@@ -52,10 +53,6 @@ Progress = Callable[[int, int], bool | None]
 
 class NotAnIndexError(ValueError):
     """A file that is no index, so it is neither read nor overwritten."""
-
-
-class UnreadableError(rrn_native.RrnError):
-    """The image to ask about cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -572,7 +569,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--json {arguments.json}: no such folder to write to")
         if not arguments.directory.is_dir():
             raise ValueError(f"{arguments.directory}: no such folder")
-        embedder = _embedder(arguments)
+        try:
+            embedder = _embedder(arguments)
+        except FileNotFoundError as error:  # a model, which is no usage of the folder's
+            return _fail(str(error), _RUNTIME_ERROR)
         result = query(
             arguments.image,
             arguments.directory,

@@ -339,7 +339,7 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         (["/nowhere.png", str(photos)], 2, "no such file"),
         ([first, str(photos), "--threshold", "1"], 2, "threshold"),
         ([first, str(photos), "--provider", "tpu"], 2, "provider"),
-        ([first, str(photos), "--model", "/nowhere.onnx"], 2, "nowhere.onnx"),
+        ([first, str(photos), "--model", "/nowhere.onnx"], 4, "nowhere.onnx"),
         ([first, str(photos), "--json", "/nowhere/at/all.json"], 2, "no such folder"),
         ([first, str(photos), "--threads", "-1"], 2, "threads"),
         ([first, str(photos), "--max-megapixels", "0"], 2, "max-megapixels"),
