@@ -324,7 +324,9 @@ def _parser() -> argparse.ArgumentParser:
   rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
-a function of standard operators). Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output failed.""",
+a function of standard operators).
+
+Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

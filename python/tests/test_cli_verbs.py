@@ -137,7 +137,8 @@ def without(packages: Iterable[str], *words: object) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("name", sorted(cli.VERBS))
 def test_help_needs_no_package(name: str) -> None:
-    run = without((*PACKAGES, "onnxruntime"), name, "--help")
+    # find and compare are the engine's own command line, whose library onnxruntime brings.
+    run = without((*PACKAGES, *(["onnxruntime"] if cli.VERBS[name].module else [])), name, "--help")
     assert run.returncode == 0, run.stderr
     assert f"rrn {name}" in run.stdout
 
