@@ -42,21 +42,29 @@ apt_install() {
     || die "apt-get could not install: ${missing[*]}"
 }
 
+# has_pip PYTHON: whether it runs and can install packages; takes no longer than starting it.
+has_pip() {
+  [ -x "$1" ] && "$1" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("pip"))' 2> /dev/null
+}
+
 # The Python that everything uses: RRN_PYTHON if set, otherwise a virtual environment of our own in .venv.
 ensure_python() {
   if [ -n "${RRN_PYTHON:-}" ]; then
     PYTHON=$RRN_PYTHON
   else
     PYTHON=$ROOT/.venv/bin/python
-    if [ ! -x "$PYTHON" ]; then
+    # An environment without pip is one whose making was interrupted, or failed half-way.
+    if ! has_pip "$PYTHON" && ! { [ -x "$PYTHON" ] && "$PYTHON" -m ensurepip > /dev/null 2>&1 && has_pip "$PYTHON"; }; then
       local base
       for base in python3 python3.14 python3.13 python3.12 python3.11 ''; do
         [ -n "$base" ] || die "Python 3.11 or newer is needed, found none"
         command -v "$base" > /dev/null || continue
         "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && break
       done
+      # Debian's Python has venv, but keeps what it needs in a package of its own.
+      "$base" -c 'import ensurepip, venv' 2> /dev/null || apt_install python3-venv
       say "Making a Python environment in .venv"
-      "$base" -m venv "$ROOT/.venv" \
+      "$base" -m venv --clear "$ROOT/.venv" \
         || die "cannot make a virtual environment; install the venv module (Debian: apt-get install python3-venv)"
     fi
   fi

@@ -9,8 +9,8 @@ scripts/docs.sh
 
 Builds the documentation site from python/docs into build/docs/site; open index.html there (its search works
 where the folder is served, for example by `python3 -m http.server -d build/docs/site`). The C++ API comes from
-include/rrn (Doxygen), the Python API from the docstrings (mkdocstrings), the command lines from the programs' --help, as
-far as they are built. Any warning is an error: a broken link, a public function without a comment, an argument that a
+include/rrn (Doxygen), the Python API from the docstrings (mkdocstrings), the command lines from the programs' --help,
+which needs build/similarity and the Python module: scripts/build.sh makes them first where they are missing. Any warning is an error: a broken link, a public function without a comment, an argument that a
 docstring does not have. Sets everything up first (doxygen through apt-get; Python packages into .venv). The site fetches
 nothing when it is read.
 
@@ -25,6 +25,10 @@ esac
 
 apt_install doxygen
 ensure_python
+if [ ! -x "$ROOT/build/similarity" ] \
+  || ! PYTHONPATH=$ROOT/python "$PYTHON" -c 'from rrn_native import _load; _load.load()' 2> /dev/null; then
+  "$ROOT/scripts/build.sh"
+fi
 pip_install docs mkdocs==1.6.1 mkdocs-material==9.6.23 mkdocstrings==1.0.0 mkdocstrings-python==2.0.0 griffe==2.4.1
 
 cd "$ROOT"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import decimal
 import json
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 import rrn_native
 from rrn_native import metrics
+from rrn_native._arguments import RUNTIME_ERROR, fail, failure_code
+from rrn_native._files import write_file
 
 # All pairs of this many images are 50 million, half a gigabyte of work space.
 MAX_GROUPED_IMAGES = 10_000
@@ -258,7 +261,8 @@ def _parser() -> argparse.ArgumentParser:
   rrn calibrate --pairs pairs.csv --plot c.png  (columns first, second, similar)
   rrn calibrate --groups g.csv --model mine.onnx --precision 0.99
 
-Exit status: 0 measured, 1 the wanted precision is out of reach, 2 wrong arguments or files.""",
+Exit codes: 0 measured, 1 the wanted precision is out of reach, 2 wrong usage or table, 4 model, runtime or output
+failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
@@ -277,6 +281,17 @@ Exit status: 0 measured, 1 the wanted precision is out of reach, 2 wrong argumen
     return parser
 
 
+def for_typing(calibration: Calibration, threshold: float, precision: float) -> str:
+    """Returns a threshold of :func:`metrics.threshold_for_precision` in decimals that keep its promise.
+
+    Below the threshold the precision is lower, so four decimals are rounded up; all of its digits are given where the
+    precision is not reached there either (it need not grow with the threshold).
+    """
+    rounded = decimal.Decimal(threshold).quantize(decimal.Decimal("0.0001"), rounding=decimal.ROUND_CEILING)
+    reached, _, _ = metrics.precision_recall_f1(calibration.scores, calibration.labels, float(rounded))
+    return str(rounded) if reached >= precision else repr(float(threshold))
+
+
 def _show_progress(done: int, total: int) -> None:
     print(f"\r{done} / {total} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
@@ -285,9 +300,14 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.plot is not None:
+            import matplotlib.figure  # noqa: F401 - missing, it should not cost the measurement
         read = read_groups if arguments.groups else read_pairs
         pairs = read(arguments.groups or arguments.pairs, arguments.images)
-        embedder = rrn_native.Embedder(arguments.model, arguments.size)
+        try:
+            embedder = rrn_native.Embedder(arguments.model, arguments.size)
+        except FileNotFoundError as error:
+            return fail("rrn calibrate", error, RUNTIME_ERROR)
         result = calibrate(pairs, embedder, progress=_show_progress if sys.stderr.isatty() else None)
         summary = result.to_dict() | {"model": (arguments.model or Path(rrn_native.default_model())).name}
         if arguments.precision is not None:
@@ -297,13 +317,9 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.plot is not None:
             plot(result, arguments.plot, f"{summary['model']}, {result.pairs} pairs")
         if arguments.json is not None:
-            arguments.json.write_text(json.dumps(summary, indent=2) + "\n")
-    except ModuleNotFoundError as error:
-        print(f"error: --plot needs matplotlib ({error}); pip install matplotlib", file=sys.stderr)
-        return 2
+            write_file(arguments.json, (json.dumps(summary, indent=2) + "\n").encode())
     except (OSError, ValueError, rrn_native.RrnError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail("rrn calibrate", error, failure_code(error))
     print(_table(result))
     if arguments.precision is None:
         return 0
@@ -311,9 +327,13 @@ def main(argv: list[str] | None = None) -> int:
     if threshold is None:
         print(f"no threshold has a precision of {arguments.precision:g}")
         return 1
-    print(f"for a precision of {arguments.precision:g}: --threshold {threshold:.4f}")
+    typed = for_typing(result, threshold, arguments.precision)
+    print(f"for a precision of {arguments.precision:g}: --threshold {typed}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["calibrate", *sys.argv[1:]]))

@@ -43,7 +43,7 @@ class Verb:
 
 
 _EXPORT = ("torch onnx onnxscript pillow", "export")
-_REPORT = ("matplotlib pillow", "report")
+_REPORT = ("onnx matplotlib pillow", "report")
 
 VERBS = {
     "find": Verb("the similar images of a folder, and how many are unique", ""),
@@ -51,10 +51,10 @@ VERBS = {
     "query": Verb("the images of a folder that are most similar to one image", "query"),
     "report": Verb("a document about a folder", "report", *_REPORT),
     "explain": Verb("why two images are similar, as a picture", "explain", *_REPORT),
-    "calibrate": Verb("the right threshold, from your own labelled images", "calibrate"),
+    "calibrate": Verb("the right threshold, from your own labelled images", "calibrate", "matplotlib", "report"),
     "export": Verb("a model with your own weights, as ONNX", "export", *_EXPORT),
     "validate": Verb("compare PyTorch, ONNX Runtime and the engine", "validate", *_EXPORT),
-    "quantize": Verb("an 8-bit copy of a model, which is faster", "quantize", "onnx", "export"),
+    "quantize": Verb("an 8-bit copy of a model, which is faster", "quantize", "onnx", "quantize"),
     "bench": Verb("how fast this machine is, and which options to take", "bench"),
     "doctor": Verb("what is installed, what works, and what to do about the rest", "doctor"),
 }

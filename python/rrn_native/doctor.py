@@ -337,12 +337,14 @@ def _optional() -> list[Check]:
     export = "pip install torch onnx onnxscript pillow (rrn's extra [export])"
     return [
         _distribution("torch", export, why="for rrn export and validate"),
-        _distribution("onnx", export, why="for rrn export, validate and quantize"),
+        _distribution("onnx", "pip install onnx", why="for rrn explain, quantize, export and validate"),
         _distribution("onnxscript", export, why="for rrn export"),
         _distribution(
-            "matplotlib", "pip install matplotlib pillow (rrn's extra [report])", why="for plots and reports"
+            "matplotlib",
+            "pip install onnx matplotlib pillow (rrn's extra [report])",
+            why="for rrn report, rrn explain --output and rrn calibrate --plot",
         ),
-        _distribution("pillow", "pip install pillow", why="for reports and rrn bench"),
+        _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 
 

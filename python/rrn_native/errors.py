@@ -8,5 +8,9 @@ class RrnError(RuntimeError):
     """
 
 
+class UnreadableError(RrnError):
+    """The one image that a call is about cannot be read."""
+
+
 class CancelledError(RrnError):
     """A progress callback returned False; Ctrl-C raises ``KeyboardInterrupt``, as everywhere."""

@@ -39,22 +39,23 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 import rrn_native
+from rrn_native._arguments import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
+from rrn_native._lazy import LazyImport
+from rrn_native.errors import UnreadableError
 
-try:
+if TYPE_CHECKING:
     import onnx
     import onnxruntime
-    from google.protobuf.message import DecodeError
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"rrn_native.explain needs {error.name}; pip install 'rrn-native[report]'", name=error.name
-    ) from error
+else:
+    onnx = LazyImport("onnx")
+    onnxruntime = LazyImport("onnxruntime")
 
 Doubles = npt.NDArray[np.float64]
 
@@ -225,6 +226,8 @@ class Explainer:
     """
 
     def __init__(self, model: rrn_native.PathLike | None = None, size: int = 224) -> None:
+        from google.protobuf.message import DecodeError
+
         path = Path(model if model is not None else rrn_native.default_model())
         self._engine = rrn_native.Embedder(path, size, threads=1, provider="cpu", batch=1)
         try:
@@ -257,7 +260,10 @@ class Explainer:
         against: npt.NDArray[Any] | None = None,
     ) -> Explanation:
         """Takes the cosine of two images apart; see :func:`explain`."""
-        pictures = [_picture(image, self._engine.size) for image in (image_a, image_b)]
+        try:
+            pictures = [_picture(image, self._engine.size) for image in (image_a, image_b)]
+        except rrn_native.RrnError as error:
+            raise UnreadableError(str(error)) from error
         names = [
             name if isinstance(image, np.ndarray) else os.fsdecode(image)
             for image, name in ((image_a, "first"), (image_b, "second"))
@@ -339,7 +345,8 @@ def explain(
     Raises:
         OSError: A file cannot be read.
         ValueError: The model does not end in a Reduction node, or an argument has a wrong shape.
-        rrn_native.RrnError: A file is no image, or ONNX Runtime fails.
+        UnreadableError: A file is no image.
+        rrn_native.RrnError: ONNX Runtime fails.
     """
     return Explainer(model, size).explain(image_a, image_b, against=against)
 
@@ -441,11 +448,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Say where the similarity of two images comes from: which layers, which places. The shares sum to "
         "the cosine exactly.",
         epilog="""examples:
-  python -m rrn_native.explain a.jpg b.jpg                                    (a table)
-  python -m rrn_native.explain a.jpg b.jpg --output why.png --json why.json
-  python -m rrn_native.explain a.jpg b.jpg --output why.png --against photos/ (less what all photos share)
+  rrn explain a.jpg b.jpg                                    (a table)
+  rrn explain a.jpg b.jpg --output why.png --json why.json
+  rrn explain a.jpg b.jpg --output why.png --against photos/ (less what all photos share)
 
-Exit status: 0 done, 2 wrong arguments or files.""",
+Exit codes: 0 done, 2 wrong usage, 3 an image cannot be read, 4 model, runtime or output failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("first", type=Path, metavar="A", help="an image")
@@ -473,7 +480,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             from rrn_native import plots
 
             plots.check_format(arguments.output)
-        explainer = Explainer(arguments.model, arguments.size)
+        for image in (arguments.first, arguments.second):
+            if not image.is_file():
+                raise FileNotFoundError(f"{image}: no such file")
+        if not 32 <= arguments.size <= 4096:
+            raise ValueError(f"--size is {arguments.size}, expected 32 to 4096")
+        try:
+            explainer = Explainer(arguments.model, arguments.size)
+        except (OSError, ValueError, rrn_native.RrnError) as error:
+            return fail("rrn explain", error, RUNTIME_ERROR)
         against = None
         if arguments.against is not None:
             against = _reference(arguments.against, arguments.model, arguments.size)
@@ -482,12 +497,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_file(arguments.json, (json.dumps(explanation.to_dict()) + "\n").encode())
         if arguments.output is not None:
             plots.save(plots.explanation_figure(explanation), arguments.output)
-    except (OSError, ValueError, ModuleNotFoundError, rrn_native.RrnError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except UnreadableError as error:
+        return fail("rrn explain", error, NOTHING_READABLE)
+    except (OSError, ValueError, rrn_native.RrnError) as error:
+        return fail("rrn explain", error, failure_code(error))
     print(explanation.table())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["explain", *sys.argv[1:]]))

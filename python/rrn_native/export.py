@@ -19,15 +19,28 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-import onnx
-import torch
-from onnxscript import values
+from typing import TYPE_CHECKING, Any
 
 import rrn_native
-from rrn_native import onnx_function, torch_op, weights
-from rrn_native.model import EMBEDDING_DIM, ReductionResNet18, fold_batch_norm
+from rrn_native import weights
+from rrn_native._arguments import RUNTIME_ERROR, USAGE, fail
+from rrn_native._lazy import LazyImport
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+    from onnxscript import values
+
+    from rrn_native import model as network
+    from rrn_native import onnx_function, torch_op
+    from rrn_native.model import ReductionResNet18
+else:
+    onnx = LazyImport("onnx")
+    torch = LazyImport("torch")
+    values = LazyImport("onnxscript.values")
+    network = LazyImport("rrn_native.model")
+    onnx_function = LazyImport("rrn_native.onnx_function")
+    torch_op = LazyImport("rrn_native.torch_op")
 
 OPSET = 18
 # The oldest format that has functions: more runtimes read it than newer ones.
@@ -56,7 +69,7 @@ def random_weights(seed: int) -> weights.Weights:
     """Makes untrained weights, for tests and for timing; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state_dict = ReductionResNet18().state_dict()
+        state_dict = network.ReductionResNet18().state_dict()
     digest = hashlib.sha256()
     for name, value in sorted(state_dict.items()):
         digest.update(name.encode())
@@ -86,7 +99,7 @@ def to_onnx(
     Raises:
         RuntimeError: PyTorch's exporter or the checker failed.
     """
-    proto = _export(fold_batch_norm(model))
+    proto = _export(network.fold_batch_norm(model))
     _rename(proto)
     _strip(proto)
     proto.functions.append(onnx_function.reduction_function(inputs=4, opset=OPSET))
@@ -105,7 +118,7 @@ def to_onnx(
         proto,
         {
             "rrn.version": rrn_native.__version__,
-            "rrn.embedding_dim": str(EMBEDDING_DIM),
+            "rrn.embedding_dim": str(weights.EMBEDDING_DIM),
             "rrn.preprocessing": json.dumps(preprocessing(size)),
             "rrn.weights.origin": origin,
             "rrn.weights.sha256": weights_sha256,
@@ -122,7 +135,7 @@ def _export(model: ReductionResNet18) -> onnx.ModelProto:
 
     # Their parameters carry the names of PyTorch's schema. The exporter runs these functions to build the graph.
     def reduction(layerOne: Any, layerTwo: Any, layerThree: Any, layerFour: Any) -> Any:  # noqa: N803
-        return opset.Reduction(layerOne, layerTwo, layerThree, layerFour, channels=EMBEDDING_DIM)
+        return opset.Reduction(layerOne, layerTwo, layerThree, layerFour, channels=weights.EMBEDDING_DIM)
 
     # Without this the exporter writes ReduceMean, which ONNX Runtime cannot keep in its blocked layout.
     def global_average_pool(self: Any, output_size: Any) -> Any:
@@ -179,7 +192,9 @@ def _reduction_opset() -> Any:
                 inputs=[schema.FormalParameter("X", "T", param_option=variadic)],
                 outputs=[schema.FormalParameter("Y", "T")],
                 type_constraints=[("T", types, "All inputs and the output have one type.")],
-                attributes=[schema.Attribute("channels", onnx.helper.make_attribute("channels", EMBEDDING_DIM))],
+                attributes=[
+                    schema.Attribute("channels", onnx.helper.make_attribute("channels", weights.EMBEDDING_DIM))
+                ],
             )
         )
     return values.Opset(onnx_function.DOMAIN, onnx_function.DOMAIN_VERSION)
@@ -264,7 +279,7 @@ def manifest(model_bytes: bytes, file_name: str) -> dict[str, Any]:
         "opset": next(entry.version for entry in proto.opset_import if entry.domain == ""),
         "ir_version": proto.ir_version,
         "input": {"name": INPUT_NAME, "type": "float32", "shape": ["batch", 3, "height", "width"]},
-        "output": {"name": OUTPUT_NAME, "type": "float32", "shape": ["batch", EMBEDDING_DIM]},
+        "output": {"name": OUTPUT_NAME, "type": "float32", "shape": ["batch", weights.EMBEDDING_DIM]},
         "preprocessing": json.loads(properties["rrn.preprocessing"]),
     }
 
@@ -309,7 +324,9 @@ def _parser() -> argparse.ArgumentParser:
   rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
-a function of standard operators). Exit status: 0 written, 1 the export failed, 2 wrong arguments or weights.""",
+a function of standard operators).
+
+Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -342,21 +359,22 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--output must end in .onnx; got {arguments.output}")
         torch_op.load_or_define()
         source = _parse_weights(arguments.weights)
-        model = ReductionResNet18.from_state_dict(source.state_dict)
+        model = network.ReductionResNet18.from_state_dict(source.state_dict)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail("rrn export", error, USAGE)
     try:
         proto = to_onnx(
             model, size=arguments.size, origin=arguments.origin or source.origin, weights_sha256=source.sha256
         )
         write(proto, arguments.output)
     except (OSError, RuntimeError, onnx.checker.ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return fail("rrn export", error, RUNTIME_ERROR)
     print(f"{arguments.output}: {proto.ByteSize() / 1e6:.1f} MB, weights: {arguments.origin or source.origin}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["export", *sys.argv[1:]]))

@@ -18,7 +18,6 @@ from torch import nn
 
 from rrn_native import torch_op
 
-EMBEDDING_DIM = 512
 STAGE_CHANNELS = (64, 128, 256, 512)
 
 

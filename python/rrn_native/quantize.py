@@ -29,19 +29,22 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
-from google.protobuf.message import DecodeError
-from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 import rrn_native
 from rrn_native import calibrate, export, metrics, weights
+from rrn_native._arguments import RUNTIME_ERROR, USAGE, fail
+from rrn_native._lazy import LazyImport
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+else:
+    onnx = LazyImport("onnx")
+    onnxruntime = LazyImport("onnxruntime")
 
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]
@@ -319,6 +322,10 @@ def apply_ranges(
     Returns:
         The quantised model, with the metadata and functions of the original.
     """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
     data = {
         name: TensorData(lowest=np.float32(lowest), highest=np.float32(highest))
         for name, (lowest, highest) in ranges.items()
@@ -473,6 +480,8 @@ def quantize(
 
 
 def _load(model: Path) -> onnx.ModelProto:
+    from google.protobuf.message import DecodeError
+
     if not model.is_file():
         raise QuantizeError(f"no model {model}")
     try:
@@ -594,7 +603,8 @@ def _parser() -> argparse.ArgumentParser:
   rrn quantize --images photos/ --validate other/ --groups other/groups.csv
   build/similarity photos --model models/reduction_resnet18.int8.onnx
 
-The labelled photos are only measured, never calibrated on. Exit status: 0 written, 2 wrong arguments or files.""",
+The labelled photos are only measured, never calibrated on. Exit codes: 0 written, 2 wrong usage or
+files, 4 model, runtime or output failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="photos to calibrate on")
@@ -663,9 +673,10 @@ def main(argv: list[str] | None = None) -> int:
             model, output, files, groups=arguments.groups, folder=arguments.validate, size=arguments.size
         )
         write(proto, output, comparison)
-    except (ValueError, OSError, QuantizeError, rrn_native.RrnError, onnx.checker.ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, FileNotFoundError, QuantizeError) as error:
+        return fail("rrn quantize", error, USAGE)
+    except (OSError, rrn_native.RrnError, onnx.checker.ValidationError) as error:
+        return fail("rrn quantize", error, RUNTIME_ERROR)
     details = json.loads({entry.key: entry.value for entry in proto.metadata_props}["rrn.quantization"])
     skipped = f", {refused} files were not readable" if refused else ""
     print(f"{output}: {proto.ByteSize() / 1e6:.1f} MB, calibrated on {len(images)} images{skipped}")
@@ -676,4 +687,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["quantize", *sys.argv[1:]]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -29,12 +30,19 @@ import numpy.typing as npt
 import rrn_native
 from rrn_native import _native
 from rrn_native._arguments import Parser
+from rrn_native._external_data import external_files
+from rrn_native.errors import UnreadableError
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 DEFAULT_COUNT = 10
 _INDEX_FORMAT = "rrn index"
-# Files that one interruption may cost.
+# Files that are computed between two looks at whether to write the index.
 _PORTION = 512
+# The index is written whenever it has grown by this part, so that all writing together costs a few times the last one,
+# and a process that is killed loses no more than this part and a portion.
+_GROWTH = 4
+# What the system says when a file cannot be read. That may pass; a picture that is damaged stays so.
+_PASSING = frozenset(os.strerror(number) for number in errno.errorcode)
 _USAGE = 2
 _NOTHING_READABLE = 3
 _RUNTIME_ERROR = 4
@@ -45,10 +53,6 @@ Progress = Callable[[int, int], bool | None]
 
 class NotAnIndexError(ValueError):
     """A file that is no index, so it is neither read nor overwritten."""
-
-
-class UnreadableError(rrn_native.RrnError):
-    """The image to ask about cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +68,8 @@ class IndexUse:
     """What an index saved.
 
     Attributes:
-        computed: Files that were new or changed; unreadable files are tried every time.
-        reused: Images whose embedding came from the index.
+        computed: Files that were new or changed.
+        reused: The other files: their embedding came from the index, or the reason why they are no image.
         removed: Entries of files that are no longer there.
         note: Why nothing could be reused, in words; empty if there is no such reason.
     """
@@ -109,11 +113,18 @@ class QueryResult:
         return {"version": 1, **dataclasses.asdict(self)}
 
 
+# Size, time of change, time of the last change of anything about the file, and inode.
+_State = tuple[int, int, int, int]
+_GONE: _State = (-1, -1, -1, -1)
+
+
 @dataclasses.dataclass
 class _Entry:
-    size: int
-    mtime_ns: int
+    """A file as it was. Either it has a row in the index, or a reason why it is no image."""
+
+    state: _State
     row: int
+    reason: str = ""
 
 
 @dataclasses.dataclass
@@ -147,8 +158,10 @@ def query(
         threshold: Only matches with a similarity above it (-1 <= threshold < 1); None for no limit.
         embedder: The model; None for the default one.
         index: A file (.npz) that keeps the folder's embeddings. It is made where there is none, and brought up to date:
-            a file is computed again when its size or time of change differs; all are when the model's file, its
-            settings, rrn or ONNX Runtime differ. Paths in it are relative to the folder, so both can move.
+            a file is computed again when its size, its times of change or its inode differ; all are when the model's
+            files, its settings, rrn or ONNX Runtime differ. Files that a query does not look at (the image itself,
+            sub-folders) stay in it as long as they exist. Paths in it are relative to the folder, so both can be
+            renamed; the files of a copied folder are new.
         recursive: Also look into sub-folders.
         progress: Called with (done, total) files to compute; returning False cancels. What was computed by then is in
             the index.
@@ -212,48 +225,79 @@ def _embed_folder(
 ) -> tuple[list[str], FloatArray, list[rrn_native.Skipped], IndexUse | None]:
     """Returns the paths that were read, their rows, the skipped files, and what the index saved."""
     names = {path: os.path.relpath(path, folder) for path in paths}
+    entries = known.entries if known is not None else {}
     # Before a file is read: what changes while it is read is then read again next time.
     states = {path: _state(path) for path in paths} if known is not None else {}
-    reused: dict[str, int] = {}
-    if known is not None:
-        for path in paths:
-            entry = known.entries.get(names[path])
-            if entry is not None and states[path] == (entry.size, entry.mtime_ns):
-                reused[path] = entry.row
+    reused: dict[str, _Entry] = {}
+    for path in paths:
+        entry = entries.get(names[path])
+        if entry is not None and states[path] == entry.state:
+            reused[path] = entry
+    # Not looked at, but there: the image that is asked about, or sub-folders with recursive=False.
+    looked_at = set(names.values())
+    apart = {
+        name: entry
+        for name, entry in entries.items()
+        if name not in looked_at and _state(os.path.join(folder, name)) != _GONE  # noqa: PTH118 - as in _state
+    }
     todo = [path for path in paths if path not in reused]
     fresh: dict[str, FloatArray] = {}
-    refused: list[tuple[bytes, str]] = []
+    reasons = {path: entry.reason for path, entry in reused.items() if entry.reason}
 
-    def gathered() -> tuple[list[str], FloatArray]:
-        read = [path for path in paths if path in reused or path in fresh]
-        rows = np.empty((len(read), model.dim), np.float32)
-        for i, path in enumerate(read):
-            rows[i] = fresh[path] if known is None or path in fresh else known.rows[reused[path]]
-        return read, rows
+    def embedding(path: str) -> FloatArray:
+        if known is None or path in fresh:
+            return fresh[path]
+        row: FloatArray = known.rows[reused[path].row]
+        return row
 
     def save() -> None:
-        if index_path is not None:
-            read, rows = gathered()
-            entries = {names[path]: _Entry(*states[path], row) for row, path in enumerate(read)}
-            _write_index(index_path, _Index(entries, rows), settings)
+        if known is None or index_path is None:
+            return
+        kept: dict[str, _Entry] = {}
+        rows: list[FloatArray] = []
 
+        def keep(name: str, state: _State, row: FloatArray) -> None:
+            kept[name] = _Entry(state, len(rows))
+            rows.append(row)
+
+        for path in paths:
+            if path in reasons and reasons[path] not in _PASSING:
+                kept[names[path]] = _Entry(states[path], -1, reasons[path])
+            elif path in fresh or (path in reused and path not in reasons):
+                keep(names[path], states[path], embedding(path))
+        for name, entry in apart.items():
+            if entry.reason:
+                kept[name] = entry
+            else:
+                keep(name, entry.state, known.rows[entry.row])
+        matrix = np.stack(rows) if rows else np.empty((0, model.dim), np.float32)
+        _write_index(index_path, _Index(kept, matrix), settings)
+
+    done = saved = 0
     try:
         for begin in range(0, len(todo), _PORTION):
             part = todo[begin : begin + _PORTION]
             callback = None if progress is None else _counting(progress, begin, len(todo))
-            rows, numbers, unreadable = model._native.embed_files([os.fsencode(path) for path in part], callback)
-            fresh |= {part[number]: row for number, row in zip(numbers, rows, strict=True)}
-            refused += unreadable
-    except (KeyboardInterrupt, rrn_native.CancelledError):
-        if fresh:
+            found, numbers, unreadable = model._native.embed_files([os.fsencode(path) for path in part], callback)
+            fresh |= {part[number]: row for number, row in zip(numbers, found, strict=True)}
+            reasons |= {os.fsdecode(path): reason for path, reason in unreadable}
+            done = begin + len(part)
+            if done < len(todo) and done - saved >= max(_PORTION, (len(reused) + saved) // _GROWTH):
+                save()
+                saved = done
+    except BaseException:
+        if done > saved:
             save()
         raise
-    read, rows = gathered()
-    skipped = [rrn_native.Skipped(os.fsdecode(path), reason) for path, reason in refused]
+    read = [path for path in paths if path not in reasons]
+    rows = np.empty((len(read), model.dim), np.float32)
+    for i, path in enumerate(read):
+        rows[i] = embedding(path)
+    skipped = [rrn_native.Skipped(path, reasons[path]) for path in paths if path in reasons]
     if known is None or index_path is None:
         return read, rows, skipped, None
-    removed = len(known.entries.keys() - {names[path] for path in read})
-    if fresh or removed or not index_path.exists():
+    removed = len(entries.keys() - looked_at - apart.keys())
+    if fresh or removed or any(path in reasons for path in todo) or not index_path.exists():
         save()
     return read, rows, skipped, IndexUse(len(todo), len(reused), removed, known.note)
 
@@ -263,21 +307,31 @@ def _counting(progress: Progress, before: int, total: int) -> Callable[[int, int
     return lambda done, _: progress(before + done, total) is not False
 
 
-def _state(path: str) -> tuple[int, int]:
-    """Size and time of change; a file that is gone has none, so it equals no entry."""
+def _state(path: str) -> _State:
+    """What tells whether a file is still the same; a file that is gone has a state of its own."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes its time
     except OSError:
-        return (-1, -1)
-    return (found.st_size, found.st_mtime_ns)
+        return _GONE
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def _settings(embedder: rrn_native.Embedder) -> dict[str, Any]:
-    """All that an embedding depends on, besides the picture."""
+    """All that an embedding depends on, besides the picture.
+
+    Raises:
+        ValueError: The model keeps weights in a file that is not where it says, so they cannot be told from others.
+    """
     digest = hashlib.sha256()
-    with embedder._model_file.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    model = embedder._model_file
+    for path in (model, *external_files(model)):
+        if path != model:
+            digest.update(os.fsencode(path.relative_to(model.parent)))
+            if not path.is_file():
+                raise ValueError(f"{model}: its weights are in {path}, which is not there; query without --index")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return {
         "model_sha256": digest.hexdigest(),
         "size": embedder.size,
@@ -320,11 +374,13 @@ def _read_index(path: Path, settings: dict[str, Any]) -> _Index:
             if different:
                 return _Index({}, nothing, f"it was made with another {', '.join(different)}")
             rows = file["rows"]
-            entries = {
-                name: _Entry(int(size), int(mtime_ns), row)
-                for row, (name, size, mtime_ns) in enumerate(about["entries"])
-            }
-        if rows.shape != (len(entries), settings["dim"]) or rows.dtype != np.float32:
+            entries: dict[str, _Entry] = {}
+            used = 0
+            for name, size, mtime_ns, ctime_ns, inode, reason in about["entries"]:
+                state = (int(size), int(mtime_ns), int(ctime_ns), int(inode))
+                entries[name] = _Entry(state, -1 if reason else used, str(reason))
+                used += not reason
+        if rows.shape != (used, settings["dim"]) or rows.dtype != np.float32:
             raise NotAnIndexError(refusal)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise NotAnIndexError(refusal) from error
@@ -337,7 +393,7 @@ def _write_index(path: Path, index: _Index, settings: dict[str, Any]) -> None:
         "format": _INDEX_FORMAT,
         "version": INDEX_VERSION,
         "settings": settings,
-        "entries": [(name, entry.size, entry.mtime_ns) for name, entry in index.entries.items()],
+        "entries": [(name, *entry.state, entry.reason) for name, entry in index.entries.items()],
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
 
@@ -386,8 +442,9 @@ def _parser() -> argparse.ArgumentParser:
   rrn query a.jpg photos -k 3 --threshold 0.9
   rrn query a.jpg photos --index photos.npz --json -     for programs; keeps the folder's embeddings for the next query
 
-The index is brought up to date by each query: new files and those whose size or time of change differs are computed,
-files that are gone are forgotten; all are computed again when the model, its settings, rrn or ONNX Runtime differ.
+The index is brought up to date by each query: new files and those whose size, times of change or inode differ are
+computed, files that are gone are forgotten; all are computed again when the model, its settings, rrn or ONNX Runtime
+differ. So an index goes with a renamed folder, but not with a copied one.
 
 Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image cannot be read, or none in the folder,
 4 model, runtime or output failed, 130 interrupted.""",
@@ -512,7 +569,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--json {arguments.json}: no such folder to write to")
         if not arguments.directory.is_dir():
             raise ValueError(f"{arguments.directory}: no such folder")
-        embedder = _embedder(arguments)
+        try:
+            embedder = _embedder(arguments)
+        except FileNotFoundError as error:  # a model, which is no usage of the folder's
+            return _fail(str(error), _RUNTIME_ERROR)
         result = query(
             arguments.image,
             arguments.directory,

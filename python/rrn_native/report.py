@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rrn_native
+from rrn_native._arguments import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 writes histogram.png, map.png, gallery-1.png ..., similarity.json and index.md. --map tsne needs scikit-learn, umap
 needs umap-learn; without them the map is made by PCA, and says so.
 
-Exit status: 0 written, 2 wrong arguments or files.""",
+Exit codes: 0 written, 2 wrong usage, 3 nothing readable in the folder, 4 model, runtime or output failed.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the images, sub-folders included")
@@ -228,11 +229,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"--output {arguments.output} lies in {arguments.directory}, whose pictures are searched; name a "
                 "folder outside of it"
             )
-        result = rrn_native.find_similar(
+        if not arguments.directory.is_dir():
+            raise ValueError(f"{arguments.directory}: no such folder")
+        try:
+            embedder = rrn_native.Embedder(arguments.model, arguments.size, arguments.threads)
+        except FileNotFoundError as error:  # of the model, not of the folder
+            return fail("rrn report", error, RUNTIME_ERROR)
+        result = embedder.find_similar(
             arguments.directory,
             arguments.threshold,
-            model=arguments.model,
-            size=arguments.size,
             threads=arguments.threads,
             progress=_show_progress if shown else None,
         )
@@ -243,16 +248,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             pages=arguments.pages,
             progress=(lambda name: print(f"drawing {name}", file=sys.stderr)) if shown else None,
         )
-    except (OSError, ValueError, ModuleNotFoundError, rrn_native.RrnError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (OSError, ValueError, rrn_native.RrnError) as error:
+        return fail("rrn report", error, failure_code(error))
     print(
         f"{result.files} files, {result.read} read, {len(result.skipped)} skipped, {len(result.groups)} groups, "
         f"{result.unique} unique"
     )
     print(f"wrote {len(written)} files; start with {written[-1]}")
+    if result.read == 0:
+        message = f"{arguments.directory}: no readable image among {result.files} files"
+        return fail("rrn report", message, NOTHING_READABLE)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["report", *sys.argv[1:]]))

@@ -19,20 +19,35 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
-import torch
-from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from PIL import Image, ImageOps
 
 import rrn_native
-from rrn_native import export, torch_op, weights
-from rrn_native.model import ReductionResNet18, fold_batch_norm
+from rrn_native import export, weights
+from rrn_native._arguments import USAGE, fail
+from rrn_native._lazy import LazyImport
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+    import torch
+    from onnx import numpy_helper
+    from PIL import Image, ImageOps
+
+    from rrn_native import model as network_model
+    from rrn_native import torch_op
+    from rrn_native.model import ReductionResNet18
+else:
+    onnx = LazyImport("onnx")
+    onnxruntime = LazyImport("onnxruntime")
+    torch = LazyImport("torch")
+    numpy_helper = LazyImport("onnx.numpy_helper")
+    Image = LazyImport("PIL.Image")
+    ImageOps = LazyImport("PIL.ImageOps")
+    network_model = LazyImport("rrn_native.model")
+    torch_op = LazyImport("rrn_native.torch_op")
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -81,13 +96,13 @@ def model_from_onnx(proto: onnx.ModelProto) -> ReductionResNet18:
     Raises:
         ValueError: The file is not an export of ReductionResNet-18.
     """
-    names = ReductionResNet18(batch_norm=False).state_dict().keys()
+    names = network_model.ReductionResNet18(batch_norm=False).state_dict().keys()
     state_dict = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in proto.graph.initializer
         if tensor.name in names
     }
-    return ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
+    return network_model.ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
 
 
 def load_pixels(path: Path) -> Pixels:
@@ -177,6 +192,8 @@ def validate(
         ValueError: The model, the weights or an image cannot be used.
         OSError: A file cannot be read, or a part of rrn is not built.
     """
+    from google.protobuf.message import DecodeError
+
     try:
         proto = onnx.load(model_path)
     except DecodeError as error:
@@ -188,13 +205,13 @@ def validate(
     if weights_file is None:
         network = model_from_onnx(proto)
     else:
-        network = ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
+        network = network_model.ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
     embedder = rrn_native.Embedder(str(model_path), size=side, full_decode=True)
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
         for name, run in (
             ("PyTorch, plain operations instead of the operator", _plain_torch(network)),
-            ("PyTorch, batch normalisation folded", _torch(fold_batch_norm(network))),
+            ("PyTorch, batch normalisation folded", _torch(network_model.fold_batch_norm(network))),
             ("ONNX Runtime, the operator as a function", _onnx_runtime(model_path, None)),
             ("ONNX Runtime, libreduction_op.so", _onnx_runtime(model_path, rrn_native.custom_op_library())),
             ("C++ engine", lambda pixels, tensor: embedder.embed(pixels)),
@@ -309,8 +326,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.json is not None:
             arguments.json.write_text(json.dumps(_result(model_path, files, rows), indent=2) + "\n")
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail("rrn validate", error, USAGE)
     print(f"{len(files)} images, {model_path.name}")
     for line in refused:
         print(f"left out: {line}")
@@ -345,4 +361,7 @@ def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dic
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from rrn_native import cli
+
+    # The same as the verb: a missing package is one line there.
+    sys.exit(cli.main(["validate", *sys.argv[1:]]))

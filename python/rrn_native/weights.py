@@ -12,10 +12,17 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import torch
+from rrn_native._lazy import LazyImport
 
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = LazyImport("torch")
+
+# Of ReductionResNet-18: the channels of its last stage.
+EMBEDDING_DIM = 512
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 IMAGENET_URL = f"https://download.pytorch.org/models/{IMAGENET_FILE}"
 IMAGENET_ORIGIN = "torchvision ResNet18_Weights.IMAGENET1K_V1"

@@ -143,6 +143,33 @@ def test_bad_tables_are_one_line(labelled: Path, content: str, words: str, capsy
     assert error.count("\n") == 1
 
 
+def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate.main(["--groups", str(tmp_path / "none.csv")]) == 2
+    assert capsys.readouterr().err == f"rrn calibrate: {tmp_path / 'none.csv'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("scores", "similar", "precision", "rounded"),
+    [
+        ([0.9, 0.8, 0.5], [1, 0, 0], 1.0, True),
+        ([0.9, 0.80001, 0.5], [1, 0, 0], 1.0, True),
+        # Above 0.80003 are 2 of 3, above 0.8001 only 1 of 2.
+        ([0.9, 0.89, 0.80005, 0.80001, 0.5], [1, 0, 1, 0, 0], 0.6, False),
+    ],
+)
+def test_thresholds_keep_their_precision(
+    scores: list[float], similar: list[int], precision: float, rounded: bool
+) -> None:
+    values, labels = np.asarray(scores, np.float32), np.asarray(similar, bool)
+    result = calibrate.Calibration(2, 0, len(scores), int(labels.sum()), 1.0, 1.0, 0.5, [], values, labels)
+    exact = metrics.threshold_for_precision(values, labels, precision)
+    assert exact is not None
+    text = calibrate.for_typing(result, exact, precision)
+    assert (len(text) == len("0.1234")) == rounded
+    assert exact <= float(text) < exact + 1e-4
+    assert metrics.precision_recall_f1(values, labels, float(text))[0] >= precision
+
+
 def test_bad_label(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = labelled / "bad.csv"
     table.write_text("first,second,similar\n0.png,1.png,maybe\n")

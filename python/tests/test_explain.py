@@ -214,13 +214,16 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "code"),
     [
-        (["first.png", "broken.png"], "broken.png"),
-        (["first.png", "none.png"], "none.png"),
-        (["first.png", "first.png", "--output", "why.gif"], "expected one of .png"),
-        (["first.png", "first.png", "--against", "notes.txt"], "neither a folder nor"),
-        (["first.png", "first.png", "--model", "notes.txt"], "notes.txt"),
+        (["first.png", "broken.png"], "broken.png", 3),
+        (["first.png", "none.png"], "none.png", 2),
+        (["first.png", "first.png", "--size", "3"], "--size is 3", 2),
+        (["first.png", "first.png", "--output", "why.gif"], "expected one of .png", 2),
+        (["first.png", "first.png", "--against", "notes.txt"], "neither a folder nor", 2),
+        (["first.png", "first.png", "--model", "notes.txt"], "notes.txt", 4),
+        (["first.png", "first.png", "--model", "none.onnx"], "none.onnx", 4),
+        (["first.png", "first.png", "--json", "nowhere/why.json"], "nowhere", 2),
     ],
 )
 def test_errors_are_one_line(
@@ -229,11 +232,13 @@ def test_errors_are_one_line(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     words: str,
+    code: int,
 ) -> None:
     if "--output" in arguments:
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(photos)
-    assert explain.main([*arguments, "--size", str(SIZE)]) == 2
+    assert explain.main(["--size", str(SIZE), *arguments]) == code
     error = capsys.readouterr().err
+    assert error.startswith("rrn explain: ")
     assert words in error
     assert error.count("\n") == 1

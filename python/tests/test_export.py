@@ -265,15 +265,15 @@ def test_bad_arguments_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert export.main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
+    assert error.startswith("rrn export: ")
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main(["--weights", "random", "--output", str(tmp_path / "absent" / "m.onnx")]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert export.main(["--weights", "random", "--output", str(tmp_path / "absent" / "m.onnx")]) == 4
+    assert capsys.readouterr().err.startswith("rrn export: ")
 
 
 def test_random_weights_follow_the_seed() -> None:

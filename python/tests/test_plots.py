@@ -403,23 +403,40 @@ def test_report_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "code"),
     [
-        (["photos", "--output", "photos/report"], "lies in photos"),
-        (["none", "--output", "r"], "no such folder"),
-        (["photos", "--output", "r", "--pages", "0"], "--pages is 0"),
-        (["photos", "--output", "r", "--threshold", "2"], "threshold"),
+        (["photos", "--output", "photos/report"], "lies in photos", 2),
+        (["none", "--output", "r"], "no such folder", 2),
+        (["photos", "--output", "r", "--pages", "0"], "--pages is 0", 2),
+        (["photos", "--output", "r", "--threshold", "2"], "threshold", 2),
+        (["photos", "--output", "r", "--model", "none.onnx"], "none.onnx", 4),
+        (["photos", "--output", "r", "--model", "photos/notes.txt"], "notes.txt", 4),
     ],
 )
 def test_report_errors_are_one_line(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+    code: int,
 ) -> None:
     monkeypatch.chdir(photos.parent)
-    assert report.main(arguments) == 2
+    assert report.main(arguments) == code
     error = capsys.readouterr().err
+    assert error.startswith("rrn report: ")
     assert words in error
     assert error.count("\n") == 1
     assert not Path("r").exists()
+
+
+def test_a_report_about_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert report.main([str(tmp_path / "empty"), "--output", str(tmp_path / "r"), "--size", "64"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("rrn report: ")
+    assert error.endswith("no readable image among 0 files\n")
+    assert (tmp_path / "r").is_dir()
 
 
 @pytest.mark.parametrize("verb", ["report", "explain"])
@@ -427,14 +444,14 @@ def test_without_matplotlib_one_line_says_what_to_install(photos: Path, verb: st
     pytest.importorskip("onnx")
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        f"from rrn_native import {verb}\n"
-        f"sys.exit({verb}.main(sys.argv[1:]))"
+        "from rrn_native.cli import main\n"
+        f"sys.exit(main(['{verb}', *sys.argv[1:]]))"
     )
     first = str(photos / "first.png")
     arguments = [str(photos), "--output", "r"] if verb == "report" else [first, first, "--output", "why.png"]
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=photos.parent, capture_output=True, text=True, check=False
     )
-    assert run.returncode == 2
-    assert "pip install 'rrn-native[report]'" in run.stderr
+    assert run.returncode == 4
+    assert "pip install onnx matplotlib pillow (rrn's extra [report])" in run.stderr
     assert run.stderr.count("\n") == 1

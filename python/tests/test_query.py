@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rrn_native
 from conftest import make_picture
+from rrn_native import _external_data
 from rrn_native import query as query_module
 from rrn_native.query import main, query
 
@@ -94,14 +95,16 @@ def test_an_index_computes_only_what_is_new(ask: Callable[..., query_module.Quer
     first = ask()
     assert used(first) == (6, 0, 0)
     again = ask()
-    assert used(again) == (2, 4, 0), "unreadable files are tried again"
+    assert used(again) == (0, 6, 0), "nor are unreadable files tried again"
+    assert again.skipped == first.skipped == plain.skipped
+    assert len(again.skipped) == 2
     assert plain.matches == first.matches == again.matches
     make_picture(9).save(photos / "new.png")
-    assert used(ask()) == (3, 4, 0)
+    assert used(ask()) == (1, 6, 0)
     (photos / "third.webp").unlink()
     (photos / "new.png").unlink()
-    assert used(ask()) == (2, 3, 2)
-    assert used(ask()) == (2, 3, 0)
+    assert used(ask()) == (0, 5, 2)
+    assert used(ask()) == (0, 5, 0)
 
 
 def test_an_index_sees_changes(ask: Callable[..., query_module.QueryResult], photos: Path) -> None:
@@ -109,12 +112,92 @@ def test_an_index_sees_changes(ask: Callable[..., query_module.QueryResult], pho
     target = photos / "second.png"
     shutil.copy(photos / "first.png", target)  # another size
     changed = ask()
-    assert used(changed) == (3, 3, 0)
+    assert used(changed) == (1, 5, 0)
     assert changed.matches == ask(index=None).matches
     assert changed.matches[0].similarity == 1
     state = target.stat()
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns + 1))  # the same size, another time
-    assert used(ask()) == (3, 3, 0)
+    assert used(ask()) == (1, 5, 0)
+    shutil.copy(photos / "first.png", photos / "broken.png")
+    mended = ask()
+    assert used(mended) == (1, 5, 0)
+    assert [Path(file.path).name for file in mended.skipped] == ["notes.txt"]
+
+
+def test_an_index_sees_files_that_change_places(ask: Callable[..., query_module.QueryResult], photos: Path) -> None:
+    for name, number in (("x.bmp", 5), ("y.bmp", 6)):  # of one size, as pixels are all that is in them
+        make_picture(number).save(photos / name)
+        os.utime(photos / name, ns=(0, 10**18))
+    ask()
+    (photos / "x.bmp").rename(photos / "z.bmp")
+    (photos / "y.bmp").rename(photos / "x.bmp")
+    (photos / "z.bmp").rename(photos / "y.bmp")
+    swapped = ask()
+    assert used(swapped) == (2, 6, 0)
+    assert swapped.matches == ask(index=None).matches
+    content = (photos / "first.png").read_bytes()
+    state = (photos / "first_small.png").stat()
+    (photos / "first_small.png").write_bytes(content[: state.st_size].ljust(state.st_size, b"\0"))
+    os.utime(photos / "first_small.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert used(ask()) == (1, 7, 0), "written in place, with the old time"
+
+
+def test_an_index_keeps_what_a_query_does_not_look_at(
+    embedder: rrn_native.Embedder, photos: Path, tmp_path: Path
+) -> None:
+    def ask(name: str, *, recursive: bool = True) -> tuple[int, int, int]:
+        return used(query(photos / name, photos, embedder=embedder, index=tmp_path / "i.npz", recursive=recursive))
+
+    assert ask("first.png") == (6, 0, 0)
+    assert ask("second.png") == (1, 5, 0), "the first image asked about was not in it"
+    before = (tmp_path / "i.npz").stat()
+    assert ask("first.png") == (0, 6, 0)
+    assert ask("second.png") == (0, 6, 0)
+    assert ask("second.png", recursive=False) == (0, 5, 0)
+    assert ask("second.png") == (0, 6, 0)
+    assert (tmp_path / "i.npz").stat().st_mtime_ns == before.st_mtime_ns, "nothing changed, nothing is written"
+    (photos / "sub" / "first.jpg").unlink()
+    assert ask("second.png", recursive=False) == (0, 5, 1)
+
+
+def test_what_may_pass_is_tried_again(
+    ask: Callable[..., query_module.QueryResult], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = next(file.reason for file in ask(index=None).skipped if file.path.endswith("broken.png"))
+    monkeypatch.setattr(query_module, "_PASSING", frozenset({reason}))
+    ask()
+    assert used(ask()) == (1, 5, 0)
+
+
+def test_an_index_knows_weights_in_other_files(
+    ask: Callable[..., query_module.QueryResult], photos: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model, data = folder / "m.onnx", folder / "weights.bin"
+    proto = onnx.load(rrn_native.default_model())
+    onnx.save(proto, model, save_as_external_data=True, location=data.name, size_threshold=0)
+    assert _external_data.external_files(model) == [data]
+    assert _external_data.external_files(Path(rrn_native.default_model())) == []
+    assert used(ask(embedder=rrn_native.Embedder(model, 64))) == (6, 0, 0)
+    assert used(ask(embedder=rrn_native.Embedder(model, 64))) == (0, 6, 0)
+    values = np.fromfile(data, np.float32)
+    (values * np.float32(0.9)).tofile(data)
+    other = rrn_native.Embedder(model, 64)
+    result = ask(embedder=other)
+    assert used(result) == (6, 0, 0)
+    assert result.matches == ask(embedder=other, index=None).matches
+    data.unlink()
+    with pytest.raises(ValueError, match=r"weights\.bin, which is not there"):
+        ask(embedder=other)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model, but text", b"\x3a\xff\xff\x7f"])
+def test_external_data_of_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match="ONNX file"):
+        _external_data.external_files(tmp_path / "m.onnx")
 
 
 def test_an_index_knows_its_settings(
@@ -127,20 +210,24 @@ def test_an_index_knows_its_settings(
     assert result.index is not None
     assert "another size" in result.index.note
     assert result.matches == query(photos / "first.png", photos, embedder=other).matches
-    assert used(ask(embedder=other)) == (2, 4, 0)
+    assert used(ask(embedder=other)) == (0, 6, 0)
     model = shutil.copy(rrn_native.default_model(), tmp_path / "copy.onnx")
     same = rrn_native.Embedder(model, size=96)
-    assert used(ask(embedder=same)) == (2, 4, 0), "a model is known by its content"
+    assert used(ask(embedder=same)) == (0, 6, 0), "a model is known by its content"
 
 
 def test_an_index_moves_with_its_folder(
     ask: Callable[..., query_module.QueryResult], photos: Path, tmp_path: Path
 ) -> None:
-    ask()
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(photos, moved)
-    # The image that was asked about lies in the old folder, so its copy is new here.
-    assert used(ask(moved)) == (3, 4, 0)
+    plain = ask()
+    copied = tmp_path / "copy"
+    shutil.copytree(photos, copied)
+    moved = photos.rename(tmp_path / "elsewhere")
+    shutil.copytree(moved, photos)  # for the image that is asked about, which is new in the folder
+    result = ask(moved)
+    assert used(result) == (1, 6, 0)
+    assert [match.similarity for match in result.matches[1:]] == [match.similarity for match in plain.matches]
+    assert used(ask(copied)) == (7, 0, 0), "a copy is another file"
 
 
 def test_an_index_in_the_folder_is_not_one_of_its_files(
@@ -182,8 +269,23 @@ def test_an_interruption_keeps_what_was_computed(
     with pytest.raises(rrn_native.CancelledError):
         ask(progress=lambda done, total: done < 5)
     computed, reused, removed = used(ask())
-    assert 0 < reused < 4
+    assert 0 < reused < 6
     assert (computed, removed) == (6 - reused, 0)
+
+
+def test_a_long_run_is_written_on_the_way(
+    ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, sizes = query_module._write_index, []
+
+    def counting(path: Path, index: query_module._Index, settings: dict[str, object]) -> None:
+        write(path, index, settings)
+        sizes.append(len(index.entries))
+
+    monkeypatch.setattr(query_module, "_PORTION", 2)
+    monkeypatch.setattr(query_module, "_write_index", counting)
+    ask()
+    assert sizes == [2, 4, 6]
 
 
 def test_progress_counts_all_files(
@@ -237,7 +339,7 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         (["/nowhere.png", str(photos)], 2, "no such file"),
         ([first, str(photos), "--threshold", "1"], 2, "threshold"),
         ([first, str(photos), "--provider", "tpu"], 2, "provider"),
-        ([first, str(photos), "--model", "/nowhere.onnx"], 2, "nowhere.onnx"),
+        ([first, str(photos), "--model", "/nowhere.onnx"], 4, "nowhere.onnx"),
         ([first, str(photos), "--json", "/nowhere/at/all.json"], 2, "no such folder"),
         ([first, str(photos), "--threads", "-1"], 2, "threads"),
         ([first, str(photos), "--max-megapixels", "0"], 2, "max-megapixels"),

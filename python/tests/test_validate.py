@@ -119,6 +119,6 @@ def test_model_that_is_not_an_export_is_one_line(
 ) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     assert validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("rrn validate: ")
     assert validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
     assert "no model" in capsys.readouterr().err
