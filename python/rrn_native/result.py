@@ -168,7 +168,8 @@ class SimilarityResult:
     def redundant(self) -> tuple[Redundant, ...]:
         """The members of all groups without the representatives, sorted by the bytes of their paths.
 
-        As ``--action json`` lists them: an image that is itself a reference image is not among them.
+        An image that is itself a reference image is not among them. ``--action json`` also looks at the files, and
+        leaves out an image that its representative is only another path of, say a symbolic link to it.
         """
         kept = {same.path for same in self.reference.same_files} if self.reference else set()
         found = [
