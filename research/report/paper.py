@@ -637,7 +637,13 @@ def _end_to_end(paper: Writer, results: Results, charts: Charts) -> None:
         found = list(dict.fromkeys((row["tool"], row["note"]) for row in results.get(rows) if row.get("note")))
         return " ".join(f"About {tool}: {note}." for tool, note in found)
 
-    paper.paragraph(reading, precision, notes)
+    paper.paragraph(
+        reading,
+        precision,
+        notes,
+        "On one picture the program takes {bench_start:rows[provider=cpu;precision=fp32].median_ms|g3} ms in "
+        "fp32 from its start.",
+    )
 
 
 def _decode(paper: Writer, results: Results, charts: Charts) -> None:
