@@ -992,8 +992,8 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
     )
     paper.table(
         "training",
-        "Training runs on CPU cores, measured apart from {table:ukbench}, so the bootstrap weights differ in the last "
-        "digits; UKBench, raw embedding, precision, recall and F1 at 0.75. The bootstrap weights "
+        "Training runs on CPU cores, measured apart from {table:ukbench}, so its bootstrap row need not "
+        "equal that table's; UKBench, raw embedding, precision, recall and F1 at 0.75. The bootstrap weights "
         "are those in use; they were trained on other photos.",
         ["weights", "crops", "pixels", "N-S", "average precision", "precision", "recall", "F1", "unrelated above"],
         lambda: [
