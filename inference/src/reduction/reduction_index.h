@@ -38,8 +38,8 @@ inline constexpr int kReduceWarp = 32;
 inline constexpr int kReduceWarps = kReduceThreads / kReduceWarp;
 inline constexpr int kChunkBytes = 16;
 // One stage is what a block has in flight at a time. Several blocks share a multiprocessor, so that others copy while
-// one adds: with stages of 16 KiB, a multiprocessor of 100 KiB (compute capability 8.6) holds 5 blocks of one stage or 2
-// of two, and one of 228 KiB (9.0) holds 12 or 6, as far as shared memory goes.
+// one adds: with stages of 16 KiB, a multiprocessor of 100 KiB (compute capability 8.6) holds 5 blocks of one stage or
+// 2 of two, and one of 228 KiB (9.0) holds 12 or 6, as far as shared memory goes.
 inline constexpr int kStageChunks = 1024;
 // Partial sums of a tile's channels in shared memory: 8 KiB at most.
 inline constexpr int kMaxSlots = 2048;

@@ -44,8 +44,8 @@ struct ActionResult {
 using GoOn = std::function<bool()>;
 
 // Finds what is wrong before the work begins, without making anything.
-// Errors: kInvalidArgument (the target is the folder, the reference or above one of them, or no folder), kRuntime (a place that
-// cannot be written).
+// Errors: kInvalidArgument (the target is the folder, the reference or above one of them, or no folder), kRuntime (a
+// place that cannot be written).
 Status CheckAction(const ActionOptions& options);
 
 // Whether `folder` is inside `parent`, both as the system knows them; false if one is not there.
