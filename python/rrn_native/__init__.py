@@ -19,8 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+try:
+    import numpy as np
+    import numpy.typing as npt
+except ImportError as error:
+    raise ImportError(f"rrn_native needs NumPy, which could not be loaded ({error}): pip install numpy") from error
 
 from rrn_native._load import LazyModule as _LazyModule
 from rrn_native.errors import CancelledError, RrnError

@@ -917,8 +917,8 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
             results, f"{mine}.f1 / {base}.f1", "above the bootstrap weights", "below the bootstrap weights"
         )
         return (
-            f"Two training runs from random weights were made on CPU cores, with {{{mine}.crops|n}} crops in the "
-            f"longer one. The better of them reaches an F1 of {{{mine}.f1|f2}} at 0.75 and 224 pixels, {verdict} that "
+            f"Training from random weights was done on CPU cores only, with {{{mine}.crops|n}} crops in the best run, "
+            f"which reaches an F1 of {{{mine}.f1|f2}} at 0.75 and 224 pixels, {verdict} that "
             f"are in use ({{{base}.f1|f2}}; {{table:training}}). The loss was still falling at the end: more "
             "crops would presumably help; how many was not tried."
         )
