@@ -123,7 +123,8 @@ def test_the_command_line(installed: Path, run_similarity: RunSimilarity, photos
     assert (tmp_path / "wheel.json").read_bytes() == (tmp_path / "program.json").read_bytes()
     found = json.loads(run(installed, "rrn", "query", photos / "first.png", photos, "--json", "-"))
     assert len(found["matches"]) == 4
-    missing = subprocess.run([installed / "rrn", "validate"], env=outside(), capture_output=True, text=True, check=False)
+    export = [installed / "rrn", "export", "--weights", "random", "--output", tmp_path / "model.onnx"]
+    missing = subprocess.run(export, env=outside(), capture_output=True, text=True, check=False)
     assert missing.returncode == 4
     assert "which is not installed: pip install torch onnx" in missing.stderr
 
