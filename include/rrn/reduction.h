@@ -57,6 +57,7 @@ enum class ReductionLayout : std::uint8_t {
   kNhwc,  // channels of a pixel side by side (PyTorch's channels_last)
 };
 
+// How PlanReduction takes its inputs and makes its rows.
 struct ReductionOptions {
   ReductionLayout layout = ReductionLayout::kNchw;  // of all inputs; ranks 1 and 2 have but one
   bool normalize = false;                           // divide every row by its Euclidean length
@@ -115,6 +116,8 @@ struct ReductionWorkspace {
   std::size_t bytes = 0;       // 0: none.
   std::size_t zero_bytes = 0;  // The first bytes, counters: zero before the first use, and zero again after each.
 };
+
+// How much of it a plan needs.
 ReductionWorkspace ReductionWorkspaceSize(const ReductionPlan& plan, ReductionType type) noexcept;
 
 // Enqueues the plan on a CUDA stream and returns without waiting; all arrays are device memory. One launch, no
