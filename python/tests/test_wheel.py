@@ -117,10 +117,13 @@ def test_every_library_is_bundled_or_the_systems(wheel: Path, tmp_path: Path) ->
 def test_the_command_line(installed: Path, run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
     assert "Verbs:" in run(installed, "rrn", "--help")
     assert "ONNX Runtime" in run(installed, "rrn", "--version")
-    run(installed, "rrn", "find", photos, "--json", tmp_path / "wheel.json")
-    program = run_similarity(photos, "--json", tmp_path / "program.json", "--quiet")
+    files = ["--json", tmp_path / "wheel.json", "--html", tmp_path / "wheel.html"]
+    run(installed, "rrn", "find", photos, *files)
+    files = ["--json", tmp_path / "program.json", "--html", tmp_path / "program.html"]
+    program = run_similarity(photos, *files, "--quiet")
     assert program.returncode == 0
     assert (tmp_path / "wheel.json").read_bytes() == (tmp_path / "program.json").read_bytes()
+    assert (tmp_path / "wheel.html").read_bytes() == (tmp_path / "program.html").read_bytes()
     found = json.loads(run(installed, "rrn", "query", photos / "first.png", photos, "--json", "-"))
     assert len(found["matches"]) == 4
     export = [installed / "rrn", "export", "--weights", "random", "--output", tmp_path / "model.onnx"]
