@@ -483,7 +483,10 @@ def test_interrupt(photos: Path, tmp_path: Path, number: signal.Signals, code: i
     output.write_text("old")
     command = [str(BINARY), str(photos), "--json", str(output), "--batch", "1", "--threads", "1"]
     master, slave = pty.openpty()  # the progress line tells that the work has begun
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave)
+    # Background jobs of scripts ignore Ctrl-C, and what they start does so too.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=slave, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
+    )
     os.close(slave)
     shown = b""
     while b"images" not in shown:

@@ -256,7 +256,14 @@ def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
     words = [photos] if verb == "find" else [photos / "first.png", photos, "--index", index]
     command = [sys.executable, "-m", "rrn_native", verb, *map(str, words), "--threads", "1"]
     master, slave = pty.openpty()  # the progress line tells that the work has begun
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=slave)
+    # Background jobs of scripts ignore Ctrl-C, and what they start does so too.
+    process = subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     os.close(slave)
     shown = b""
     while b"images" not in shown:
