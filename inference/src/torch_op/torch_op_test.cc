@@ -70,8 +70,9 @@ TEST_P(TorchOpTable, EqualsScalarReference) {
 }
 
 TEST_P(TorchOpTable, TakesInputsThatAreNotContiguous) {
-  if (GetParam().options.layout == ReductionLayout::kNhwc)
+  if (GetParam().options.layout == ReductionLayout::kNhwc) {
     GTEST_SKIP() << "copied to NCHW, which sums in another order";
+  }
   const std::vector<at::Tensor> layers = ToTensors(GetParam(), MakeInputs(GetParam()));
   std::vector<at::Tensor> strided;
   strided.reserve(layers.size());
