@@ -165,13 +165,18 @@ std::vector<RedundantImage> RedundantImages(const SimilarityReport& report);
 // For people: groups with similarities, images without a similar one, skipped files, totals.
 void WriteText(const SimilarityReport& report, std::ostream& out);
 
-// For programs: one JSON object, described in the README. Same report, same bytes. Texts as JsonString writes them.
+// For programs: one JSON object, described on the page python/docs/pages/formats.md. Same report, same bytes. Texts as
+// JsonString writes them.
 //   redundant: with the list of RedundantImages.
 void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant = false);
 
 // `text` as a JSON string with its quotes. Bytes that are not UTF-8 become lone surrogates \udc80 ... \udcff, as
 // Python's os.fsdecode makes and os.fsencode undoes.
 std::string JsonString(const std::string& text);
+
+// The shortest text that reads back as the same float, with a decimal point in every locale: 0.75 and not 0.7500000. It
+// is a JSON number where the value is finite.
+std::string ShortestText(float value);
 
 // One line "first,second,similarity" (RFC 4180), with its line break.
 void WritePairCsv(const std::string& first, const std::string& second, float similarity, std::ostream& out);

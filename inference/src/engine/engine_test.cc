@@ -21,6 +21,7 @@
 #include "engine/compiled_cache.h"
 #include "engine/keep.h"
 #include "engine/provider.h"
+#include "engine/temporary_folder.h"
 #include "rrn/embedder.h"
 #include "rrn/search.h"
 #include "rrn/similarity.h"
@@ -30,37 +31,11 @@ namespace rrn {
 namespace {
 
 namespace fs = std::filesystem;
+using engine_test::TemporaryFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
-
-// A folder that goes away with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "rrn_test_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "cannot make a temporary folder";
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string Sub(const std::string& name) const { return path_ + "/" + name; }
-  std::string Write(const std::string& name, const std::string& content) const {
-    fs::create_directories(fs::path(Sub(name)).parent_path());
-    std::ofstream(Sub(name), std::ios::binary) << content;
-    return Sub(name);
-  }
-
- private:
-  std::string path_;
-};
 
 // A picture of coloured squares; other seeds look different.
 Image MakePicture(int width, int height, std::uint32_t seed) {

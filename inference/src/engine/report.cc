@@ -28,12 +28,6 @@ std::string Decimals(float value, int digits) {
   return {text.begin(), result.ptr};
 }
 
-// The shortest text that reads back as the same float.
-std::string Shortest(float value) {
-  std::array<char, 64> text;
-  return {text.begin(), std::to_chars(text.begin(), text.end(), value).ptr};
-}
-
 // Streams write integers with the thousands separators of their locale.
 std::string Digits(std::size_t value) { return std::to_string(value); }
 
@@ -220,7 +214,7 @@ void WriteReferenceTotals(const SimilarityReport& report, std::ostream& out) {
         << "              one and the same file on both sides, not compared with itself\n";
   }
   out << "known    " << Padded(Digits(reference.known), 10) << "              similarity to a reference image above "
-      << Shortest(report.threshold) << ", or the same file\n"
+      << ShortestText(report.threshold) << ", or the same file\n"
       << "new      " << Padded(Digits(reference.fresh), 10) << '\n';
 }
 
@@ -267,6 +261,11 @@ std::string CsvField(const std::string& text) {
 }
 
 }  // namespace
+
+std::string ShortestText(float value) {
+  std::array<char, 64> text;
+  return {text.begin(), std::to_chars(text.begin(), text.end(), value).ptr};
+}
 
 std::string JsonString(const std::string& text) {
   std::string json = "\"";
@@ -343,7 +342,7 @@ void WriteText(const SimilarityReport& report, std::ostream& out) {
       << "read     " << Digits(report.paths.size()) << '\n'
       << "skipped  " << Digits(report.skipped.size()) << '\n'
       << "groups   " << Digits(groups) << "  (similarity to the group's first image above "
-      << Shortest(report.threshold) << ")\n"
+      << ShortestText(report.threshold) << ")\n"
       << "unique   " << Digits(report.grouping.unique) << "  (" << Count(groups, "group", "groups") << " + "
       << Count(singletons, "image", "images") << " in no group)\n";
   if (report.search == SearchMethod::kApproximate) {
@@ -359,7 +358,7 @@ void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
       << ",\"weights_sha256\":" << JsonString(model.weights_sha256) << ",\"size\":" << std::to_string(model.size)
       << ",\"embedding_dim\":" << std::to_string(model.dim) << ",\"provider\":" << JsonString(model.provider)
-      << ",\"precision\":" << JsonString(model.precision) << "},\n\"threshold\":" << Shortest(report.threshold)
+      << ",\"precision\":" << JsonString(model.precision) << "},\n\"threshold\":" << ShortestText(report.threshold)
       << ",\n";
   if (report.keep != Keep::kMostSimilar) out << "\"keep\":" << JsonString(KeepName(report.keep)) << ",\n";
   WriteSearch(report, out);

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/temporary_folder.h"
 #include "rrn/similarity.h"
 #include "similarity/files.h"
 #include "similarity/journal.h"
@@ -31,37 +32,11 @@ namespace rrn {
 namespace {
 
 namespace fs = std::filesystem;
+using engine_test::TemporaryFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-// A folder that goes away with the test.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(const std::string& parent = fs::temp_directory_path().string()) {
-    std::string name = parent + "/rrn_test_XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "cannot make a temporary folder";
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string Sub(const std::string& name) const { return path_ + "/" + name; }
-  std::string Write(const std::string& name, const std::string& content) const {
-    fs::create_directories(fs::path(Sub(name)).parent_path());
-    std::ofstream(Sub(name), std::ios::binary) << content;
-    return Sub(name);
-  }
-
- private:
-  std::string path_;
-};
 
 std::string ReadFile(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);

@@ -1,9 +1,7 @@
 #include "similarity/html_page.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -216,12 +214,6 @@ Status MakeThumbnails(const std::vector<bool>& wanted, const HtmlPageOptions& op
 
 // Text ------------------------------------------------------------------------------------------------------------
 
-// The shortest text that reads back as the same float, in every locale.
-std::string Shortest(float value) {
-  std::array<char, 64> text;
-  return {text.begin(), std::to_chars(text.begin(), text.end(), value).ptr};
-}
-
 // A JSON string that can stand inside a <script> element: nothing in it can end the element or begin a comment.
 std::string ScriptString(const std::string& text) {
   std::string safe;
@@ -318,8 +310,8 @@ void WriteHeader(const HtmlPage& page, std::ostream& out) {
   out << "\"rrn\":" << ScriptString(Version()) << ",\n\"model\":{\"file\":" << ScriptString(model.file)
       << ",\"origin\":" << ScriptString(model.weights_origin) << ",\"sha256\":" << ScriptString(model.weights_sha256)
       << ",\"size\":" << std::to_string(model.size) << ",\"provider\":" << ScriptString(model.provider)
-      << ",\"precision\":" << ScriptString(model.precision) << "},\n\"threshold\":" << Shortest(report.threshold)
-      << ",\"wanted\":" << Shortest(page.pairs.wanted) << ",\"floor\":" << Shortest(page.pairs.floor)
+      << ",\"precision\":" << ScriptString(model.precision) << "},\n\"threshold\":" << ShortestText(report.threshold)
+      << ",\"wanted\":" << ShortestText(page.pairs.wanted) << ",\"floor\":" << ShortestText(page.pairs.floor)
       << ",\"limited\":" << (page.limited ? "true" : "false") << ",\"approximate\":";
   if (report.search == SearchMethod::kExact) {
     out << "null";
@@ -362,7 +354,7 @@ void WritePairs(const HtmlPage& page, std::ostream& out) {
   out << ",\n\"second\":";
   WriteList(pairs.size(), out, [&](std::size_t i) { out << std::to_string(pairs[i].second); });
   out << ",\n\"similarity\":";
-  WriteList(pairs.size(), out, [&](std::size_t i) { out << Shortest(pairs[i].similarity); });
+  WriteList(pairs.size(), out, [&](std::size_t i) { out << ShortestText(pairs[i].similarity); });
   out << ",\n\"rank\":";
   if (page.rank.empty()) {
     out << "null";
@@ -380,7 +372,7 @@ void WritePairs(const HtmlPage& page, std::ostream& out) {
     out << "\n[" << std::to_string(groups[i].representative) << ',';
     WriteList(groups[i].members.size(), out, [&](std::size_t k) {
       const GroupMember& member = groups[i].members[k];
-      out << '[' << std::to_string(member.index) << ',' << Shortest(member.similarity) << ']';
+      out << '[' << std::to_string(member.index) << ',' << ShortestText(member.similarity) << ']';
     });
     out << ']';
   });
@@ -535,8 +527,8 @@ void WriteHtmlPage(const HtmlPage& page, std::ostream& out) {
 std::string MissingFromPage(const HtmlPage& page) {
   std::string text;
   if (page.pairs.floor > page.pairs.wanted) {
-    text = page.path + " knows the pairs above " + Shortest(page.pairs.floor) + " instead of " +
-           Shortest(page.pairs.wanted) + ", so that they are not too many (--html-pairs)";
+    text = page.path + " knows the pairs above " + ShortestText(page.pairs.floor) + " instead of " +
+           ShortestText(page.pairs.wanted) + ", so that they are not too many (--html-pairs)";
   }
   if (page.limited) {
     text += (text.empty() ? page.path + " has" : std::string("; it has")) +
