@@ -36,7 +36,8 @@ class BuildLibrary(BuildExtension):
 def make_extension() -> Extension:
     """Describes the library, with the CUDA kernel where it can be compiled and a stand-in for it elsewhere."""
     with_cuda = torch.version.cuda is not None and CUDA_HOME is not None
-    kernels = ["reduction.cc", "reduction_cuda.cu" if with_cuda else "reduction_no_cuda.cc"]
+    kernels = ["reduction.cc", "sums.cc", "sums_avx2.cc"]
+    kernels.append("reduction_cuda.cu" if with_cuda else "reduction_no_cuda.cc")
     cxx_flags = ["-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"]
     nvcc_flags = ["-O3", "--expt-relaxed-constexpr", "-Xcompiler", "-fvisibility=hidden"]
     return (CUDAExtension if with_cuda else CppExtension)(

@@ -857,7 +857,17 @@ def _operator(paper: Writer, results: Results, charts: Charts) -> None:
             f"in the same rounds; {word} ({{{numpy}.share_of_bandwidth|p0}}, {{fig:operator}})."
         )
 
-    paper.paragraph(said)
+    def halves() -> str:
+        base = f"bench_operator:rows[batch={_largest(results, 'bench_operator:rows', 'batch')};way=rrn;type="
+        full = f"{base}float32].median_ms"
+        return (
+            "The same maps in 16 bits are half the bytes; they take "
+            f"{{{base}float16].median_ms / {full}|p0}} of that time in float16 and "
+            f"{{{base}bfloat16].median_ms / {full}|p0}} in bfloat16. Sums are float32, in one fixed order, whatever "
+            "the instruction set."
+        )
+
+    paper.paragraph(said, halves)
     paper.figure(
         "operator",
         "Input that is pooled, repeated and averaged per second on one thread. The dashed lines are the fastest "
@@ -923,24 +933,6 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
             "crops would presumably help; how many was not tried."
         )
 
-    def fp16() -> str:
-        batch = _largest(results, "bench_operator:rows", "batch")
-        base = f"bench_operator:rows[batch={batch};way=rrn;type="
-        half, full = f"{base}float16].median_ms", f"{base}float32].median_ms"
-        value = results.evaluate(f"{half} / {full}")
-        if value > 1:
-            verdict = (
-                f"takes {{{half} / {full}|g2}} times as long as the float32 one although it reads half the bytes: "
-                "presumably because of the conversion to float32, for which portable code moves the bits by hand"
-            )
-        else:
-            verdict = f"is {{{full} / {half}|g2}} times as fast as the float32 one"
-        bfloat = f"{base}bfloat16].share_of_bandwidth"
-        return (
-            f"*The operator in float16.* The float16 kernel {verdict}. bfloat16 reaches {{{bfloat}|p0}} of the "
-            f"bandwidth."
-        )
-
     def vino() -> str:
         own, other = network.format("cpu", "fp32"), network.format("openvino", "fp32")
         value = results.evaluate(f"{own} / {other}")
@@ -986,7 +978,6 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
         [lambda: "*int8.* " + _int8_verdict(results), "{sec:network} has the table."],
         vino,
         emulated,
-        fp16,
         pairs_of_weights,
         best_parts,
     )

@@ -7,145 +7,88 @@
 #include <cstdint>
 #include <string>
 
-#include "reduction/half.h"
 #include "reduction/reduction_index.h"
+#include "reduction/sums.h"
 
 namespace rrn {
 namespace {
-
-using internal::BFloat16;
-using internal::FromFloat;
-using internal::Half;
-using internal::ToFloat;
 
 // Outputs are summed in a tile on the stack, so that 16-bit storage needs no heap for its float32 sums. One tile is one
 // whole row of ReductionResNet.
 constexpr std::int64_t kTile = 512;
 
-// Sum of `count` elements, split over 16 partial sums: they fill a vector register, and the rounding error grows with
-// count / 16 instead of count. The order is fixed, so every machine gets the same bits.
-template <typename T>
-float SumPixels(const T* values, std::int64_t count) noexcept {
-  constexpr std::int64_t kLanes = 16;
-  std::array<float, kLanes> lanes = {};
-  const std::int64_t whole = count - count % kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[static_cast<std::size_t>(lane)] += ToFloat(values[i + lane]);
-    }
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[static_cast<std::size_t>(i - whole)] += ToFloat(values[i]);
-  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-    for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-  }
-  return lanes[0];
-}
-
-// One input of one batch item: channel c starts at data + c * pixels.
-template <typename T>
-float ChannelMean(const T* data, std::int64_t channel, std::int64_t pixels) noexcept {
-  if (pixels == 1) return ToFloat(data[channel]);
-  return SumPixels(data + channel * pixels, pixels) / static_cast<float>(pixels);
-}
-
-// Adds `channels` channels from the first one on, each kRepeats times, to sums[0 ...]. A constant kRepeats lets the
-// compiler turn the inner loop into a vector permutation.
-template <std::int64_t kRepeats, typename T>
-void AddWhole(const T* data, std::int64_t channels, std::int64_t pixels, float* sums) noexcept {
+// Adds `channels` means, each kRepeats times, to sums[0 ...]. A constant kRepeats lets the compiler turn the inner loop
+// into a vector permutation.
+template <std::int64_t kRepeats>
+void AddWhole(const float* means, std::int64_t channels, float* sums) noexcept {
   for (std::int64_t c = 0; c < channels; ++c) {
-    const float mean = ChannelMean(data, c, pixels);
-    for (std::int64_t i = 0; i < kRepeats; ++i) sums[c * kRepeats + i] += mean;
+    for (std::int64_t i = 0; i < kRepeats; ++i) sums[c * kRepeats + i] += means[c];
   }
 }
 
-// Adds outputs [first, first + count) of one interleaved input to sums[0, count).
-template <typename T>
-void AddInput(const T* data, const ReductionPlan::Input& input, std::int64_t first, std::int64_t count,
-              float* sums) noexcept {
-  if (first % input.repeats == 0 && count % input.repeats == 0) {
-    const std::int64_t channel = first / input.repeats;
-    const std::int64_t channels = count / input.repeats;
-    const T* begin = data + channel * input.pixels;
-    switch (input.repeats) {
+// Adds outputs [first, first + count) of one interleaved input, of which means[0] is the first channel that they touch,
+// to sums[0, count).
+void AddMeans(const float* means, std::int64_t repeats, std::int64_t first, std::int64_t count, float* sums) noexcept {
+  if (first % repeats == 0 && count % repeats == 0) {
+    const std::int64_t channels = count / repeats;
+    switch (repeats) {
       case 1:
-        return AddWhole<1>(begin, channels, input.pixels, sums);
+        return AddWhole<1>(means, channels, sums);
       case 2:
-        return AddWhole<2>(begin, channels, input.pixels, sums);
+        return AddWhole<2>(means, channels, sums);
       case 4:
-        return AddWhole<4>(begin, channels, input.pixels, sums);
+        return AddWhole<4>(means, channels, sums);
       case 8:
-        return AddWhole<8>(begin, channels, input.pixels, sums);
+        return AddWhole<8>(means, channels, sums);
       default:
         break;
     }
   }
+  const std::int64_t begin = first / repeats;
   for (std::int64_t done = 0; done < count;) {
-    const std::int64_t channel = (first + done) / input.repeats;
-    const std::int64_t end = std::min((channel + 1) * input.repeats - first, count);
-    const float mean = ChannelMean(data, channel, input.pixels);
-    for (; done < end; ++done) sums[done] += mean;
+    const std::int64_t channel = (first + done) / repeats;
+    const std::int64_t end = std::min((channel + 1) * repeats - first, count);
+    for (; done < end; ++done) sums[done] += means[channel - begin];
   }
 }
 
-// NHWC: channels of one pixel lie side by side. Sums `count` of them (kSlice at most) over all pixels into
-// `sums`: kRun pixels in turn, then the runs in turn, so that the rounding error grows with kRun + pixels / kRun. All
-// loops over channels are of constant length, which keeps their sums in vector registers.
-constexpr std::int64_t kSlice = 32;
+// The kernels and the bytes of an element, for one call.
+struct Loops {
+  internal::SumKernels sums;
+  std::int64_t element_size = 0;
+};
 
-template <std::int64_t kCount, typename T>
-void SumColumns(const T* data, std::int64_t pitch, std::int64_t pixels, std::int64_t count, float* sums) noexcept {
-  constexpr std::int64_t kRun = 64;
-  const std::int64_t width = kCount > 0 ? kCount : count;
-  std::array<float, kSlice> total = {};
-  for (std::int64_t first = 0; first < pixels; first += kRun) {
-    const std::int64_t last = std::min(first + kRun, pixels);
-    std::array<float, kSlice> run = {};
-    for (std::int64_t p = first; p < last; ++p) {
-      const T* row = data + p * pitch;
-      for (std::int64_t c = 0; c < width; ++c) run[static_cast<std::size_t>(c)] += ToFloat(row[c]);
+// Means of channels [begin, end) of one batch item, whose first element is at `item`.
+void Average(const Loops& loops, const ReductionPlan::Input& input, ReductionLayout layout, const std::uint8_t* item,
+             std::int64_t begin, std::int64_t end, float* means) noexcept {
+  if (layout == ReductionLayout::kNhwc && input.pixels > 1) {
+    for (std::int64_t channel = begin; channel < end; channel += internal::kSlice) {
+      const std::int64_t width = std::min(internal::kSlice, end - channel);
+      loops.sums.columns(item + channel * loops.element_size, input.channels, input.pixels, width,
+                         means + (channel - begin));
     }
-    for (std::int64_t c = 0; c < width; ++c) total[static_cast<std::size_t>(c)] += run[static_cast<std::size_t>(c)];
+  } else {
+    loops.sums.channels(item + begin * input.pixels * loops.element_size, end - begin, input.pixels, means);
   }
-  for (std::int64_t c = 0; c < width; ++c) sums[c] = total[static_cast<std::size_t>(c)];
-}
-
-// Adds outputs [first, first + count) of one interleaved NHWC input to sums[0, count).
-template <typename T>
-void AddColumns(const T* data, const ReductionPlan::Input& input, std::int64_t first, std::int64_t count,
-                float* sums) noexcept {
-  const std::int64_t last_channel = (first + count - 1) / input.repeats + 1;
   const auto pixels = static_cast<float>(input.pixels);
-  std::array<float, kSlice> columns;
-  std::int64_t done = 0;
-  for (std::int64_t begin = first / input.repeats; begin < last_channel; begin += kSlice) {
-    const std::int64_t width = std::min(kSlice, last_channel - begin);
-    if (width == kSlice) {
-      SumColumns<kSlice>(data + begin, input.channels, input.pixels, width, columns.data());
-    } else {
-      SumColumns<0>(data + begin, input.channels, input.pixels, width, columns.data());
-    }
-    for (std::int64_t c = 0; c < width; ++c) {
-      const float mean = columns[static_cast<std::size_t>(c)] / pixels;
-      const std::int64_t end = std::min((begin + c + 1) * input.repeats - first, count);
-      for (; done < end; ++done) sums[done] += mean;
-    }
-  }
+  for (std::int64_t c = 0; c < end - begin; ++c) means[c] /= pixels;
 }
 
 // Outputs [first, first + count) of one batch item, in float32.
-template <typename T>
-void ReduceTile(const ReductionPlan& plan, const void* const* inputs, std::int64_t item, std::int64_t first,
-                std::int64_t count, float* sums) noexcept {
+void ReduceTile(const Loops& loops, const ReductionPlan& plan, const void* const* inputs, std::int64_t item,
+                std::int64_t first, std::int64_t count, float* sums) noexcept {
   const auto divisor = static_cast<float>(plan.input_count);
+  std::array<float, kTile> means;
   std::fill_n(sums, count, 0.0F);
   for (int k = 0; k < plan.input_count; ++k) {
     const auto& input = plan.inputs[static_cast<std::size_t>(k)];
-    const T* data = static_cast<const T*>(inputs[k]) + item * input.channels * input.pixels;
-    if (plan.layout == ReductionLayout::kNhwc && input.pixels > 1) {
-      AddColumns(data, input, first, count, sums);
-    } else {
-      AddInput(data, input, first, count, sums);
-    }
+    const auto* data =
+        static_cast<const std::uint8_t*>(inputs[k]) + item * input.channels * input.pixels * loops.element_size;
+    // At most `count` channels, so they fit into a tile.
+    const std::int64_t begin = first / input.repeats;
+    const std::int64_t end = (first + count - 1) / input.repeats + 1;
+    Average(loops, input, plan.layout, data, begin, end, means.data());
+    AddMeans(means.data(), input.repeats, first, count, sums);
   }
   for (std::int64_t i = 0; i < count; ++i) sums[i] /= divisor;
 }
@@ -161,8 +104,7 @@ double SumSquares(const float* values, std::int64_t count, double before) noexce
   return before + (((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])));
 }
 
-template <typename T>
-void ReduceTyped(const ReductionPlan& plan, const void* const* inputs, void* output) noexcept {
+void ReduceRows(const Loops& loops, const ReductionPlan& plan, const void* const* inputs, void* output) noexcept {
   std::array<float, kTile> sums;
   for (std::int64_t b = 0; b < plan.batch; ++b) {
     double divisor = 1;
@@ -171,7 +113,7 @@ void ReduceTyped(const ReductionPlan& plan, const void* const* inputs, void* out
       double squares = 0;
       for (std::int64_t first = 0; first < plan.channels; first += kTile) {
         const std::int64_t count = std::min(kTile, plan.channels - first);
-        ReduceTile<T>(plan, inputs, b, first, count, sums.data());
+        ReduceTile(loops, plan, inputs, b, first, count, sums.data());
         squares = SumSquares(sums.data(), count, squares);
       }
       const double norm = std::sqrt(squares);
@@ -179,15 +121,15 @@ void ReduceTyped(const ReductionPlan& plan, const void* const* inputs, void* out
     }
     for (std::int64_t first = 0; first < plan.channels; first += kTile) {
       const std::int64_t count = std::min(kTile, plan.channels - first);
-      if (!plan.normalize || plan.channels > kTile) ReduceTile<T>(plan, inputs, b, first, count, sums.data());
+      if (!plan.normalize || plan.channels > kTile) ReduceTile(loops, plan, inputs, b, first, count, sums.data());
       if (plan.normalize) {
         for (std::int64_t i = 0; i < count; ++i) {
           auto& sum = sums[static_cast<std::size_t>(i)];
           sum = static_cast<float>(static_cast<double>(sum) / divisor);
         }
       }
-      T* out = static_cast<T*>(output) + b * plan.channels + first;
-      for (std::int64_t i = 0; i < count; ++i) FromFloat(sums[static_cast<std::size_t>(i)], out + i);
+      auto* out = static_cast<std::uint8_t*>(output) + (b * plan.channels + first) * loops.element_size;
+      loops.sums.store(sums.data(), count, out);
     }
   }
 }
@@ -291,17 +233,8 @@ ReductionStatus ReduceCpu(const ReductionPlan& plan, ReductionType type, const v
   for (int k = 0; k < plan.input_count; ++k) {
     if (inputs[k] == nullptr) return ReductionStatus::kNullPointer;
   }
-  switch (type) {
-    case ReductionType::kFloat32:
-      ReduceTyped<float>(plan, inputs, output);
-      break;
-    case ReductionType::kFloat16:
-      ReduceTyped<Half>(plan, inputs, output);
-      break;
-    case ReductionType::kBFloat16:
-      ReduceTyped<BFloat16>(plan, inputs, output);
-      break;
-  }
+  const Loops loops = {internal::ChooseSums().For(type), static_cast<std::int64_t>(ReductionTypeSize(type))};
+  ReduceRows(loops, plan, inputs, output);
   return ReductionStatus::kOk;
 }
 
