@@ -24,6 +24,7 @@ virtual environments under .cache/. Run it on a machine that does nothing else.
   --model FILE.onnx        for end_to_end (default: the model that comes with rrn)
   --no-peers               end_to_end without other tools
   --peers-only-once        run other tools once instead of three times
+  --found-only             after a change of weights: measure again what rrn finds in end_to_end, and keep all times
   --output DIR             where results go (default: findings/; with --quick .cache/bench-quick)
   --report-only            measures nothing; writes table and charts again from the JSON
   --help                   this text

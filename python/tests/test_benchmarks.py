@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +126,25 @@ def test_a_part_that_fails_does_not_cost_the_others(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(bench.PARTS, "network", "research.no_such_thing.measure")
     assert bench.main(["--quick", "--part", "network,operator", "--output", str(tmp_path)]) == 1
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["bench_network.json"]
+
+
+def test_found_only_keeps_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another model, only what rrn finds is measured again."""
+    place = tmp_path / "results" / "bench_end_to_end.json"
+    place.parent.mkdir()
+    head = {"part": "end_to_end", "quick": False, "machine": {}, "versions": {}, "commit": "old", "took_s": 7}
+    place.write_text(json.dumps(head | {"result": {"rows": [{"tool": "rrn", "median_s": 1.5, "recall": 0.5}]}}))
+
+    def measure_found(before: dict[str, Any], model: Path | None) -> dict[str, Any]:
+        return before | {"rows": [row | {"recall": 1.0} for row in before["rows"]], "found_by": str(model)}
+
+    monkeypatch.setitem(bench.PARTS, "end_to_end", "found_part")
+    monkeypatch.setitem(sys.modules, "found_part", SimpleNamespace(measure_found=measure_found))  # type: ignore[arg-type]
+    monkeypatch.setattr(bench.report, "write", lambda output, parts: [])
+    assert bench.main(["--found-only", "--model", "m.onnx", "--output", str(tmp_path)]) == 0
+    written = json.loads(place.read_text())
+    assert written["result"] == {"rows": [{"tool": "rrn", "median_s": 1.5, "recall": 1.0}], "found_by": "m.onnx"}
+    assert {key: written[key] for key in head} == head
 
 
 def test_tables_of_any_result() -> None:

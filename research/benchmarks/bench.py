@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         help="gets benchmarks.md, benchmarks_*.png and results/bench_*.json (default: findings/; with --quick "
         ".cache/bench-quick)",
     )
+    parser.add_argument(
+        "--found-only",
+        action="store_true",
+        help="end_to_end: measure again only what rrn finds, with other weights, and keep all times",
+    )
     parser.add_argument("--report-only", action="store_true", help="write table and charts again from the JSON files")
     return parser
 
@@ -106,6 +111,17 @@ def measure_part(name: str, arguments: argparse.Namespace) -> Json:
     return head | {"took_s": round(time.perf_counter() - start, 1), "result": result}
 
 
+def measure_found(place: Path, model: Path | None) -> Json:
+    """Returns an end_to_end result with what rrn finds with a model measured again, and all else as it was.
+
+    Raises:
+        Exception: There is no such result, or whatever the part raises.
+    """
+    before: Json = json.loads(place.read_text(encoding="utf-8"))
+    end_to_end = importlib.import_module(PARTS["end_to_end"])
+    return before | {"result": end_to_end.measure_found(before["result"], model)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
@@ -113,15 +129,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = output / "results"
     results.mkdir(parents=True, exist_ok=True)
     failed = []
-    for name in [] if arguments.report_only else arguments.part:
+    names = ["end_to_end"] if arguments.found_only else arguments.part
+    for name in [] if arguments.report_only else names:
+        place = results / f"bench_{name}.json"
         print(f"{name} ...", flush=True)
         try:
-            measured = measure_part(name, arguments)
+            measured = measure_found(place, arguments.model) if arguments.found_only else measure_part(name, arguments)
         except Exception:  # One part that fails must not cost the hours that the others took.
             traceback.print_exc()
             failed.append(name)
             continue
-        place = results / f"bench_{name}.json"
         place.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {measured.get('absent') or str(measured['took_s']) + ' s'}", flush=True)
     written = report.write(output, list(PARTS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import sys
@@ -233,13 +234,7 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
         scratch = Path(scratch_name)
         for size_name, size in sizes.items():
             planted = photos.plant(source, scratch / "photos" / size_name.replace(" ", ""), size, *counts[size_name])
-            result["folders"][size_name] = {
-                "files": planted.files,
-                "megabytes": round(planted.megabytes, 1),
-                "files_with_truth": len(planted.families),
-                "pairs": len(planted.truth()),
-                "origin": planted.origin,
-            }
+            result["folders"][size_name] = _describe(planted)
             runs: dict[str, list[process.Run]] = {}
             pairs: dict[str, list[list[str]]] = {}
             failed: dict[str, str] = {}
@@ -261,6 +256,52 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
             files = sorted(planted.folder.iterdir())
             result["best_parts"][size_name] = best_parts(files, used, rounds, 4 if quick else 48)
     result["ratios"] = _ratios(result)
+    return result
+
+
+def _describe(planted: photos.Planted) -> Json:
+    return {
+        "files": planted.files,
+        "megabytes": round(planted.megabytes, 1),
+        "files_with_truth": len(planted.families),
+        "pairs": len(planted.truth()),
+        "origin": planted.origin,
+    }
+
+
+def measure_found(before: Json, model: Path | None = None) -> Json:
+    """Measures again what rrn and the plain script find, after a change of weights; speeds do not depend on weights.
+
+    Args:
+        before: What `measure` returned. The other tools' rows, and all times, stay as they are.
+        model: As for `measure`.
+
+    Returns:
+        The same with new precision and recall, and "found_by": the model they are from.
+
+    Raises:
+        RuntimeError: A tool failed, or the folders are not those of before.
+    """
+    used = model or Path(rrn_native.default_model())
+    digest = hashlib.sha256(used.read_bytes()).hexdigest()
+    result = before | {
+        "rows": [],
+        "found_by": {"model": used.name, "sha256": digest, "commit": about.about()["commit"]},
+    }
+    source = photos.originals(max(count for count, _ in _COUNTS.values()), drawn=False)
+    tools = {tool.name: tool for tool in ways(used, peers=False)[0]}
+    with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch_name:
+        scratch = Path(scratch_name)
+        for size_name, folder in before["folders"].items():
+            place = scratch / "photos" / size_name.replace(" ", "")
+            planted = photos.plant(source, place, photos.SIZES[size_name], *_COUNTS[size_name])
+            if _describe(planted) != folder:
+                raise RuntimeError(f"{size_name}: the folder is {_describe(planted)}, it was {folder}")
+            for row in (row for row in before["rows"] if row["size"] == size_name):
+                tool = tools.get(row["tool"])
+                result["rows"].append(
+                    row if tool is None else row | _quality(tool.run(place, scratch / "run")[1], planted)
+                )
     return result
 
 
@@ -293,7 +334,10 @@ def _row(
         "peak_mib": round(timing.spread([run.peak_mib for run in runs]).median, 1),
     }
     if tool.quality:
-        precision, recall = photos.precision_recall(pairs[tool.name], planted)
-        row["precision"] = None if precision is None else round(precision, 4)
-        row["recall"] = round(recall, 4)
+        row |= _quality(pairs[tool.name], planted)
     return row | ({"note": tool.note} if tool.note else {})
+
+
+def _quality(pairs: list[list[str]], planted: photos.Planted) -> Json:
+    precision, recall = photos.precision_recall(pairs, planted)
+    return {"precision": None if precision is None else round(precision, 4), "recall": round(recall, 4)}
