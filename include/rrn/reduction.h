@@ -13,8 +13,8 @@
 //
 // Storage is float32, float16 or bfloat16; sums are float32 in every case. B = 0 is allowed and writes nothing.
 // The sum over k runs in the order of the inputs, then one division by K: results do not depend on threads, batch or
-// alignment. The CPU and the GPU, and the two layouts, add a map's pixels in orders of their own (reduction.cc,
-// reduction_kernel.h), so their last bits differ.
+// alignment. The CPU and the GPU, and the two layouts, add a map's pixels in orders of their own
+// (reduction/sums_kernel.h, reduction/reduction_kernel.h), so their last bits differ.
 //
 // Use: describe the inputs with Shapes, let PlanReduction check them, run the plan.
 //

@@ -145,6 +145,29 @@ def test_found_only_keeps_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     written = json.loads(place.read_text())
     assert written["result"] == {"rows": [{"tool": "rrn", "median_s": 1.5, "recall": 1.0}], "found_by": "m.onnx"}
     assert {key: written[key] for key in head} == head
+    with pytest.raises(SystemExit):
+        bench.main(["--found-only", "--part", "operator"])
+
+
+def test_found_only_drops_what_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_to_end = pytest.importorskip("research.benchmarks.end_to_end", reason="scripts/bench.sh installs OpenCV")
+    folder = {"files": 2}
+    rows = [{"size": "VGA", "tool": tool, "median_s": 1.0, "recall": 0.5} for tool in ("rrn", "rrn, int8", "peer")]
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"weights")
+    tool = SimpleNamespace(name="rrn", run=lambda place, scratch: (None, []))
+    monkeypatch.setattr(end_to_end, "ways", lambda model, peers: ([tool], {"rrn, int8": "no such model"}))
+    monkeypatch.setattr(end_to_end.photos, "originals", lambda count, drawn: [])
+    monkeypatch.setattr(end_to_end.photos, "plant", lambda *_: None)
+    monkeypatch.setattr(end_to_end, "_describe", lambda planted: folder)
+    monkeypatch.setattr(end_to_end, "_quality", lambda pairs, planted: {"precision": 1.0, "recall": 0.9})
+    before = {"rows": rows, "folders": {"VGA": folder}, "missing": {"other": "why"}}
+    after = end_to_end.measure_found(before, model)
+    assert [row.get("recall") for row in after["rows"]] == [0.9, None, 0.5]
+    assert after["missing"] == {"other": "why", "rrn, int8, with these weights": "no such model"}
+    assert after["found_by"]["model"] == "m.onnx"
+    with pytest.raises(RuntimeError, match="VGA: the folder is"):
+        end_to_end.measure_found(before | {"folders": {"VGA": {"files": 3}}}, model)
 
 
 def test_tables_of_any_result() -> None:

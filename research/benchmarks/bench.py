@@ -124,7 +124,10 @@ def measure_found(place: Path, model: Path | None) -> Json:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.found_only and (arguments.quick or arguments.part != list(PARTS) or arguments.report_only):
+        parser.error("--found-only goes with --model and --output alone")
     output = arguments.output or (ROOT / ".cache" / "bench-quick" if arguments.quick else ROOT / "findings")
     results = output / "results"
     results.mkdir(parents=True, exist_ok=True)

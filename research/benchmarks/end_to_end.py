@@ -272,6 +272,8 @@ def _describe(planted: photos.Planted) -> Json:
 def measure_found(before: Json, model: Path | None = None) -> Json:
     """Measures again what rrn and the plain script find, after a change of weights; speeds do not depend on weights.
 
+    A row of theirs that cannot run any more keeps its times and loses its precision and recall.
+
     Args:
         before: What `measure` returned. The other tools' rows, and all times, stay as they are.
         model: As for `measure`.
@@ -289,7 +291,9 @@ def measure_found(before: Json, model: Path | None = None) -> Json:
         "found_by": {"model": used.name, "sha256": digest, "commit": about.about()["commit"]},
     }
     source = photos.originals(max(count for count, _ in _COUNTS.values()), drawn=False)
-    tools = {tool.name: tool for tool in ways(used, peers=False)[0]}
+    found, why = ways(used, peers=False)
+    tools = {tool.name: tool for tool in found}
+    result["missing"] = before["missing"] | {f"{name}, with these weights": reason for name, reason in why.items()}
     with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch_name:
         scratch = Path(scratch_name)
         for size_name, folder in before["folders"].items():
@@ -299,9 +303,13 @@ def measure_found(before: Json, model: Path | None = None) -> Json:
                 raise RuntimeError(f"{size_name}: the folder is {_describe(planted)}, it was {folder}")
             for row in (row for row in before["rows"] if row["size"] == size_name):
                 tool = tools.get(row["tool"])
-                result["rows"].append(
-                    row if tool is None else row | _quality(tool.run(place, scratch / "run")[1], planted)
-                )
+                if tool is not None:
+                    _, pairs = tool.run(place, scratch / "run")
+                    result["rows"].append(row | _quality(pairs, planted))
+                elif row["tool"].startswith("rrn,"):
+                    result["rows"].append({key: row[key] for key in row if key not in ("precision", "recall")})
+                else:
+                    result["rows"].append(row)
     return result
 
 

@@ -861,8 +861,8 @@ def _operator(paper: Writer, results: Results, charts: Charts) -> None:
         base = f"bench_operator:rows[batch={_largest(results, 'bench_operator:rows', 'batch')};way=rrn;type="
         full = f"{base}float32].median_ms"
         return (
-            "The same maps in 16 bits are half the bytes; they take "
-            f"{{{base}float16].median_ms / {full}|p0}} of that time in float16 and "
+            "The same maps in 16 bits are half the bytes. They take "
+            f"{{{base}float16].median_ms / {full}|p0}} of the float32 kernel's time in float16 and "
             f"{{{base}bfloat16].median_ms / {full}|p0}} in bfloat16. Sums are float32, in one fixed order, whatever "
             "the instruction set."
         )

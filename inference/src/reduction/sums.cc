@@ -1,9 +1,7 @@
 // The portable loops, and the choice among all.
 #include "reduction/sums.h"
 
-#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "reduction/half.h"
 #include "reduction/sums_kernel.h"
@@ -73,12 +71,6 @@ const SumKernels& SumKernelSet::For(ReductionType type) const noexcept {
       return bfloat16;
   }
   return float32;
-}
-
-std::vector<const SumKernelSet*> AvailableSums() {
-  std::vector<const SumKernelSet*> sets = {&kPortableSums};
-  if (&ChooseSums() != &kPortableSums) sets.insert(sets.begin(), &ChooseSums());
-  return sets;
 }
 
 const SumKernelSet& ChooseSums() noexcept {

@@ -1,9 +1,9 @@
-// The inner loops of the operator on CPUs, one set for each instruction set; all give the same bits.
+// The inner loops of the operator on CPUs, one set for each instruction set; all give the same bits (but for
+// which of several NaN).
 #ifndef RRN_REDUCTION_SUMS_H_
 #define RRN_REDUCTION_SUMS_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "rrn/reduction.h"
 
@@ -36,10 +36,7 @@ extern const SumKernelSet kPortableSums;
 extern const SumKernelSet kAvx2Sums;
 #endif
 
-// Those that this machine can run, the fastest one first.
-std::vector<const SumKernelSet*> AvailableSums();
-
-// The first of them. Takes no time after the first call, from whichever thread.
+// The fastest set that this machine can run. Takes no time after the first call, from whichever thread.
 const SumKernelSet& ChooseSums() noexcept;
 
 }  // namespace rrn::internal

@@ -2,17 +2,20 @@
 // setuptools, which can build the PyTorch op, gives all files the same flags.
 #ifdef __x86_64__
 
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
-#else
-#pragma GCC target("avx2,f16c")
-#endif
-
+// Before the pragma: what these define must not be compiled for AVX2.
 #include <immintrin.h>
 
 #include <cstdint>
 
 #include "reduction/sums.h"
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,f16c")
+#endif
+
 #include "reduction/sums_kernel.h"
 
 namespace rrn::internal {
@@ -109,6 +112,8 @@ const SumKernelSet kAvx2Sums = {"avx2", MakeSumKernels<Avx2Lanes<Float32>>(), Ma
 
 #ifdef __clang__
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
 #endif
 
 #endif  // __x86_64__

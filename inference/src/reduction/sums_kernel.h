@@ -1,12 +1,14 @@
 // The loops of sums.h, for sums_*.cc to compile each for one instruction set.
 //
-// Only <cstdint> may be included here: an inline function of a standard header, compiled with AVX2 in one file, could
-// be the copy that the linker keeps for the whole program. For the same reason `Lanes`, the template argument of
-// everything here, must be of an unnamed namespace.
+// Whoever compiles this for more than the machine's least includes all other headers before: an inline function of a
+// standard header, compiled with AVX2 in one file, could be the copy that the linker keeps for the whole program. For
+// the same reason `Lanes`, the template argument of everything here, must be of an unnamed namespace.
 #ifndef RRN_REDUCTION_SUMS_KERNEL_H_
 #define RRN_REDUCTION_SUMS_KERNEL_H_
 
 #include <cstdint>
+
+#include "reduction/sums.h"
 
 namespace rrn::internal {
 

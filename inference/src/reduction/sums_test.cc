@@ -90,6 +90,11 @@ void ExpectSame(const std::vector<float>& expected, const std::vector<float>& fo
   }
 }
 
+std::vector<const SumKernelSet*> AvailableSums() {
+  if (&ChooseSums() == &kPortableSums) return {&kPortableSums};
+  return {&ChooseSums(), &kPortableSums};
+}
+
 class SumsTest : public ::testing::TestWithParam<const SumKernelSet*> {};
 
 TEST_P(SumsTest, ChannelsEqualTheDefinition) {
@@ -184,8 +189,6 @@ TEST_P(SumsTest, RoundsToNearestEven) {
 
 INSTANTIATE_TEST_SUITE_P(Available, SumsTest, ::testing::ValuesIn(AvailableSums()),
                          [](const auto& set) { return std::string(set.param->name); });
-
-TEST(ChooseSumsTest, TakesTheFirst) { EXPECT_EQ(&ChooseSums(), AvailableSums().front()); }
 
 }  // namespace
 }  // namespace rrn::internal
