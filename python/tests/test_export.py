@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import onnx
 import onnxruntime
 import rrn_native
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rrn_native import export, onnx_function, torch_op
+from rrn_native import export, onnx_function, torch_op, weights
 from rrn_native.model import ReductionResNet18
 
 ORIGIN = "random weights of a test"
@@ -172,6 +174,23 @@ def test_runtime_with_the_library_equals_torch(
     options.register_custom_ops_library(str(op_library))
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     assert_equals_torch(session, network, shape)
+
+
+def test_the_default_model_is_made_of_the_weights_beside_it() -> None:
+    """And of nothing else; every package whose photos it was trained on is in the table of licences."""
+    models = ROOT / "models"
+    manifest = json.loads((models / "reduction_resnet18.json").read_text())
+    trained = weights.load_weights(str(models / "reduction_resnet18.pth"))
+    assert manifest["weights_sha256"] == trained.sha256
+    session = onnxruntime.InferenceSession(str(models / manifest["file"]), providers=["CPUExecutionProvider"])
+    assert_equals_torch(session, ReductionResNet18.from_state_dict(trained.state_dict).eval(), (2, 3, 96, 64))
+    eight_bits = json.loads((models / "reduction_resnet18.int8.json").read_text())
+    assert eight_bits["quantization"]["model_sha256"] == manifest["sha256"]
+    for each in (manifest, eight_bits):
+        assert each["sha256"] == hashlib.sha256((models / each["file"]).read_bytes()).hexdigest()
+    licences = (models / "LICENSES.md").read_text()
+    sources = tomllib.loads((ROOT / "research" / "training" / "sources.toml").read_text())["source"]
+    assert [source["name"] for source in sources if f"| {source['name']} |" not in licences] == []
 
 
 def profiled_operators(model: Path, library: Path | None, prefix: Path) -> list[str]:

@@ -81,6 +81,8 @@ def test_contents(wheel: Path) -> None:
     assert {
         "rrn_native/models/reduction_resnet18.onnx",
         "rrn_native/models/reduction_resnet18.json",
+        "rrn_native/models/reduction_resnet18.int8.onnx",
+        "rrn_native/models/reduction_resnet18.int8.json",
         "rrn_native/lib/libreduction_op.so",
         "rrn_native/py.typed",
         "rrn_native/_native.pyi",

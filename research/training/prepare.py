@@ -3,7 +3,7 @@
     python research/training/prepare.py --output .cache/training
 
 Writes shards of WebP bytes (`train-00.bin`, ..., `held_out-00.bin`), `index.json` (one record a picture: where its
-bytes are, source package, path, licence) and the licence table `LICENSES.generated.md` beside this file. Needs Debian's
+bytes are, source package, path, licence) and the licence table `models/LICENSES.md`. Needs Debian's
 `apt-get` and `dpkg` and pip; installs nothing. Every photo's split follows from the hash of its name, so that a photo
 that was held out once stays held out when sources are added.
 """
@@ -383,7 +383,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quality", type=int, default=80, help="WebP quality (default %(default)s)")
     parser.add_argument("--shard-mib", type=float, default=12, help="largest shard (default %(default)s MiB)")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of photos kept for evaluation")
-    parser.add_argument("--licences", type=Path, default=HERE / "LICENSES.generated.md", metavar="FILE")
+    parser.add_argument("--licences", type=Path, default=HERE.parents[1] / "models" / "LICENSES.md", metavar="FILE")
     arguments = parser.parse_args(argv)
     sources = read_sources(arguments.sources)
     kept, skipped = collect(sources, arguments.downloads, arguments.side, arguments.quality)
