@@ -117,7 +117,8 @@ class Embedder:
             on the same provider.
         precision: "auto", "fp32", "fp16", "bf16" or "int8". "auto" is fp32, except bf16 on a named "openvino" whose CPU
             computes in it, and int8 for a model file called ``*.int8.onnx``. "int8" runs the ``STEM.int8.onnx`` beside
-            the model, which ``python -m rrn_native.quantize`` makes; it is an error where that is missing.
+            the model, which ``python -m rrn_native.quantize`` makes and the default model has; it is an error
+            where that is missing.
         batch: Images per inference call (1 ... 1024). Embeddings do not depend on it.
         max_pixels: Larger images are refused before they are decoded.
         full_decode: Decode all files at their full size. Otherwise large JPEG and WebP files are decoded at a fraction

@@ -275,7 +275,7 @@ def _int8_model() -> Check:
     path = model.with_name(f"{model.stem}.int8.onnx")
     if path.is_file():
         return Check("int8 model", OK, path.name)
-    return Check("int8 model", MISSING, f"no {path.name}", "rrn quantize --images YOUR_PHOTOS (needs onnx)")
+    return Check("int8 model", MISSING, f"no {path.name}", "install rrn again, or rrn quantize --output (needs onnx)")
 
 
 def _decoding() -> Check:

@@ -293,6 +293,11 @@ def test_digest_knows_contents_only(tmp_path: Path) -> None:
     assert quantize.digest([a, b]) != quantize.digest([a, d])
 
 
+def test_the_default_model_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quantize.main(["--images", str(folder / "photos")]) == 2
+    assert "has its int8 copy already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -83,6 +83,7 @@ def test_contents(wheel: Path) -> None:
         "rrn_native/models/reduction_resnet18.json",
         "rrn_native/models/reduction_resnet18.int8.onnx",
         "rrn_native/models/reduction_resnet18.int8.json",
+        "rrn_native/models/LICENSES.md",
         "rrn_native/lib/libreduction_op.so",
         "rrn_native/py.typed",
         "rrn_native/_native.pyi",

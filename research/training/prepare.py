@@ -3,9 +3,9 @@
     python research/training/prepare.py --output .cache/training
 
 Writes shards of WebP bytes (`train-00.bin`, ..., `held_out-00.bin`), `index.json` (one record a picture: where its
-bytes are, source package, path, licence) and the licence table `models/LICENSES.md`. Needs Debian's
-`apt-get` and `dpkg` and pip; installs nothing. Every photo's split follows from the hash of its name, so that a photo
-that was held out once stays held out when sources are added.
+bytes are, source package, path, licence) and the licence table `LICENSES.md`, which belongs into `models/` once weights
+trained on them are shipped. Needs Debian's `apt-get` and `dpkg` and pip; installs nothing. Every photo's split follows
+from the hash of its name, so that a photo that was held out once stays held out when sources are added.
 """
 
 from __future__ import annotations
@@ -383,14 +383,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quality", type=int, default=80, help="WebP quality (default %(default)s)")
     parser.add_argument("--shard-mib", type=float, default=12, help="largest shard (default %(default)s MiB)")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of photos kept for evaluation")
-    parser.add_argument("--licences", type=Path, default=HERE.parents[1] / "models" / "LICENSES.md", metavar="FILE")
+    parser.add_argument("--licences", type=Path, metavar="FILE", help="default: LICENSES.md in the output folder")
     arguments = parser.parse_args(argv)
     sources = read_sources(arguments.sources)
     kept, skipped = collect(sources, arguments.downloads, arguments.side, arguments.quality)
     pictures = pack(kept, arguments.output, int(arguments.shard_mib * 2**20), arguments.held_out)
     index = {"side": arguments.side, "quality": arguments.quality, "pictures": [asdict(p) for p in pictures]}
     (arguments.output / "index.json").write_text(json.dumps(index) + "\n")
-    arguments.licences.write_text(licence_table(sources, pictures))
+    (arguments.licences or arguments.output / "LICENSES.md").write_text(licence_table(sources, pictures))
     for (name, reason), count in sorted(skipped.items()):
         print(f"skipped, {name}: {count} {reason}")
     for split in ("train", "held_out"):

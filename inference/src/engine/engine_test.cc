@@ -470,11 +470,13 @@ TEST(EmbedderTest, SaysWhatIsMissingForAProvider) {
   const Status status = Embedder::Create(OptionsFor("openvino", "fp32")).status();
   EXPECT_EQ(status.code(), StatusCode::kUnsupported);
   EXPECT_THAT(status.message(), HasSubstr("pip install onnxruntime-ep-openvino"));
-  const Status int8 = Embedder::Create(OptionsFor("cpu", "int8")).status();
-  if (!fs::exists(internal::ModelFileFor(RRN_MODEL, "int8"))) {
-    EXPECT_EQ(int8.code(), StatusCode::kNotFound);
-    EXPECT_THAT(int8.message(), HasSubstr("rrn_native.quantize"));
-  }
+  const TemporaryFolder folder;
+  fs::copy_file(RRN_MODEL, folder.Sub("m.onnx"));
+  EmbedderOptions lonely = OptionsFor("cpu", "int8");
+  lonely.model = folder.Sub("m.onnx");
+  const Status int8 = Embedder::Create(lonely).status();
+  EXPECT_EQ(int8.code(), StatusCode::kNotFound);
+  EXPECT_THAT(int8.message(), HasSubstr("rrn_native.quantize"));
 }
 
 TEST(EmbedderTest, AutomaticProviderFallsBackAndSaysSo) {
@@ -535,8 +537,9 @@ TEST_P(OpenVinoTest, SameBitsWhateverBatchAndThreadsAndCloseToTheCpu) {
   }
   const Result<std::vector<float>> cpu = MakeEmbedder(4, 2).EmbedImages(views);
   ASSERT_TRUE(cpu.ok());
-  // bf16 keeps 8 bits, fp16 11, fp32 24; errors of rounded weights and activations mostly average out.
-  const float least = std::string(GetParam()) == "fp32" ? 0.9999999F : 0.9990F;
+  // bf16 keeps 8 bits, fp16 11, fp32 24; errors of rounded weights and activations mostly average out. In fp32 the last
+  // bits of the cosine itself are all that is left.
+  const float least = std::string(GetParam()) == "fp32" ? 0.999999F : 0.9990F;
   for (std::size_t i = 0; i < views.size(); ++i) {
     std::vector<float> both(one.begin() + static_cast<std::ptrdiff_t>(512 * i),
                             one.begin() + static_cast<std::ptrdiff_t>(512 * (i + 1)));
