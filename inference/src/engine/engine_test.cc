@@ -21,17 +21,17 @@
 #include "engine/compiled_cache.h"
 #include "engine/keep.h"
 #include "engine/provider.h"
-#include "engine/temporary_folder.h"
 #include "rrn/embedder.h"
 #include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
+#include "testing/temporary_folder.h"
 
 namespace rrn {
 namespace {
 
 namespace fs = std::filesystem;
-using engine_test::TemporaryFolder;
+using test_support::TemporaryFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

@@ -22,17 +22,17 @@
 #include <utility>
 #include <vector>
 
-#include "engine/temporary_folder.h"
 #include "rrn/similarity.h"
 #include "similarity/files.h"
 #include "similarity/journal.h"
 #include "similarity/path_list.h"
+#include "testing/temporary_folder.h"
 
 namespace rrn {
 namespace {
 
 namespace fs = std::filesystem;
-using engine_test::TemporaryFolder;
+using test_support::TemporaryFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

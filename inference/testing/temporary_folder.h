@@ -1,6 +1,6 @@
 // For tests: a folder that goes away with the test.
-#ifndef RRN_INFERENCE_ENGINE_TEMPORARY_FOLDER_H_
-#define RRN_INFERENCE_ENGINE_TEMPORARY_FOLDER_H_
+#ifndef RRN_INFERENCE_TESTING_TEMPORARY_FOLDER_H_
+#define RRN_INFERENCE_TESTING_TEMPORARY_FOLDER_H_
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <system_error>
 
-namespace rrn::engine_test {
+namespace rrn::test_support {
 
 // Fails the test where the folder cannot be made.
 class TemporaryFolder {
@@ -41,6 +41,6 @@ class TemporaryFolder {
   std::string path_;
 };
 
-}  // namespace rrn::engine_test
+}  // namespace rrn::test_support
 
-#endif  // RRN_INFERENCE_ENGINE_TEMPORARY_FOLDER_H_
+#endif  // RRN_INFERENCE_TESTING_TEMPORARY_FOLDER_H_
