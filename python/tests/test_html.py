@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import urllib.parse
@@ -62,7 +63,7 @@ def draw_folder(folder: Path) -> None:
     shutil.copy(
         folder / "picture1.png", folder / "<" / "script><img src=x onerror=document.title='broken'>\u2028\"&.png"
     )
-    shutil.copy(folder / "picture2.png", os.fsencode(folder) + b"/caf\xe9 100%#?.png")
+    shutil.copy(folder / "picture2.png", os.fsencode(folder) + b"/zcaf\xe9 100%#?.png")
     shutil.copy(folder / "picture3.png", folder / "line\nbreak\\.png")
     (folder / "broken.png").write_bytes((folder / "picture0.png").read_bytes()[:100])
     (folder / "notes <b>.txt").write_text("not a picture")
@@ -373,7 +374,7 @@ def test_keys_and_viewer(driver: Any, page: Path) -> None:
     press(Keys.ARROW_RIGHT)
     press(Keys.ARROW_RIGHT)
     assert focus().startswith("Enlarge ")
-    assert "similarity 0.9" in focus()
+    assert re.search(r", similarity [01]\.\d{4}$", focus())
     outline = driver.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "focus must be seen"
 
