@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import struct
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ sys.path.insert(0, str(FOLDER))
 try:
     import augment
     import bank
+    import gap
     import losses
     import overlays
     import prepare
@@ -155,6 +158,27 @@ def test_same_crops_are_equal_and_others_are_not() -> None:
     assert torch.equal(equal, crops.same_crop)
 
 
+@pytest.mark.parametrize("blend_share", [0.0, 1.0])
+def test_mixed_pairs_show_a_part_of_their_partner(blend_share: float) -> None:
+    config = small_config()
+    config["data"].update(mix_share=0.5, blend_share=blend_share)
+    made = augment.Augmenter(small_bank(), overlays.render(8, 0, CPU), config["data"], config["distort"], 5)
+    crops = made.batch(2, 32).crops
+    assert len(crops.mixed) == 6 and not (crops.mixed == crops.partner).any()
+    clean = made.render(crops, 32)
+    none = crops.mixed[:0]
+    plain = made.render(dataclasses.replace(crops, mixed=none, partner=none, window=crops.window[:0]), 32)
+    others = torch.tensor([index not in crops.mixed for index in range(12)])
+    assert torch.equal(clean[others], plain[others])
+    for index, partner, window, opacity in zip(crops.mixed, crops.partner, crops.window, crops.opacity, strict=True):
+        left, top, right, bottom = (window * 32).round().int().tolist()
+        expected = plain[index].clone()
+        inside = (slice(None), slice(top, bottom), slice(left, right))
+        expected[inside] = expected[inside] * (1 - opacity) + plain[partner][inside] * opacity
+        assert (clean[index] - expected).abs().max() < 1e-5
+        assert (opacity < 1) == bool(blend_share)
+
+
 def test_sampling_a_whole_photo_gives_it_back() -> None:
     made = small_augmenter()
     photos = small_bank()
@@ -245,7 +269,8 @@ def test_the_student_can_learn_one_batch() -> None:
     assert all(values.isfinite().all() for values in terms)
     assert terms[-1][0] < 0.8 * terms[0][0]
     assert trainer.crops == 60
-    assert 0 <= trainer.validate()["copy_recall_at_1"] <= 1
+    validation = trainer.validate()
+    assert 0 <= validation["copy_recall_at_1"] <= 1 and 0 < validation["regression"] < 2
 
 
 def test_every_group_is_seen_once_a_round() -> None:
@@ -414,6 +439,63 @@ def test_drawings_are_told_from_photos() -> None:
     assert prepare.is_drawing(drawn)
     noise = np.random.default_rng(1).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     assert not prepare.is_drawing(Image.fromarray(noise).resize((300, 300), Image.Resampling.BICUBIC))
+
+
+def test_pictures_with_nothing_to_see_are_left_out_of_drawings_too() -> None:
+    from PIL import Image
+
+    assert prepare.is_empty(Image.new("RGB", (200, 200), (250, 200, 10)))
+    cutout = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
+    cutout.paste((255, 0, 0, 255), (0, 0, 30, 30))
+    assert prepare.is_empty(cutout)
+    cutout.paste((0, 0, 255, 255), (30, 30, 150, 150))
+    assert not prepare.is_empty(cutout)
+
+
+def test_sources_look_into_archives_for_what_they_include(tmp_path: Path) -> None:
+    source = prepare.Source("x", "deb", "CC0-1.0", ["*/a.zip/art/*", "*.png"], ["*norm*"])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("art/one.dds", "art/one_norm.dds", "art/text.txt", "other/two.dds"):
+            archive.writestr(name, name)
+    (tmp_path / "three.png").write_bytes(b"3")
+    folder = tmp_path.name
+    found = dict(prepare.files_of(tmp_path.parent, source))
+    assert found == {f"{folder}/a.zip/art/one.dds": b"art/one.dds", f"{folder}/three.png": b"3"}
+
+
+def test_the_lower_layers_are_trained_in_some_steps_only() -> None:
+    config = small_config()
+    config["optimiser"].update(lower_every=2, weight_decay=0.0)
+    trainer = small_trainer(config)
+
+    def parameters() -> list[Any]:
+        network = trainer.student
+        return [part.conv1.weight.detach().clone() for part in (network, network.layer2[0], network.layer3[0])]
+
+    for step in range(4):
+        before = parameters()
+        trainer.step(0.0)
+        moved = [not torch.equal(old, new) for old, new in zip(before, parameters(), strict=True)]
+        assert moved == ([True, True, True] if step % 2 == 0 else [False, False, True])
+
+
+def test_the_gap_shows_what_holds_for_the_training_photos_only() -> None:
+    assert gap.average_precision(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([True, False, True])) == pytest.approx(
+        5 / 6
+    )
+    assert gap.average_precision(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([False, True, True])) == pytest.approx(1)
+    generator = torch.Generator().manual_seed(3)
+    linear = torch.randn(8, 8, generator=generator)
+
+    def crops(known: bool) -> gap.Crops:
+        last = torch.rand(400, 8, generator=generator)
+        features = last @ linear if known else torch.rand(400, 8, generator=generator) @ linear
+        return gap.Crops(last, last, features, torch.arange(400) // 2)
+
+    config = small_config()
+    result = gap.measure(crops(True), {"same": crops(True), "other": crops(False)}, config)
+    assert result["same"]["teacher_cosine"] > 0.9
+    assert abs(result["other"]["teacher_cosine"]) < 0.3
 
 
 def test_qt_resources_are_read() -> None:

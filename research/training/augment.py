@@ -44,6 +44,10 @@ class Crops:
         thing_quad: float32 [M, 4, 2].
         place: int64 [M], the crops on which they are pasted.
         same_crop: bool [N / 2], whether a pair's crops are equal.
+        mixed: int64 [K], the crops that show a part of another crop as well.
+        partner: int64 [K], which one.
+        window: float32 [K, 4], where (left, top, right, bottom), as shares of the picture's sides.
+        opacity: float32 [K], how much of the other picture is seen there.
     """
 
     ground: torch.Tensor
@@ -52,6 +56,10 @@ class Crops:
     thing_quad: torch.Tensor
     place: torch.Tensor
     same_crop: torch.Tensor
+    mixed: torch.Tensor
+    partner: torch.Tensor
+    window: torch.Tensor
+    opacity: torch.Tensor
 
     @classmethod
     def joined(cls, parts: list[Crops]) -> Crops:
@@ -59,11 +67,12 @@ class Crops:
         if len(parts) == 1:
             return parts[0]
         halves = [len(part.same_crop) for part in parts]
-        places = []
-        before = 0
-        for part, half in zip(parts, halves, strict=True):
-            places.append(torch.where(part.place < half, part.place + before, part.place + before + sum(halves) - half))
-            before += half
+        before = [sum(halves[:index]) for index in range(len(parts))]
+
+        def moved(indices: list[torch.Tensor]) -> torch.Tensor:
+            """Indices of crops of one part as those of the whole."""
+            shifts = zip(indices, halves, before, strict=True)
+            return torch.cat([torch.where(i < half, i + b, i + b + sum(halves) - half) for i, half, b in shifts])
 
         def pairwise(values: list[torch.Tensor]) -> torch.Tensor:
             firsts = [value[:half] for value, half in zip(values, halves, strict=True)]
@@ -74,8 +83,12 @@ class Crops:
             pairwise([part.quad for part in parts]),
             torch.cat([part.thing for part in parts]),
             torch.cat([part.thing_quad for part in parts]),
-            torch.cat(places),
+            moved([part.place for part in parts]),
             torch.cat([part.same_crop for part in parts]),
+            moved([part.mixed for part in parts]),
+            moved([part.partner for part in parts]),
+            torch.cat([part.window for part in parts]),
+            torch.cat([part.opacity for part in parts]),
         )
 
 
@@ -183,7 +196,31 @@ class Augmenter:
         # The first pairs of the group carry them, at the same place in either half.
         place = torch.arange(cutouts, device=self._device)
         place = torch.cat([place, place + pairs])
-        return Crops(torch.cat([ground, ground]), quad, torch.cat([thing, thing]), quads, place, same)
+        mix = self._mix(same)
+        return Crops(torch.cat([ground, ground]), quad, torch.cat([thing, thing]), quads, place, same, *mix)
+
+    def _mix(self, same: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Which pairs show a part of another pair, and how: a window cut out of it, or both pictures blended.
+
+        Few photos in ever new combinations, for which the teacher gives the target: Yun et al., "CutMix", 2019; Beyer
+        et al. (see losses.py) on blends. Either crop of a pair is mixed in the same way with the same pair, and equal
+        crops with the same crop of it.
+        """
+        pairs = len(same)
+        mixed = self._subset(pairs, self._data["mix_share"])
+        count = len(mixed)
+        other = self._uniform(1, max(2, pairs), count).long().clamp(max=max(1, pairs - 1))
+        partner = (mixed + other) % pairs
+        share = self._uniform(*self._data["window_area"], count).sqrt()
+        stretch = self._uniform(-0.4, 0.4, count).exp()
+        width, height = (share * stretch).clamp(max=1), (share / stretch).clamp(max=1)
+        left, top = (1 - width) * self._uniform(0, 1, count), (1 - height) * self._uniform(0, 1, count)
+        window = torch.stack([left, top, left + width, top + height], 1)
+        blended = self._uniform(0, 1, count) < self._data["blend_share"]
+        window = torch.where(blended[:, None], torch.tensor([0.0, 0.0, 1.0, 1.0], device=self._device), window)
+        opacity = torch.where(blended, self._uniform(0.2, 0.5, count), torch.ones(count, device=self._device))
+        partners = torch.cat([partner, torch.where(same[mixed], partner, partner + pairs)])
+        return torch.cat([mixed, mixed + pairs]), partners, torch.cat([window, window]), torch.cat([opacity, opacity])
 
     def render(self, crops: Crops, size: int) -> torch.Tensor:
         """The crops as clean pictures: float32 [N, 3, size, size] in 0 ... 1."""
@@ -192,6 +229,13 @@ class Augmenter:
             pasted = self._sample(crops.thing, crops.thing_quad, size, outside_is_empty=True)
             alpha = pasted[..., 3:]
             clean[crops.place] = pasted[..., :3] * alpha + clean[crops.place] * (1 - alpha)
+        if len(crops.mixed):
+            centre = (torch.arange(size, device=self._device) + 0.5) / size
+            left, top, right, bottom = crops.window[:, :, None].unbind(1)
+            across, down = (centre > left) & (centre < right), (centre > top) & (centre < bottom)
+            part = (down[:, :, None] & across[:, None, :]).float() * crops.opacity[:, None, None]
+            # Indexing copies, so that a partner is seen as it was before it was mixed itself.
+            clean[crops.mixed] = torch.lerp(clean[crops.mixed], clean[crops.partner], part[..., None])
         return clean.permute(0, 3, 1, 2).contiguous()
 
     def _full(self, photo: torch.Tensor) -> torch.Tensor:

@@ -26,13 +26,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import qt_resource
 from PIL import Image, ImageOps
 
 HERE = Path(__file__).resolve().parent
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".dds"}
+# Zip files of games and of furniture libraries.
+ARCHIVES = {".wz", ".zip", ".pk3", ".sh3f"}
 FREE = re.compile(r"^(A?L?GPL|GFDL|CC0|CC-BY-(SA-)?\d|public.domain|PD|Expat|MIT|BSD|Apache|OFL)", re.IGNORECASE)
 NOT_FREE = re.compile(r"\b(NC|ND)\b|non.?commercial|no.?deriv", re.IGNORECASE)
 Image.MAX_IMAGE_PIXELS = 200_000_000
@@ -40,7 +43,12 @@ Image.MAX_IMAGE_PIXELS = 200_000_000
 
 @dataclass
 class Source:
-    """One package of sources.toml."""
+    """One package of sources.toml.
+
+    Attributes:
+        drawings: Drawn pictures are wanted too: the teacher says what they show, and they show many things.
+        opaque: The alpha channel means something else (the colour of a player, gloss).
+    """
 
     name: str
     kind: str
@@ -51,6 +59,9 @@ class Source:
     weight: float = 1.0
     min_side: int = 160
     max_photos: int = 100_000
+    max_megapixels: float = 100.0
+    drawings: bool = False
+    opaque: bool = False
 
 
 @dataclass
@@ -119,22 +130,31 @@ def fetch(source: Source, folder: Path, cache: Path | None) -> Path:
     return target
 
 
-def files_of(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields (path, content) of every picture in a folder; looks into Qt resource files and game archives (zip)."""
+def is_wanted(source: Source, path: str) -> bool:
+    """Whether a path inside a package is that of a picture which sources.toml includes."""
+    return (
+        Path(path).suffix.lower() in SUFFIXES
+        and any(fnmatch.fnmatch(path, glob) for glob in source.include)
+        and not any(fnmatch.fnmatch(path, glob) for glob in source.exclude)
+    )
+
+
+def files_of(root: Path, source: Source) -> Iterator[tuple[str, bytes]]:
+    """Yields (path, content) of every wanted picture in a folder; looks into Qt resource files and zip archives."""
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.is_symlink():
             continue
         name = path.relative_to(root).as_posix()
-        if path.suffix.lower() in SUFFIXES:
+        if is_wanted(source, name):
             yield name, path.read_bytes()
         elif path.suffix == ".rcc":
             for inner, content in qt_resource.entries(path.read_bytes()):
-                if Path(inner).suffix.lower() in SUFFIXES:
+                if is_wanted(source, f"{name}/{inner}"):
                     yield f"{name}/{inner}", content
-        elif path.suffix == ".wz":
+        elif path.suffix in ARCHIVES:
             with zipfile.ZipFile(path) as archive:
                 for inner in sorted(archive.namelist()):
-                    if Path(inner).suffix.lower() in SUFFIXES:
+                    if is_wanted(source, f"{name}/{inner}"):
                         yield f"{name}/{inner}", archive.read(inner)
 
 
@@ -194,11 +214,21 @@ def difference_hash(image: Image.Image) -> int:
     return int("".join("1" if bit else "0" for bit in bits), 2)
 
 
+def _pixels(image: Image.Image) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A sample of the colours, int16 [160, 160, 3], and where there is anything to see, bool [160, 160]."""
+    pixels = np.asarray(image.convert("RGBA").resize((160, 160), Image.Resampling.NEAREST), dtype=np.int16)
+    return pixels[..., :3], pixels[..., 3] > 200
+
+
+def is_empty(image: Image.Image) -> bool:
+    """Whether a picture is next to transparent, or of one colour."""
+    rgb, seen = _pixels(image)
+    return bool(seen.mean() < 0.1 or rgb[seen].std(0).max() < 6)
+
+
 def is_drawing(image: Image.Image) -> bool:
     """Whether a picture is drawn rather than photographed: large parts of exactly one colour, or hardly any detail."""
-    pixels = np.asarray(image.convert("RGBA").resize((160, 160), Image.Resampling.NEAREST), dtype=np.int16)
-    seen = pixels[..., 3] > 200
-    rgb = pixels[..., :3]
+    rgb, seen = _pixels(image)
     step = np.abs(np.diff(rgb, axis=1)).max(axis=2)
     both = seen[:, 1:] & seen[:, :-1]
     if both.sum() < 1000:
@@ -245,10 +275,14 @@ def examine(source: Source, path: str, content: bytes, licence: str, side: int, 
         return candidate
     try:
         with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > source.max_megapixels * 1e6:
+                candidate.skipped = "too large"
+                return candidate
             image = ImageOps.exif_transpose(opened)
             has_alpha = "A" in image.getbands() or "transparency" in image.info
+            has_alpha = has_alpha and not source.opaque
             image = image.convert("RGBA" if has_alpha else "RGB")
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         candidate.skipped = "not readable"
         return candidate
     if has_alpha:
@@ -263,14 +297,16 @@ def examine(source: Source, path: str, content: bytes, licence: str, side: int, 
             image = image.crop(box)
     if min(image.size) < source.min_side:
         candidate.skipped = "too small"
-    elif is_drawing(image):
+    elif is_empty(image):
+        candidate.skipped = "hardly anything to see"
+    elif not source.drawings and is_drawing(image):
         candidate.skipped = "drawing"
     else:
         candidate.dhash = difference_hash(image)
         # Parts of a cut-out would be mostly empty.
         parts = parts_of(image, side) if image.mode == "RGB" else parts_of(image, side)[:1]
         for index, part in enumerate(parts):
-            if index > 0 and is_drawing(part):
+            if index > 0 and (is_empty(part) if source.drawings else is_drawing(part)):
                 continue
             buffer = io.BytesIO()
             part.save(buffer, "WEBP", quality=quality, method=4)
@@ -290,11 +326,12 @@ def collect(
             root = fetch(source, Path(folder), cache)
             texts = [path.read_text(errors="replace") for path in root.glob("usr/share/doc/*/copyright")]
             stanzas = copyright_stanzas(texts[0]) if texts else []
+            files = list(files_of(root, source))
+            if len(files) > source.max_photos:
+                # What is kept shall come from all folders.
+                files.sort(key=lambda file: hashlib.sha256(file[0].encode()).digest())
             jobs = []
-            for path, content in files_of(root):
-                included = any(fnmatch.fnmatch(path, glob) for glob in source.include)
-                if not included or any(fnmatch.fnmatch(path, glob) for glob in source.exclude):
-                    continue
+            for path, content in files:
                 licence = licence_of(path, stanzas, source.licence)
                 jobs.append(pool.submit(examine, source, path, content, licence, side, quality))
             count = 0
@@ -379,7 +416,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path(".cache/training"), metavar="FOLDER")
     parser.add_argument("--sources", type=Path, default=HERE / "sources.toml", metavar="FILE")
     parser.add_argument("--downloads", type=Path, metavar="FOLDER", help="keep (and reuse) downloaded packages here")
-    parser.add_argument("--side", type=int, default=512, help="longer side of packed pictures (default %(default)s)")
+    parser.add_argument("--side", type=int, default=384, help="longer side of packed pictures (default %(default)s)")
     parser.add_argument("--quality", type=int, default=80, help="WebP quality (default %(default)s)")
     parser.add_argument("--shard-mib", type=float, default=12, help="largest shard (default %(default)s MiB)")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of photos kept for evaluation")

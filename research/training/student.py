@@ -45,11 +45,15 @@ class Student(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the embedding and the last stage's averages."""
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images)), inplace=True), 3, 2, 1)
+    def forward(self, images: torch.Tensor, train_lower: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the embedding and the last stage's averages; without `train_lower` no gradient goes below layer3."""
         averages = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and train_lower):
+            x = F.max_pool2d(F.relu(self.bn1(self.conv1(images)), inplace=True), 3, 2, 1)
+            for stage in (self.layer1, self.layer2):
+                x = stage(x)
+                averages.append(x.mean((2, 3), dtype=torch.float32))
+        for stage in (self.layer3, self.layer4):
             x = stage(x)
             averages.append(x.mean((2, 3), dtype=torch.float32))
         return reduction(averages), averages[-1]

@@ -1,0 +1,158 @@
+"""How much of the teacher the student knows on photos that it was trained on, and on others.
+
+    python research/training/gap.py --data .cache/training --weights models/reduction_resnet18.pth --json gap.json
+
+A linear map from the student's last stage to the teacher's whitened features is fitted (ridge regression) on crops of
+training photos, and then asked about other crops of training photos and about crops of held-out photos. The same for
+the raw embedding, without labels: do crops of one photo have higher cosines than crops of different ones? Where the
+held-out photos come out much worse, the student knows its photos by heart, and more photos will help it more than more
+training. Crops are clean; nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import losses
+import overlays
+import torch
+import torch.nn.functional as F  # noqa: N812
+import train
+from augment import Augmenter
+from bank import load_bank
+from student import Student
+from teacher import Teacher, load_teacher
+
+CPU = torch.device("cpu")
+RIDGE = 0.1
+
+
+@dataclass
+class Crops:
+    """What both networks see in some crops.
+
+    Attributes:
+        embedding: The student's, [N, 512].
+        last: Its last stage's averages, [N, 512].
+        features: The teacher's, [N, D].
+        photo: int64 [N], equal for crops of the same photo.
+    """
+
+    embedding: torch.Tensor
+    last: torch.Tensor
+    features: torch.Tensor
+    photo: torch.Tensor
+
+
+def average_precision(scores: torch.Tensor, relevant: torch.Tensor) -> float:
+    """Average precision of scores [M] with bool [M]; 1 if all relevant ones come first."""
+    found = relevant[scores.argsort(descending=True, stable=True)].double()
+    precision = found.cumsum(0) / torch.arange(1, len(found) + 1)
+    return ((precision * found).sum() / found.sum()).item()
+
+
+def pairs_precision(vectors: torch.Tensor, photo: torch.Tensor) -> float:
+    """Average precision over all pairs of crops, those of one photo being relevant, by the vectors' cosines."""
+    first, second = torch.triu_indices(len(photo), len(photo), 1)
+    cosines = F.normalize(vectors, dim=1) @ F.normalize(vectors, dim=1).T
+    return average_precision(cosines[first, second], photo[first] == photo[second])
+
+
+def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [D] and map [D, E] of the linear regression of outputs [N, E] on inputs [N, D]."""
+    mean = inputs.mean(0)
+    centred = (inputs - mean).double()
+    covariance = centred.T @ centred / len(inputs)
+    covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    return mean, torch.linalg.solve(covariance, centred.T @ outputs.double() / len(inputs)).float()
+
+
+@torch.inference_mode()
+def look(
+    data: Path, split: str, count: int, seed: int, config: train.Config, student: Student, teacher: Teacher
+) -> Crops:
+    """Shows `count` clean crops of a split to both networks."""
+    patches = overlays.render(8, seed, CPU)
+    augmenter = Augmenter(load_bank(data, split, CPU), patches, config["data"], config["distort"], seed)
+    means = {"student": train.MEAN, "teacher": config["teacher"]["mean"]}
+    deviations = {"student": train.STDDEV, "teacher": config["teacher"]["std"]}
+    side = max(config["data"]["student_sizes"])
+    parts: list[tuple[torch.Tensor, ...]] = []
+    while sum(len(part[-1]) for part in parts) < count:
+        batch = augmenter.batch(len(parts), side)
+
+        def shown(who: str, side: int, crops: object = batch.crops) -> torch.Tensor:
+            pictures = augmenter.render(crops, side)
+            return (pictures - torch.tensor(means[who])[:, None, None]) / torch.tensor(deviations[who])[:, None, None]
+
+        features = teacher(shown("teacher", config["data"]["teacher_size"]))
+        parts.append((*student(shown("student", side)), features, batch.photo))
+    return Crops(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def measure(fitted: Crops, others: dict[str, Crops], config: train.Config) -> dict[str, dict[str, float]]:
+    """For each of `others`: teacher_cosine, and average_precision of the raw embedding and of the teacher."""
+    whitening = losses.Whitening.fit(fitted.features, config["teacher"]["components"])
+    mean, linear = ridge(fitted.last, whitening(fitted.features))
+    result = {}
+    for name, crops in others.items():
+        whitened = whitening(crops.features)
+        cosine = F.cosine_similarity((crops.last - mean) @ linear, whitened, dim=1).mean().item()
+        result[name] = {
+            "teacher_cosine": cosine,
+            "average_precision": pairs_precision(crops.embedding, crops.photo),
+            "teacher_average_precision": pairs_precision(
+                whitened[:, : config["teacher"]["relation_components"]], crops.photo
+            ),
+        }
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Measure how much better the student knows its training photos.")
+    parser.add_argument("--data", type=Path, default=Path(".cache/training"), metavar="FOLDER", help="from prepare.py")
+    parser.add_argument("--weights", type=Path, required=True, nargs="+", metavar="FILE.pth")
+    parser.add_argument("--teacher", default="lite0", help="as for train.py")
+    parser.add_argument("--fit", type=int, default=6400, help="crops to fit the linear map on (default %(default)s)")
+    parser.add_argument("--crops", type=int, default=1280, help="crops to measure on (default %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    changes = ["data.groups=0", "data.mix_share=0.0"]
+    config = train.load_config(train.HERE / "config.toml", cuda=False, changes=changes)
+    rows = []
+    try:
+        teacher = load_teacher(arguments.teacher, CPU)
+        for weights in arguments.weights:
+            student = Student().eval()
+            student.load_state_dict(
+                {name: value.float() for name, value in torch.load(weights, weights_only=True).items()}, strict=False
+            )
+            # Other seeds are other crops.
+            fitted = look(arguments.data, "train", arguments.fit, 77, config, student, teacher)
+            others = {
+                "training photos": look(arguments.data, "train", arguments.crops, 78, config, student, teacher),
+                "held-out photos": look(arguments.data, "held_out", arguments.crops, 78, config, student, teacher),
+            }
+            row = measure(fitted, others, config)
+            rows.append({"weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **row})
+            print(weights)
+            for name, values in row.items():
+                print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()), flush=True)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        data = hashlib.sha256((arguments.data / "index.json").read_bytes()).hexdigest()
+        result = {"data_sha256": data, "fitted_on": arguments.fit, "crops": arguments.crops, "rows": rows}
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
