@@ -77,7 +77,10 @@ def save_copies(folder: Path, photos: dict[str, Image.Image]) -> None:
 
 def main() -> None:
     """Fills the folder named on the command line."""
-    if len(sys.argv) != 2:
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(__doc__)
+        return
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     target = Path(sys.argv[1])
     if target.is_dir():
