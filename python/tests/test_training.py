@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -217,15 +218,19 @@ def test_targets_lie_between_zero_and_one() -> None:
         assert target.min() == 0 and target.max() <= 1 + 1e-5
 
 
+def same_photo(photo: Any) -> Any:
+    return photo[:, None] == photo
+
+
 def test_gradients_flow_through_every_term() -> None:
-    photo = torch.arange(4).repeat(2)
+    related = same_photo(torch.arange(4).repeat(2))
     target = torch.eye(8)
     whitened = torch.nn.functional.normalize(torch.randn(8, 6), dim=1)
     terms = {
         "relation": lambda x: sum(losses.relation(x, target)),
         "regression": lambda x: losses.regression(x, whitened),
-        "contrast": lambda x: losses.contrast(x, photo, 0.1),
-        "koleo": lambda x: losses.koleo(x, photo),
+        "contrast": lambda x: losses.contrast(x, related, 0.1),
+        "koleo": lambda x: losses.koleo(x, related),
     }
     for name, term in terms.items():
         embedding = torch.rand(8, 6, requires_grad=True)
@@ -236,16 +241,16 @@ def test_gradients_flow_through_every_term() -> None:
 
 def test_contrast_prefers_matching_pairs_and_ignores_the_same_photo() -> None:
     pairs = torch.eye(4).repeat(2, 1)
-    photo = torch.arange(4).repeat(2)
-    assert losses.contrast(pairs, photo, 0.1) < 0.01
-    assert losses.contrast(pairs, photo, 0.1) < losses.contrast(torch.rand(8, 4), photo, 0.1)
-    same = torch.zeros(8, dtype=torch.int64)
-    assert abs(losses.contrast(torch.rand(8, 4), same, 0.1)) < 1e-6
+    related = same_photo(torch.arange(4).repeat(2))
+    assert losses.contrast(pairs, related, 0.1) < 0.01
+    assert losses.contrast(pairs, related, 0.1) < losses.contrast(torch.rand(8, 4), related, 0.1)
+    all_related = torch.ones(8, 8, dtype=torch.bool)
+    assert abs(losses.contrast(torch.rand(8, 4), all_related, 0.1)) < 1e-6
 
 
 def test_koleo_is_smaller_where_photos_are_apart() -> None:
-    photo = torch.arange(4).repeat(2)
-    assert losses.koleo(torch.eye(4).repeat(2, 1), photo) < losses.koleo(torch.ones(8, 4), photo)
+    related = same_photo(torch.arange(4).repeat(2))
+    assert losses.koleo(torch.eye(4).repeat(2, 1), related) < losses.koleo(torch.ones(8, 4), related)
 
 
 def test_whitening_gives_equal_variance_and_no_mean() -> None:
@@ -270,7 +275,17 @@ def test_the_student_can_learn_one_batch() -> None:
     assert terms[-1][0] < 0.8 * terms[0][0]
     assert trainer.crops == 60
     validation = trainer.validate()
-    assert 0 <= validation["copy_recall_at_1"] <= 1 and 0 < validation["regression"] < 2
+    assert 0 <= validation["copy_recall_at_1"] <= 1
+    assert trainer.validator is not None and trainer.whitening is not None
+    terms = []
+    with torch.inference_mode():
+        for step in range(2):
+            batch = trainer.validator.batch(step, 48)
+            assert (batch.other == -1).all()
+            seen = trainer.normalised(trainer.validator.render(batch.crops, 32), "teacher")
+            last = trainer.ema(trainer.normalised(batch.distorted, "student"))[1]
+            terms.append(losses.regression(trainer.head(last), trainer.whitening(small_teacher(seen))))
+    assert validation["regression"] == pytest.approx(float(sum(terms)) / 2, abs=0.02)
 
 
 def test_every_group_is_seen_once_a_round() -> None:
@@ -454,13 +469,36 @@ def test_pictures_with_nothing_to_see_are_left_out_of_drawings_too() -> None:
 
 def test_sources_look_into_archives_for_what_they_include(tmp_path: Path) -> None:
     source = prepare.Source("x", "deb", "CC0-1.0", ["*/a.zip/art/*", "*.png"], ["*norm*"])
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+    (tmp_path / "x").mkdir()
+    with zipfile.ZipFile(tmp_path / "x" / "a.zip", "w") as archive:
         for name in ("art/one.dds", "art/one_norm.dds", "art/text.txt", "other/two.dds"):
             archive.writestr(name, name)
-    (tmp_path / "three.png").write_bytes(b"3")
-    folder = tmp_path.name
-    found = dict(prepare.files_of(tmp_path.parent, source))
-    assert found == {f"{folder}/a.zip/art/one.dds": b"art/one.dds", f"{folder}/three.png": b"3"}
+    (tmp_path / "x" / "three.png").write_bytes(b"3")
+    (tmp_path / "x" / "broken.zip").write_bytes(b"no archive")
+    found = dict(prepare.files_of(tmp_path, source))
+    assert found == {"x/a.zip/art/one.dds": b"art/one.dds", "x/three.png": b"3"}
+
+
+def test_sources_say_what_else_is_wanted() -> None:
+    from PIL import Image
+
+    def skipped(image: Any, **settings: Any) -> str:
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        source = prepare.Source("x", "deb", "CC0-1.0", ["*"], min_side=64, **settings)
+        candidate = prepare.examine(source, "a.png", file.getvalue(), "CC0-1.0", 96, 80)
+        return candidate.skipped or ("cut-out" if candidate.encoded[0][3] else "opaque")
+
+    drawn = Image.new("RGB", (200, 200), (250, 200, 10))
+    drawn.paste((0, 0, 0), (20, 20, 90, 90))
+    assert skipped(drawn) == "drawing"
+    assert skipped(drawn, drawings=True) == "opaque"
+    assert skipped(drawn, drawings=True, max_megapixels=0.03) == "too large"
+    half = drawn.copy()
+    half.putalpha(0)
+    half.paste(drawn.crop((0, 0, 150, 200)), (0, 0))
+    assert skipped(half, drawings=True) == "cut-out"
+    assert skipped(half, drawings=True, opaque=True) == "opaque"
 
 
 def test_the_lower_layers_are_trained_in_some_steps_only() -> None:
@@ -487,15 +525,36 @@ def test_the_gap_shows_what_holds_for_the_training_photos_only() -> None:
     generator = torch.Generator().manual_seed(3)
     linear = torch.randn(8, 8, generator=generator)
 
-    def crops(known: bool) -> gap.Crops:
+    def crops(known: bool) -> gap.Seen:
         last = torch.rand(400, 8, generator=generator)
         features = last @ linear if known else torch.rand(400, 8, generator=generator) @ linear
-        return gap.Crops(last, last, features, torch.arange(400) // 2)
+        return gap.Seen(last, last, features, torch.arange(400) // 2)
 
     config = small_config()
     result = gap.measure(crops(True), {"same": crops(True), "other": crops(False)}, config)
     assert result["same"]["teacher_cosine"] > 0.9
     assert abs(result["other"]["teacher_cosine"]) < 0.3
+
+
+def test_the_lower_layers_see_every_size() -> None:
+    config = small_config()
+    config["data"].update(student_sizes=[32, 48, 64])
+    config["optimiser"].update(lower_every=3)
+    trainer = small_trainer(config)
+    assert {trainer.student_size(step) for step in range(0, 18, 3)} == {32, 48, 64}
+
+
+def test_crops_that_show_a_part_of_a_photo_are_related_to_it() -> None:
+    config = small_config()
+    config["data"].update(mix_share=0.5, blend_share=0.0, cutout_share=0.0)
+    made = augment.Augmenter(small_bank(), overlays.render(8, 0, CPU), config["data"], config["distort"], 5)
+    batch = made.batch(2, 32)
+    related = batch.related()
+    assert torch.equal(related, related.T) and related.diagonal().all()
+    assert related[batch.crops.mixed, batch.crops.partner].all()
+    plain = dataclasses.replace(batch, other=torch.full_like(batch.other, -1))
+    assert torch.equal(plain.related(), same_photo(batch.photo))
+    assert related.sum() > plain.related().sum()
 
 
 def test_qt_resources_are_read() -> None:

@@ -939,8 +939,8 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
             f"{{{before}.teacher_cosine_held_out|f2}} on photos held out. A sixth run, on "
             "{training_runs:pictures_of_the_sixth_run.training|n} photos and drawings and on mixtures of them, "
             f"brought this to {{{after}.teacher_cosine_training|f2}} and {{{after}.teacher_cosine_held_out|f2}}: less "
-            "memory, but nothing gained on photos held out, so it was left out. That many more crops of such varied "
-            "pictures would help is presumed, not measured."
+            "memory, but nothing gained on photos held out, so it was left out. It was short and had a flaw "
+            "(`research/training/README.md`): whether many crops of such varied pictures help is not known yet."
         )
 
     def vino() -> str:

@@ -100,11 +100,19 @@ class Batch:
         crops: What is to be seen; `Augmenter.render` makes clean pictures of it.
         distorted: float32 [N, 3, student_size, student_size] in 0 ... 1.
         photo: int64 [N], equal for crops of the same original photo.
+        other: int64 [N], the photo that a mixed crop shows as well; -1 for all others.
     """
 
     crops: Crops
     distorted: torch.Tensor
     photo: torch.Tensor
+    other: torch.Tensor
+
+    def related(self) -> torch.Tensor:
+        """Which crops show the same photo, wholly or in part: bool [N, N]."""
+        photo, other = self.photo, self.other
+        either = (photo[:, None] == photo) | (photo[:, None] == other) | (other[:, None] == photo)
+        return either | ((other[:, None] == other) & (other >= 0))
 
 
 class Augmenter:
@@ -136,6 +144,7 @@ class Augmenter:
         self._chrominance = torch.tensor(_CHROMINANCE, dtype=torch.float32, device=self._device)
         # From the corners of a quadrilateral: upper left, upper right, lower left, lower right.
         self._inwards = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], device=self._device)
+        self._whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=self._device)
         self._to_ycc = torch.tensor(_RGB_TO_YCC, device=self._device)
         self._to_rgb = torch.tensor(_YCC_TO_RGB, device=self._device)
 
@@ -154,7 +163,10 @@ class Augmenter:
         self._seed_with(2 * step + 1)
         photo = crops.ground.clone()
         photo[crops.place] = crops.thing
-        return Batch(crops, self.distorted(clean), self._bank.group[photo])
+        group = self._bank.group[photo]
+        other = torch.full_like(group, -1)
+        other[crops.mixed] = group[crops.partner]
+        return Batch(crops, self.distorted(clean), group, other)
 
     # ---- random numbers
 
@@ -217,7 +229,7 @@ class Augmenter:
         left, top = (1 - width) * self._uniform(0, 1, count), (1 - height) * self._uniform(0, 1, count)
         window = torch.stack([left, top, left + width, top + height], 1)
         blended = self._uniform(0, 1, count) < self._data["blend_share"]
-        window = torch.where(blended[:, None], torch.tensor([0.0, 0.0, 1.0, 1.0], device=self._device), window)
+        window = torch.where(blended[:, None], self._whole, window)
         opacity = torch.where(blended, self._uniform(0.2, 0.5, count), torch.ones(count, device=self._device))
         partners = torch.cat([partner, torch.where(same[mixed], partner, partner + pairs)])
         return torch.cat([mixed, mixed + pairs]), partners, torch.cat([window, window]), torch.cat([opacity, opacity])

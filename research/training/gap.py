@@ -23,7 +23,7 @@ import overlays
 import torch
 import torch.nn.functional as F  # noqa: N812
 import train
-from augment import Augmenter
+from augment import Augmenter, Crops
 from bank import load_bank
 from student import Student
 from teacher import Teacher, load_teacher
@@ -33,8 +33,8 @@ RIDGE = 0.1
 
 
 @dataclass
-class Crops:
-    """What both networks see in some crops.
+class Seen:
+    """What both networks make of some crops.
 
     Attributes:
         embedding: The student's, [N, 512].
@@ -50,7 +50,10 @@ class Crops:
 
 
 def average_precision(scores: torch.Tensor, relevant: torch.Tensor) -> float:
-    """Average precision of scores [M] with bool [M]; 1 if all relevant ones come first."""
+    """Average precision of scores [M] with bool [M]; 1 if all relevant ones come first.
+
+    rrn_native.metrics has one too, which machines that only train do not have.
+    """
     found = relevant[scores.argsort(descending=True, stable=True)].double()
     precision = found.cumsum(0) / torch.arange(1, len(found) + 1)
     return ((precision * found).sum() / found.sum()).item()
@@ -75,7 +78,7 @@ def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, to
 @torch.inference_mode()
 def look(
     data: Path, split: str, count: int, seed: int, config: train.Config, student: Student, teacher: Teacher
-) -> Crops:
+) -> Seen:
     """Shows `count` clean crops of a split to both networks."""
     patches = overlays.render(8, seed, CPU)
     augmenter = Augmenter(load_bank(data, split, CPU), patches, config["data"], config["distort"], seed)
@@ -86,16 +89,16 @@ def look(
     while sum(len(part[-1]) for part in parts) < count:
         batch = augmenter.batch(len(parts), side)
 
-        def shown(who: str, side: int, crops: object = batch.crops) -> torch.Tensor:
+        def shown(who: str, side: int, crops: Crops = batch.crops) -> torch.Tensor:
             pictures = augmenter.render(crops, side)
             return (pictures - torch.tensor(means[who])[:, None, None]) / torch.tensor(deviations[who])[:, None, None]
 
         features = teacher(shown("teacher", config["data"]["teacher_size"]))
         parts.append((*student(shown("student", side)), features, batch.photo))
-    return Crops(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def measure(fitted: Crops, others: dict[str, Crops], config: train.Config) -> dict[str, dict[str, float]]:
+def measure(fitted: Seen, others: dict[str, Seen], config: train.Config) -> dict[str, dict[str, float]]:
     """For each of `others`: teacher_cosine, and average_precision of the raw embedding and of the teacher."""
     whitening = losses.Whitening.fit(fitted.features, config["teacher"]["components"])
     mean, linear = ridge(fitted.last, whitening(fitted.features))
@@ -121,12 +124,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--teacher", default="lite0", help="as for train.py")
     parser.add_argument("--fit", type=int, default=6400, help="crops to fit the linear map on (default %(default)s)")
     parser.add_argument("--crops", type=int, default=1280, help="crops to measure on (default %(default)s)")
+    parser.add_argument("--set", action="append", metavar="SECTION.NAME=VALUE", help="change the configuration")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
-    changes = ["data.groups=0", "data.mix_share=0.0"]
-    config = train.load_config(train.HERE / "config.toml", cuda=False, changes=changes)
+    changes = ["data.groups=0", "data.mix_share=0.0", *(arguments.set or [])]
     rows = []
     try:
+        config = train.load_config(train.HERE / "config.toml", cuda=False, changes=changes)
         teacher = load_teacher(arguments.teacher, CPU)
         for weights in arguments.weights:
             student = Student().eval()

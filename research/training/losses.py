@@ -90,22 +90,23 @@ def regression(predicted: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
     return 1 - F.cosine_similarity(predicted, whitened, dim=1).mean()
 
 
-def contrast(embedding: torch.Tensor, photo: torch.Tensor, temperature: float) -> torch.Tensor:
+def contrast(embedding: torch.Tensor, related: torch.Tensor, temperature: float) -> torch.Tensor:
     """InfoNCE between the two distorted crops of a photo against all other pictures of the batch.
 
     Oord et al., "Representation learning with contrastive predictive coding", 2018; for copy detection Pizzi et al., "A
-    self-supervised descriptor for image copy detection", 2022 (SSCD). Other crops of the same photo are no negatives.
+    self-supervised descriptor for image copy detection", 2022 (SSCD). Other crops that show the same photo are no
+    negatives.
 
     Args:
         embedding: [N, D]; rows i and i + N / 2 belong together.
-        photo: [N], equal for crops of one photo.
+        related: bool [N, N], crops that show the same photo.
         temperature: Divides the cosines.
     """
     normalised = F.normalize(embedding, dim=1)
     count = len(embedding)
     own = torch.arange(count, device=embedding.device)
     partner = (own + count // 2) % count
-    excluded = photo[:, None] == photo[None]
+    excluded = related.clone()
     excluded[own, partner] = False
     excluded[own, own] = True
     logits = (normalised @ normalised.T / temperature).masked_fill(excluded, float("-inf"))
@@ -113,15 +114,15 @@ def contrast(embedding: torch.Tensor, photo: torch.Tensor, temperature: float) -
     return loss
 
 
-def koleo(embedding: torch.Tensor, photo: torch.Tensor) -> torch.Tensor:
+def koleo(embedding: torch.Tensor, related: torch.Tensor) -> torch.Tensor:
     """Minus the mean logarithm of the distance to the nearest other photo: small where the embedding is spread out.
 
     The differential entropy's Kozachenko-Leonenko estimator as in Sablayrolles et al., "Spreading vectors for
-    similarity search", 2019, and SSCD (see `contrast`).
+    similarity search", 2019, and SSCD (see `contrast`, also for the arguments).
     """
     normalised = F.normalize(embedding, dim=1)
     with torch.no_grad():
-        cosines = (normalised @ normalised.T).masked_fill(photo[:, None] == photo[None], -2)
+        cosines = (normalised @ normalised.T).masked_fill(related, -2)
         nearest = cosines.argmax(1)
     distance = (normalised - normalised[nearest] + 1e-6).norm(dim=1)
     spread: torch.Tensor = (distance + 1e-6).log().mean()

@@ -151,7 +151,7 @@ def files_of(root: Path, source: Source) -> Iterator[tuple[str, bytes]]:
             for inner, content in qt_resource.entries(path.read_bytes()):
                 if is_wanted(source, f"{name}/{inner}"):
                     yield f"{name}/{inner}", content
-        elif path.suffix in ARCHIVES:
+        elif path.suffix.lower() in ARCHIVES and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for inner in sorted(archive.namelist()):
                     if is_wanted(source, f"{name}/{inner}"):
@@ -282,7 +282,7 @@ def examine(source: Source, path: str, content: bytes, licence: str, side: int, 
             has_alpha = "A" in image.getbands() or "transparency" in image.info
             has_alpha = has_alpha and not source.opaque
             image = image.convert("RGBA" if has_alpha else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, NotImplementedError, Image.DecompressionBombError):
         candidate.skipped = "not readable"
         return candidate
     if has_alpha:

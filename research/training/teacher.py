@@ -166,7 +166,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments.export.parent.mkdir(parents=True, exist_ok=True)
     if arguments.export.suffix == ".onnx":
         axes = {"images": {0: "N", 2: "H", 3: "W"}, "features": {0: "N"}}
-        # Exported by tracing: compared with PyTorch at other sizes than that of the example.
         torch.onnx.export(
             module,
             (example,),

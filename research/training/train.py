@@ -113,7 +113,9 @@ class Trainer:
         self.validator: Augmenter | None = None
         if held_out is not None:
             # Another seed, or validation would draw the same numbers as the first steps.
-            self.validator = Augmenter(held_out, patches, config["data"], config["distort"], config["seed"] + 1)
+            # Without mixtures, which are related to pictures that would count as unrelated.
+            plain = {**config["data"], "mix_share": 0.0}
+            self.validator = Augmenter(held_out, patches, plain, config["distort"], config["seed"] + 1)
         student = Student()
         if initial is not None:
             names = student.state_dict().keys()
@@ -179,7 +181,8 @@ class Trainer:
     def student_size(self, step: int) -> int:
         """The side of a step's distorted pictures."""
         sizes = self.config["data"]["student_sizes"]
-        size: int = sizes[step % len(sizes)]
+        # Changed after every round of `lower_every` steps, or the lower layers might see one size only.
+        size: int = sizes[step // self.config["optimiser"]["lower_every"] % len(sizes)]
         return size
 
     def groups(self, step: int) -> list[int] | None:
@@ -219,18 +222,19 @@ class Trainer:
         target = losses.target_cosines(
             whitened[:, : self.config["teacher"]["relation_components"]], weights["target_exponent"]
         )
-        # The lower half costs more than half of the backward pass and has the least left to learn.
+        # The lower layers cost more than half of the backward pass.
         train_lower = self.step_number % self.config["optimiser"]["lower_every"] == 0
         with self._autocast():
             embedding, last = self._run_student(self.normalised(batch.distorted, "student"), train_lower)
         embedding = embedding.float()
+        related = batch.related()
         everything, pairs = losses.relation(embedding, target, batch.crops.same_crop)
         terms = {
             "relation": everything,
             "pair": pairs,
             "regression": losses.regression(self.head(last.float()), whitened),
-            "contrast": losses.contrast(embedding, batch.photo, weights["contrast_temperature"]),
-            "koleo": losses.koleo(embedding, batch.photo),
+            "contrast": losses.contrast(embedding, related, weights["contrast_temperature"]),
+            "koleo": losses.koleo(embedding, related),
         }
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return torch.stack([total, *terms.values()])
@@ -289,10 +293,11 @@ class Trainer:
         """How the averaged weights do on distorted copies of held-out photos (no labels needed).
 
         Returns:
-            regression: the loss's term of that name on these photos; well above that of the training photos, it says
-            that the student knows those by heart; copy_recall_at_1: share of distorted crops whose nearest clean crop
-            is their own; copy_above and unrelated_above: shares of cosines above 0.75 of copies and of crops of
-            different photos; best_f1 and best_threshold over copies and unrelated pairs; the means of both.
+            regression: the loss's term of that name on these photos, with the averaged weights; where it stays well
+            above the training's, the student knows its photos by heart (gap.py measures that); copy_recall_at_1: share
+            of distorted crops whose nearest clean crop is their own; copy_above and unrelated_above: shares of cosines
+            above 0.75 of copies and of crops of different photos; best_f1 and best_threshold over copies and unrelated
+            pairs; the means of both.
         """
         if self.validator is None:
             return {}
@@ -307,10 +312,11 @@ class Trainer:
         while sum(len(part) for part in photo) < wanted:
             batch = self.validator.batch(step, size)
             shown = self.validator.render(batch.crops, size)
-            for pictures, kept in ((shown, clean), (batch.distorted, distorted)):
-                with self._autocast():
-                    embedding, last = self.ema(self.normalised(pictures, "student"))
-                kept.append(F.normalize(embedding.float(), dim=1))
+            with self._autocast():
+                embedding, _ = self.ema(self.normalised(shown, "student"))
+                copies, last = self.ema(self.normalised(batch.distorted, "student"))
+            clean.append(F.normalize(embedding.float(), dim=1))
+            distorted.append(F.normalize(copies.float(), dim=1))
             whitened = self.whitening(self._teach(batch, self.validator))
             regression.append(losses.regression(self.head(last.float()), whitened))
             photo.append(batch.photo)
