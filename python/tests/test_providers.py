@@ -20,9 +20,31 @@ SMALL = ("--size", 64, "--threshold", 0.97)
 NO_PLUGIN = {"RRN_OPENVINO_EP": "/nowhere/plugin.so"}
 MODEL = ROOT / "models" / "reduction_resnet18.onnx"
 
-needs_openvino = pytest.mark.skipif(
+has_plugin = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
 )
+NO_CPU = "the OpenVINO plugin offers no CPU on this machine"
+
+
+def refusal() -> str:
+    """Why OpenVINO cannot be used here, or nothing."""
+    try:
+        rrn_native.Embedder(size=64, provider="openvino", precision="fp32")
+    except rrn_native.RrnError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def openvino() -> None:
+    """Skips where the plugin is missing or, as on some processors that are not Intel's, offers no CPU."""
+    if importlib.util.find_spec("onnxruntime_ep_openvino") is None:
+        pytest.skip("onnxruntime-ep-openvino is not installed")
+    if NO_CPU in refusal():
+        pytest.skip(NO_CPU)
+
+
+needs_openvino = pytest.mark.usefixtures("openvino")
 
 
 def environment(**variables: object) -> dict[str, str]:
@@ -130,6 +152,16 @@ def test_nothing_is_left_in_the_home_folder(run_similarity: RunSimilarity, photo
     variables["PYTHONPATH"] = str(ROOT / "python")
     subprocess.run([sys.executable, "-c", script, photos], env=variables, check=True, timeout=300)
     assert list(home.iterdir()) == []
+
+
+@has_plugin
+def test_a_plugin_without_a_cpu_says_so_every_time(photos: Path) -> None:
+    if NO_CPU not in refusal():
+        pytest.skip("the plugin offers a CPU")
+    assert NO_CPU in refusal()
+    files = [photos / "first.png", photos / "second.png"]
+    exact = rrn_native.Embedder(size=64, provider="cpu").embed(files)
+    assert np.array_equal(rrn_native.Embedder(size=64).embed(files), exact)
 
 
 @needs_openvino

@@ -74,10 +74,13 @@ const OrtEpDevice* LoadDevice(const OrtApi& api, const std::string& library, Ort
   const std::lock_guard<std::mutex> lock(mutex);
   const OrtEpDevice* device = FindDevice(api, env);
   if (device != nullptr) return device;
-  Ort::ThrowOnError(api.RegisterExecutionProviderLibrary(env, "rrn_openvino", library.c_str()));
-  // Never released: the plugin would be unloaded with the last environment, while threads of its own still run.
+  // Never released: the plugin would be unloaded with the last environment, while threads of its own still run. So it
+  // is registered once, also where it then offers no CPU.
   static const Ort::Env* keep_loaded = nullptr;
-  if (keep_loaded == nullptr) keep_loaded = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "rrn");
+  if (keep_loaded == nullptr) {
+    Ort::ThrowOnError(api.RegisterExecutionProviderLibrary(env, "rrn_openvino", library.c_str()));
+    keep_loaded = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "rrn");
+  }
   return FindDevice(api, env);
 }
 
@@ -149,7 +152,7 @@ Status AppendOpenVino(const Choice& choice, const std::string& library, std::siz
             std::string("ONNX Runtime ") + OrtGetApiBase()->GetVersionString() + " knows no plugins, 1.23 does"};
   }
   const OrtEpDevice* device = LoadDevice(*api, library, *env);
-  if (device == nullptr) return {StatusCode::kUnsupported, "the plugin offers no CPU"};
+  if (device == nullptr) return {StatusCode::kUnsupported, "the OpenVINO plugin offers no CPU on this machine"};
   Status status = CheckPrecision(*api, device, choice);
   if (!status.ok()) return status;
   const std::string config = LoadConfig(choice, threads, cache);
