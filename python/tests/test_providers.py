@@ -20,9 +20,9 @@ SMALL = ("--size", 64, "--threshold", 0.97)
 NO_PLUGIN = {"RRN_OPENVINO_EP": "/nowhere/plugin.so"}
 MODEL = ROOT / "models" / "reduction_resnet18.onnx"
 
-has_plugin = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
-)
+PLUGIN_IS_MISSING = importlib.util.find_spec("onnxruntime_ep_openvino") is None
+MISSING = "onnxruntime-ep-openvino is not installed"
+has_plugin = pytest.mark.skipif(PLUGIN_IS_MISSING, reason=MISSING)
 NO_CPU = "the OpenVINO plugin offers no CPU on this machine"
 
 
@@ -38,8 +38,8 @@ def refusal() -> str:
 @pytest.fixture
 def openvino() -> None:
     """Skips where the plugin is missing or, as on some processors that are not Intel's, offers no CPU."""
-    if importlib.util.find_spec("onnxruntime_ep_openvino") is None:
-        pytest.skip("onnxruntime-ep-openvino is not installed")
+    if PLUGIN_IS_MISSING:
+        pytest.skip(MISSING)
     if NO_CPU in refusal():
         pytest.skip(NO_CPU)
 
