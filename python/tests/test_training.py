@@ -57,9 +57,10 @@ def small_config() -> dict[str, Any]:
             "data.batch=12",
             "data.groups=0",
             "data.teacher_size=32",
-            "data.student_sizes=[32, 48]",
+            "data.student_sizes=[32, 64]",
             "teacher.components=6",
             "teacher.whitening_crops=48",
+            "teacher.head_crops=24",
             "optimiser.warm_up=0.0",
             "optimiser.learning_rate=1e-3",
             "run.validation_crops=24",
@@ -88,14 +89,20 @@ def small_bank(count: int = 10, seed: int = 0) -> bank.PhotoBank:
     return bank.PhotoBank.from_arrays(arrays, [1.0] * count, list(range(count)), CPU)
 
 
-def small_teacher(images: Any) -> Any:
-    """Colours of a 4 x 4 grid: something that tells crops apart."""
-    return torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
+def grids(images: Any, maps: bool) -> list[Any]:
+    """Colours of a 4 x 4 grid, and of finer ones: something that tells crops apart."""
+    pool = torch.nn.functional.avg_pool2d
+    features = torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
+    return [features, *(pool(images.float(), side) for side in (8, 16, 32) if maps)]
+
+
+small_teacher = teacher.Teacher(grids)
 
 
 def small_trainer(config: dict[str, Any] | None = None) -> train.Trainer:
     trainer = train.Trainer(config or small_config(), small_bank(), small_bank(8, 1), small_teacher, CPU)
     trainer.fit_whitening()
+    trainer.fit_heads()
     return trainer
 
 
@@ -229,6 +236,7 @@ def test_gradients_flow_through_every_term() -> None:
     terms = {
         "relation": lambda x: sum(losses.relation(x, target)),
         "regression": lambda x: losses.regression(x, whitened),
+        "dense": lambda x: losses.dense([x.view(8, 6, 1, 1)], [torch.randn(8, 6, 1, 1)]),
         "contrast": lambda x: losses.contrast(x, related, 0.1),
         "koleo": lambda x: losses.koleo(x, related),
     }
@@ -237,6 +245,22 @@ def test_gradients_flow_through_every_term() -> None:
         term(embedding).backward()
         assert embedding.grad is not None and embedding.grad.isfinite().all(), name
         assert embedding.grad.abs().sum() > 0, name
+
+
+def test_maps_are_compared_place_by_place() -> None:
+    maps = [torch.randn(4, 3, 6, 6) * 5 + 2, torch.randn(4, 2, 3, 3)]
+    alike = [losses.standardised(each) for each in maps]
+    assert losses.dense(alike, maps) < 1e-6
+    assert losses.dense([0 * each for each in maps], maps) == pytest.approx(1, abs=0.05)
+    assert losses.dense([each.roll(1, 3) for each in alike], maps) > 1
+
+
+def test_regression_finds_a_linear_map() -> None:
+    inputs = torch.rand(500, 6)
+    outputs = (inputs - inputs.mean(0)) @ torch.randn(6, 4)
+    mean, linear = losses.ridge(inputs, outputs)
+    # The ridge shrinks it a little.
+    assert ((inputs - mean) @ linear - outputs).square().mean() < 0.02 * outputs.square().mean()
 
 
 def test_contrast_prefers_matching_pairs_and_ignores_the_same_photo() -> None:
@@ -280,12 +304,43 @@ def test_the_student_can_learn_one_batch() -> None:
     terms = []
     with torch.inference_mode():
         for step in range(2):
-            batch = trainer.validator.batch(step, 48)
+            batch = trainer.validator.batch(step, 64)
             assert (batch.other == -1).all()
             seen = trainer.normalised(trainer.validator.render(batch.crops, 32), "teacher")
             last = trainer.ema(trainer.normalised(batch.distorted, "student"))[1]
             terms.append(losses.regression(trainer.head(last), trainer.whitening(small_teacher(seen))))
     assert validation["regression"] == pytest.approx(float(sum(terms)) / 2, abs=0.02)
+
+
+def test_training_begins_with_heads_that_fit() -> None:
+    trainer = small_trainer()
+    explained = trainer.fit_heads()
+    assert len(explained) == 3 and all(0 < share <= 1 for share in explained)
+    fitted = trainer.step(0.0)[train.TERMS.index("dense")]
+    torch.nn.init.normal_(trainer.adapters[0].weight)  # type: ignore[arg-type]
+    trainer.step_number = 0
+    assert fitted < trainer.step(0.0)[train.TERMS.index("dense")]
+
+
+def test_teachers_without_maps_serve_the_other_terms() -> None:
+    plain = teacher.Teacher(lambda images, maps: grids(images, False))
+    config = small_config()
+    with pytest.raises(ValueError, match=r"0 maps.*loss\.dense=0"):
+        train.Trainer(config, small_bank(), None, plain, CPU)
+    config["loss"]["dense"] = 0.0
+    config["data"]["student_sizes"] = [40]
+    trainer = train.Trainer(config, small_bank(), None, plain, CPU)
+    trainer.fit_whitening()
+    assert trainer.fit_heads() == []
+    terms = trainer.step(0.1)
+    assert terms.isfinite().all() and terms[train.TERMS.index("dense")] == 0
+
+
+def test_maps_need_sizes_that_all_networks_halve_alike() -> None:
+    config = small_config()
+    config["data"]["student_sizes"] = [64, 80]
+    with pytest.raises(ValueError, match="multiples of 32"):
+        small_trainer(config)
 
 
 def test_every_group_is_seen_once_a_round() -> None:
@@ -299,7 +354,13 @@ def test_every_group_is_seen_once_a_round() -> None:
 def test_the_teacher_is_asked_once_for_crops_that_come_again() -> None:
     trainer = small_trainer(remembering_config())
     asked = []
-    trainer.teacher = lambda images: asked.append(len(images)) or small_teacher(images)  # type: ignore[func-returns-value]
+
+    def run(images: Any, maps: bool) -> list[Any]:
+        if not maps:
+            asked.append(len(images))
+        return grids(images, maps)
+
+    trainer.teacher = teacher.Teacher(run)
     for _ in range(9):
         trainer.step(0.1)
     assert asked == [64] * 4
@@ -538,10 +599,10 @@ def test_the_gap_shows_what_holds_for_the_training_photos_only() -> None:
 
 def test_the_lower_layers_see_every_size() -> None:
     config = small_config()
-    config["data"].update(student_sizes=[32, 48, 64])
+    config["data"].update(student_sizes=[32, 64, 96])
     config["optimiser"].update(lower_every=3)
     trainer = small_trainer(config)
-    assert {trainer.student_size(step) for step in range(0, 18, 3)} == {32, 48, 64}
+    assert {trainer.student_size(step) for step in range(0, 18, 3)} == {32, 64, 96}
 
 
 def test_crops_that_show_a_part_of_a_photo_are_related_to_it() -> None:

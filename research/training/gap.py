@@ -29,7 +29,6 @@ from student import Student
 from teacher import Teacher, load_teacher
 
 CPU = torch.device("cpu")
-RIDGE = 0.1
 
 
 @dataclass
@@ -66,15 +65,6 @@ def pairs_precision(vectors: torch.Tensor, photo: torch.Tensor) -> float:
     return average_precision(cosines[first, second], photo[first] == photo[second])
 
 
-def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean [D] and map [D, E] of the linear regression of outputs [N, E] on inputs [N, D]."""
-    mean = inputs.mean(0)
-    centred = (inputs - mean).double()
-    covariance = centred.T @ centred / len(inputs)
-    covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
-    return mean, torch.linalg.solve(covariance, centred.T @ outputs.double() / len(inputs)).float()
-
-
 @torch.inference_mode()
 def look(
     data: Path, split: str, count: int, seed: int, config: train.Config, student: Student, teacher: Teacher
@@ -94,14 +84,14 @@ def look(
             return (pictures - torch.tensor(means[who])[:, None, None]) / torch.tensor(deviations[who])[:, None, None]
 
         features = teacher(shown("teacher", config["data"]["teacher_size"]))
-        parts.append((*student(shown("student", side)), features, batch.photo))
+        parts.append((*student(shown("student", side))[:2], features, batch.photo))
     return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def measure(fitted: Seen, others: dict[str, Seen], config: train.Config) -> dict[str, dict[str, float]]:
     """For each of `others`: teacher_cosine, and average_precision of the raw embedding and of the teacher."""
     whitening = losses.Whitening.fit(fitted.features, config["teacher"]["components"])
-    mean, linear = ridge(fitted.last, whitening(fitted.features))
+    mean, linear = losses.ridge(fitted.last, whitening(fitted.features))
     result = {}
     for name, crops in others.items():
         whitened = whitening(crops.features)

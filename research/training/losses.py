@@ -1,4 +1,4 @@
-"""The four terms of the loss and the teacher's whitening.
+"""The terms of the loss and the teacher's whitening.
 
 Together they put the student's raw cosine on a scale with a meaning: near 1 for the same picture or object, near 0 for
 unrelated ones. The embedding is a mean of averages after ReLU, so its cosines are never negative; the targets are
@@ -45,6 +45,19 @@ class Whitening:
         return (F.normalize(features, dim=1) - self.mean) @ self.projection
 
 
+# Of the inputs' mean variance: 512 inputs and a few thousand crops are ill-posed without it.
+RIDGE = 0.1
+
+
+def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [D] and map [D, E] of the linear regression of outputs [N, E], of mean zero, on inputs [N, D]."""
+    mean = inputs.mean(0)
+    centred = (inputs - mean).double()
+    covariance = centred.T @ centred / len(inputs)
+    covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), device=covariance.device)
+    return mean, torch.linalg.solve(covariance, centred.T @ outputs.double() / len(inputs)).float()
+
+
 def target_cosines(whitened: torch.Tensor, exponent: float) -> torch.Tensor:
     """The cosines [N, N] that the student shall have: the teacher's, clamped at zero, to the power of `exponent`."""
     whitened = F.normalize(whitened, dim=1)
@@ -88,6 +101,27 @@ def regression(predicted: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
     consistent", 2021: teacher and student look at the same crop.
     """
     return 1 - F.cosine_similarity(predicted, whitened, dim=1).mean()
+
+
+def dense(predicted: list[torch.Tensor], maps: list[torch.Tensor]) -> torch.Tensor:
+    """Share of the variance of the teacher's maps that the predictions leave unexplained; the mean over the maps.
+
+    Every place of a picture is an example, where the pooled features are one for the whole picture: far more to learn
+    from few photos. The teacher looks at the student's own, distorted picture. Romero et al., "FitNets: hints for thin
+    deep nets", 2015.
+
+    Args:
+        predicted: Float maps [N, C, H, W].
+        maps: The teacher's, of the same shapes.
+    """
+    errors = [guess - standardised(wanted) for guess, wanted in zip(predicted, maps, strict=True)]
+    return torch.stack([error.square().mean() for error in errors]).mean()
+
+
+def standardised(maps: torch.Tensor) -> torch.Tensor:
+    """Maps of mean 0 and variance 1 in every channel."""
+    deviation, mean = torch.std_mean(maps, (0, 2, 3), keepdim=True)
+    return (maps - mean) / (deviation + 1e-6)
 
 
 def contrast(embedding: torch.Tensor, related: torch.Tensor, temperature: float) -> torch.Tensor:

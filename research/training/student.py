@@ -12,6 +12,7 @@ from torch import nn
 
 EMBEDDING_DIM = 512
 LAST_STAGE_DIM = 512
+MAP_CHANNELS = (128, 256, 512)
 
 
 class _Block(nn.Module):
@@ -31,7 +32,10 @@ class _Block(nn.Module):
 
 
 class Student(nn.Module):
-    """Normalised pictures [N, 3, H, W] -> (embedding [N, 512], averages of the last stage [N, 512]), both float32."""
+    """Normalised pictures [N, 3, H, W] -> (embedding [N, 512], averages of the last stage [N, 512], three maps).
+
+    Embedding and averages are float32. The maps are what leaves the stages of stride 8, 16 and 32: MAP_CHANNELS.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,18 +49,22 @@ class Student(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: torch.Tensor, train_lower: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the embedding and the last stage's averages; without `train_lower` no gradient goes below layer3."""
-        averages = []
+    def forward(
+        self, images: torch.Tensor, train_lower: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """Returns what the class says; without `train_lower` no gradient goes below layer3."""
+        averages, maps = [], []
         with torch.set_grad_enabled(torch.is_grad_enabled() and train_lower):
             x = F.max_pool2d(F.relu(self.bn1(self.conv1(images)), inplace=True), 3, 2, 1)
             for stage in (self.layer1, self.layer2):
                 x = stage(x)
                 averages.append(x.mean((2, 3), dtype=torch.float32))
+        maps.append(x)
         for stage in (self.layer3, self.layer4):
             x = stage(x)
             averages.append(x.mean((2, 3), dtype=torch.float32))
-        return reduction(averages), averages[-1]
+            maps.append(x)
+        return reduction(averages), averages[-1], maps
 
 
 def reduction(averages: list[torch.Tensor]) -> torch.Tensor:

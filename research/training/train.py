@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from augment import Augmenter, Batch
 from bank import PhotoBank, load_bank
-from student import LAST_STAGE_DIM, Student
+from student import LAST_STAGE_DIM, MAP_CHANNELS, Student
 from teacher import Teacher, load_teacher, working_dtype
 from torch import nn
 
@@ -41,8 +41,10 @@ MEAN = (0.485, 0.456, 0.406)
 STDDEV = (0.229, 0.224, 0.225)
 OVERLAYS = 256
 PARTS = ("augment", "teacher", "student")
-TERMS = ("loss", "relation", "pair", "regression", "contrast", "koleo")
+TERMS = ("loss", "relation", "pair", "regression", "dense", "contrast", "koleo")
 Config = dict[str, Any]
+# The last stage's.
+MAP_STRIDE = 32
 # Crops that are drawn, and kept in memory, together.
 GROUP = 32
 
@@ -84,7 +86,7 @@ class Trainer:
         config: From `load_config`.
         bank: The photos to train on.
         held_out: The photos to validate on, or None.
-        teacher: From `load_teacher`.
+        teacher: From `load_teacher`; with `loss.dense` one that has maps.
         device: Where everything runs.
         initial: A state dict to start from, or None for random weights.
     """
@@ -103,6 +105,11 @@ class Trainer:
             raise ValueError(
                 f"data.batch is {data['batch']} and data.groups {data['groups']}: expected an even batch, and with "
                 f"groups one that is a multiple of {GROUP} and divides data.groups x {GROUP}"
+            )
+        if config["loss"]["dense"] and any(size % MAP_STRIDE for size in data["student_sizes"]):
+            raise ValueError(
+                f"data.student_sizes are {data['student_sizes']}: expected multiples of {MAP_STRIDE}, where every "
+                "network's maps have the same sides; or loss.dense=0"
             )
         torch.manual_seed(config["seed"])
         self.config = config
@@ -125,12 +132,21 @@ class Trainer:
                 raise ValueError(f"the initial weights lack {', '.join(missing[:5])}")
         self.student = student.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Linear(LAST_STAGE_DIM, config["teacher"]["components"]).to(device)
+        # From the student's maps to the teacher's, whose channels only its answer tells; thrown away as the head is.
+        self.adapters = nn.ModuleList()
+        if config["loss"]["dense"]:
+            side = config["data"]["teacher_size"]
+            channels = [each.shape[1] for each in teacher.maps(torch.zeros(1, 3, side, side, device=device))]
+            self.adapters.extend(
+                nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(MAP_CHANNELS, channels, strict=True)
+            )
+        self.adapters.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.student).eval().requires_grad_(False)
         self._run_student: Any = self.student
         if device.type == "cuda":
             # One compilation for each input size: shapes known in advance are faster than dynamic ones.
             self._run_student = torch.compile(self.student, dynamic=False)
-        self.parameters = [*self.student.parameters(), *self.head.parameters()]
+        self.parameters = [*self.student.parameters(), *self.head.parameters(), *self.adapters.parameters()]
         decayed = [parameter for parameter in self.parameters if parameter.dim() > 1]
         others = [parameter for parameter in self.parameters if parameter.dim() <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -140,7 +156,7 @@ class Trainer:
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=config["optimiser"]["learning_rate"],
-            fused=device.type == "cuda",
+            fused=True,
         )
         self._mean = {who: torch.tensor(values, device=device)[:, None, None] for who, values in self._means().items()}
         self._std = {who: torch.tensor(values, device=device)[:, None, None] for who, values in self._stds().items()}
@@ -177,6 +193,44 @@ class Trainer:
         self.whitening = losses.Whitening.fit(torch.cat(features), components)
         if self.whitening.projection.shape[1] != components:
             raise ValueError(f"the teacher gives fewer than {components} components; lower teacher.components")
+
+    @torch.no_grad()
+    def fit_heads(self) -> list[float]:
+        """Sets the head and the adapters to the linear regressions on what the student gives now.
+
+        Found by gradients they would take hundreds of steps, in which they would teach the student noise.
+
+        Returns:
+            The share of the teacher's maps' variance that each adapter explains on these crops; empty without adapters.
+        """
+        assert self.whitening is not None
+        # As in training: with the batch's own statistics. Its running ones move a little, which does no harm.
+        self.student.train()
+        lasts, targets = [], []
+        places: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = [([], []) for _ in self.adapters]
+        while sum(map(len, lasts)) < self.config["teacher"]["head_crops"]:
+            # Negative steps again.
+            batch = self.augmenter.batch(-1 - len(lasts), self.student_size(len(lasts)))
+            _, last, maps = self.student(self.normalised(batch.distorted, "student"))
+            lasts.append(last)
+            targets.append(self.whitening(self._teach(batch)))
+            if not self.adapters:
+                continue
+            teachers = self.teacher.maps(self.normalised(batch.distorted, "teacher"))
+            for (inputs, outputs), own, theirs in zip(places, maps, teachers, strict=True):
+                inputs.append(own.movedim(1, 3).flatten(0, 2))
+                outputs.append(losses.standardised(theirs).movedim(1, 3).flatten(0, 2))
+        mean, linear = losses.ridge(torch.cat(lasts), torch.cat(targets))
+        self.head.weight.copy_(linear.T)
+        self.head.bias.copy_(-mean @ linear)
+        explained = []
+        for adapter, (inputs, outputs) in zip(self.adapters, places, strict=True):
+            own, theirs = torch.cat(inputs), torch.cat(outputs)
+            mean, linear = losses.ridge(own, theirs)
+            adapter.weight.copy_(linear.T[:, :, None, None])  # type: ignore[operator]
+            adapter.bias.copy_(-mean @ linear)  # type: ignore[operator]
+            explained.append(1 - ((own - mean) @ linear - theirs).square().mean().item())
+        return explained
 
     def student_size(self, step: int) -> int:
         """The side of a step's distorted pictures."""
@@ -215,7 +269,7 @@ class Trainer:
         return torch.cat([self._memory[group] for group in groups], 1).float().flatten(0, 1)
 
     def loss(self, batch: Batch, features: torch.Tensor) -> torch.Tensor:
-        """The terms named in TERMS, float32 [6]; the first is the weighted sum."""
+        """The terms named in TERMS, float32; the first is the weighted sum."""
         assert self.whitening is not None
         weights = self.config["loss"]
         whitened = self.whitening(features)
@@ -225,14 +279,20 @@ class Trainer:
         # The lower layers cost more than half of the backward pass.
         train_lower = self.step_number % self.config["optimiser"]["lower_every"] == 0
         with self._autocast():
-            embedding, last = self._run_student(self.normalised(batch.distorted, "student"), train_lower)
+            embedding, last, maps = self._run_student(self.normalised(batch.distorted, "student"), train_lower)
+            guesses = [adapter(each) for adapter, each in zip(self.adapters, maps, strict=False)]
         embedding = embedding.float()
+        dense = embedding.new_zeros(())
+        if guesses:
+            wanted = self.teacher.maps(self.normalised(batch.distorted, "teacher"))
+            dense = losses.dense([guess.float() for guess in guesses], wanted)
         related = batch.related()
         everything, pairs = losses.relation(embedding, target, batch.crops.same_crop)
         terms = {
             "relation": everything,
             "pair": pairs,
             "regression": losses.regression(self.head(last.float()), whitened),
+            "dense": dense,
             "contrast": losses.contrast(embedding, related, weights["contrast_temperature"]),
             "koleo": losses.koleo(embedding, related),
         }
@@ -313,8 +373,8 @@ class Trainer:
             batch = self.validator.batch(step, size)
             shown = self.validator.render(batch.crops, size)
             with self._autocast():
-                embedding, _ = self.ema(self.normalised(shown, "student"))
-                copies, last = self.ema(self.normalised(batch.distorted, "student"))
+                embedding, _, _ = self.ema(self.normalised(shown, "student"))
+                copies, last, _ = self.ema(self.normalised(batch.distorted, "student"))
             clean.append(F.normalize(embedding.float(), dim=1))
             distorted.append(F.normalize(copies.float(), dim=1))
             whitened = self.whitening(self._teach(batch, self.validator))
@@ -351,6 +411,7 @@ class Trainer:
         return {
             "student": self.student.state_dict(),
             "head": self.head.state_dict(),
+            "adapters": self.adapters.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "whitening": {"mean": self.whitening.mean, "projection": self.whitening.projection},
@@ -378,6 +439,7 @@ class Trainer:
             raise ValueError(f"{path} was made with another configuration; use the same, or start a new run (--init)")
         self.student.load_state_dict(state["student"])
         self.head.load_state_dict(state["head"])
+        self.adapters.load_state_dict(state["adapters"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.whitening = losses.Whitening(**state["whitening"])
@@ -578,6 +640,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"going on at step {trainer.step_number}, after {trainer.elapsed / 60:.1f} min", flush=True)
         else:
             trainer.fit_whitening()
+            explained = trainer.fit_heads()
+            if explained:
+                shares = ", ".join(f"{100 * share:.0f} %" for share in explained)
+                print(f"variance of the teacher's maps that the first weights' explain: {shares}", flush=True)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
