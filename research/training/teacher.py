@@ -12,9 +12,8 @@ Runtime, faster on a CPU without bfloat16. A teacher is named by
 - a file `.onnx`, run by ONNX Runtime: the output named by `--teacher file.onnx:OUTPUT`, or else the first, likewise
   of two or four dimensions; outputs named `map8`, `map16` and `map32`, if there are any, are maps.
 
-Maps are features [N, C, H, W] at 1/8, 1/16 and 1/32 of the picture's sides, rounded up, for the student's last three
-stages.
-Pictures are normalised by the mean and deviation in the configuration.
+Maps are features [N, C, H, W] at 1/8, 1/16 and 1/32 of the picture's sides, for the student's last three stages
+(`loss.dense`). Pictures are normalised by the mean and deviation in the configuration.
 """
 
 from __future__ import annotations
@@ -144,7 +143,8 @@ def _onnx_teacher(path: str, output: str | None, device: torch.device) -> Teache
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     name = session.get_inputs()[0].name
     pooled = output or session.get_outputs()[0].name
-    everything = [pooled, *(each.name for each in session.get_outputs() if each.name in MAPS)]
+    present = {each.name for each in session.get_outputs()}
+    everything = [pooled, *(each for each in MAPS if each in present)]
 
     def run(images: torch.Tensor, maps: bool) -> list[torch.Tensor]:
         results = session.run(everything if maps else [pooled], {name: images.float().cpu().numpy()})
@@ -204,8 +204,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments.export.parent.mkdir(parents=True, exist_ok=True)
     if arguments.export.suffix == ".onnx":
         names = ["features", *MAPS]
-        picture = {0: "N", 2: "H", 3: "W"}
-        axes = {"images": picture, "features": {0: "N"}, **dict.fromkeys(MAPS, picture)}
+        axes = {"images": {0: "N", 2: "H", 3: "W"}, "features": {0: "N"}}
+        axes |= {each: {0: "N", 2: f"{each}_H", 3: f"{each}_W"} for each in MAPS}
         torch.onnx.export(
             module,
             (example,),

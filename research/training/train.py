@@ -43,8 +43,8 @@ OVERLAYS = 256
 PARTS = ("augment", "teacher", "student")
 TERMS = ("loss", "relation", "pair", "regression", "dense", "contrast", "koleo")
 Config = dict[str, Any]
-# The last stage's.
-MAP_STRIDE = 32
+# Sides of the pictures are multiples of the largest one where maps are compared.
+MAP_STRIDES = (8, 16, 32)
 # Crops that are drawn, and kept in memory, together.
 GROUP = 32
 
@@ -106,9 +106,9 @@ class Trainer:
                 f"data.batch is {data['batch']} and data.groups {data['groups']}: expected an even batch, and with "
                 f"groups one that is a multiple of {GROUP} and divides data.groups x {GROUP}"
             )
-        if config["loss"]["dense"] and any(size % MAP_STRIDE for size in data["student_sizes"]):
+        if config["loss"]["dense"] and any(size % MAP_STRIDES[-1] for size in data["student_sizes"]):
             raise ValueError(
-                f"data.student_sizes are {data['student_sizes']}: expected multiples of {MAP_STRIDE}, where every "
+                f"data.student_sizes are {data['student_sizes']}: expected multiples of {MAP_STRIDES[-1]}, where every "
                 "network's maps have the same sides; or loss.dense=0"
             )
         torch.manual_seed(config["seed"])
@@ -132,13 +132,12 @@ class Trainer:
                 raise ValueError(f"the initial weights lack {', '.join(missing[:5])}")
         self.student = student.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Linear(LAST_STAGE_DIM, config["teacher"]["components"]).to(device)
-        # From the student's maps to the teacher's, whose channels only its answer tells; thrown away as the head is.
+        # From the student's maps to the teacher's; thrown away as the head is.
         self.adapters = nn.ModuleList()
         if config["loss"]["dense"]:
-            side = config["data"]["teacher_size"]
-            channels = [each.shape[1] for each in teacher.maps(torch.zeros(1, 3, side, side, device=device))]
             self.adapters.extend(
-                nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(MAP_CHANNELS, channels, strict=True)
+                nn.Conv2d(inputs, outputs, 1)
+                for inputs, outputs in zip(MAP_CHANNELS, self._map_channels(), strict=True)
             )
         self.adapters.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.student).eval().requires_grad_(False)
@@ -156,6 +155,7 @@ class Trainer:
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=config["optimiser"]["learning_rate"],
+            # One pass over the parameters in place of ten; on a CPU too they do not fit into its caches.
             fused=True,
         )
         self._mean = {who: torch.tensor(values, device=device)[:, None, None] for who, values in self._means().items()}
@@ -166,6 +166,20 @@ class Trainer:
         self.elapsed = 0.0
         # Teacher's features of groups of crops that come again, float16 [pairs of a group x 2, D] each.
         self._memory: dict[int, torch.Tensor] = {}
+
+    def _map_channels(self) -> list[int]:
+        """Channels of the teacher's maps, which only its answer tells.
+
+        Raises:
+            ValueError: It has no maps, or they have other sides than the student's.
+        """
+        side = self.config["data"]["student_sizes"][0]
+        maps = self.teacher.maps(torch.zeros(1, 3, side, side, device=self.device))
+        sides = [tuple(each.shape[2:]) for each in maps]
+        expected = [(side // stride, side // stride) for stride in MAP_STRIDES]
+        if sides != expected:
+            raise ValueError(f"the teacher's maps of {side} x {side} pixels are {sides}: expected {expected}")
+        return [each.shape[1] for each in maps]
 
     def _means(self) -> dict[str, Any]:
         return {"student": MEAN, "teacher": self.config["teacher"]["mean"]}
@@ -204,7 +218,7 @@ class Trainer:
             The share of the teacher's maps' variance that each adapter explains on these crops; empty without adapters.
         """
         assert self.whitening is not None
-        # As in training: with the batch's own statistics. Its running ones move a little, which does no harm.
+        # As in training: with the batch's own statistics. The running ones move on, and the averaged weights follow.
         self.student.train()
         lasts, targets = [], []
         places: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = [([], []) for _ in self.adapters]
@@ -214,10 +228,7 @@ class Trainer:
             _, last, maps = self.student(self.normalised(batch.distorted, "student"))
             lasts.append(last)
             targets.append(self.whitening(self._teach(batch)))
-            if not self.adapters:
-                continue
-            teachers = self.teacher.maps(self.normalised(batch.distorted, "teacher"))
-            for (inputs, outputs), own, theirs in zip(places, maps, teachers, strict=True):
+            for (inputs, outputs), own, theirs in zip(places, maps, self._maps(batch), strict=False):
                 inputs.append(own.movedim(1, 3).flatten(0, 2))
                 outputs.append(losses.standardised(theirs).movedim(1, 3).flatten(0, 2))
         mean, linear = losses.ridge(torch.cat(lasts), torch.cat(targets))
@@ -268,8 +279,21 @@ class Trainer:
                 self._memory[group] = halves[:, index].clone()
         return torch.cat([self._memory[group] for group in groups], 1).float().flatten(0, 1)
 
-    def loss(self, batch: Batch, features: torch.Tensor) -> torch.Tensor:
-        """The terms named in TERMS, float32; the first is the weighted sum."""
+    def _maps(self, batch: Batch) -> list[torch.Tensor]:
+        """The teacher's maps of what the student sees; none where they are not wanted."""
+        return self.teacher.maps(self.normalised(batch.distorted, "teacher")) if self.adapters else []
+
+    def loss(self, batch: Batch, features: torch.Tensor, teachers: list[torch.Tensor]) -> torch.Tensor:
+        """The terms of the loss.
+
+        Args:
+            batch: What the student sees.
+            features: The teacher's of the clean crops, [N, D].
+            teachers: From `_maps`.
+
+        Returns:
+            The terms named in TERMS, float32; the first is the weighted sum.
+        """
         assert self.whitening is not None
         weights = self.config["loss"]
         whitened = self.whitening(features)
@@ -282,10 +306,7 @@ class Trainer:
             embedding, last, maps = self._run_student(self.normalised(batch.distorted, "student"), train_lower)
             guesses = [adapter(each) for adapter, each in zip(self.adapters, maps, strict=False)]
         embedding = embedding.float()
-        dense = embedding.new_zeros(())
-        if guesses:
-            wanted = self.teacher.maps(self.normalised(batch.distorted, "teacher"))
-            dense = losses.dense([guess.float() for guess in guesses], wanted)
+        dense = losses.dense([guess.float() for guess in guesses], teachers) if guesses else embedding.new_zeros(())
         related = batch.related()
         everything, pairs = losses.relation(embedding, target, batch.crops.same_crop)
         terms = {
@@ -319,10 +340,10 @@ class Trainer:
         groups = self.groups(self.step_number)
         batch = self.augmenter.batch(self.step_number, self.student_size(self.step_number), groups)
         times.append(self._now(timed))
-        features = self._features(batch, groups)
+        features, maps = self._features(batch, groups), self._maps(batch)
         times.append(self._now(timed))
         self.student.train()
-        terms = self.loss(batch, features)
+        terms = self.loss(batch, features, maps)
         self.optimiser.zero_grad(set_to_none=True)
         terms[0].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, settings["gradient_clip"])
@@ -439,6 +460,10 @@ class Trainer:
             raise ValueError(f"{path} was made with another configuration; use the same, or start a new run (--init)")
         self.student.load_state_dict(state["student"])
         self.head.load_state_dict(state["head"])
+        if [each.weight.shape for each in self.adapters] != [
+            value.shape for name, value in state["adapters"].items() if name.endswith("weight")
+        ]:
+            raise ValueError(f"{path} was made with another teacher; use the same, or start a new run (--init)")
         self.adapters.load_state_dict(state["adapters"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -643,7 +668,7 @@ def main(argv: list[str] | None = None) -> int:
             explained = trainer.fit_heads()
             if explained:
                 shares = ", ".join(f"{100 * share:.0f} %" for share in explained)
-                print(f"variance of the teacher's maps that the first weights' explain: {shares}", flush=True)
+                print(f"variance of the teacher's maps that the first weights' maps explain: {shares}", flush=True)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
