@@ -48,14 +48,13 @@ import rrn_native
 from rrn_native._arguments import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
 from rrn_native._lazy import LazyImport
+from rrn_native._session import cpu_session
 from rrn_native.errors import UnreadableError
 
 if TYPE_CHECKING:
     import onnx
-    import onnxruntime
 else:
     onnx = LazyImport("onnx")
-    onnxruntime = LazyImport("onnxruntime")
 
 Doubles = npt.NDArray[np.float64]
 
@@ -240,15 +239,10 @@ class Explainer:
         for name in dict.fromkeys(self._sources):
             if name not in outputs:
                 proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        options = onnxruntime.SessionOptions()
-        # The engine's workers have one thread each too; sums have the same order then.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = cpu_session(proto.SerializeToString())
+        except ModuleNotFoundError:
+            raise
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise rrn_native.RrnError(f"{path}: {(str(error).splitlines() or ['?'])[0]}") from error
 

@@ -38,6 +38,7 @@ import rrn_native
 from rrn_native import calibrate, export, metrics, weights
 from rrn_native._arguments import RUNTIME_ERROR, USAGE, fail
 from rrn_native._lazy import LazyImport
+from rrn_native._session import cpu_session
 
 if TYPE_CHECKING:
     import onnx
@@ -129,15 +130,6 @@ class Comparison:
         return "\n".join(lines)
 
 
-def _session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A session on one thread, so that sums have one order; callers run several pictures side by side."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def _workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1))
 
@@ -168,7 +160,7 @@ def collect(proto: onnx.ModelProto, pictures: Iterable[Floats]) -> dict[str, Act
     for name in names[1:]:
         if name not in present:
             observed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = _session(observed)
+    session = cpu_session(observed.SerializeToString())
 
     def observe(picture: Floats) -> list[Activation]:
         values = [picture, *session.run(names[1:], {names[0]: picture[None]})]
@@ -356,7 +348,7 @@ def apply_ranges(
 
 
 def _embed(proto: onnx.ModelProto, pictures: Sequence[Floats]) -> Floats:
-    session = _session(proto)
+    session = cpu_session(proto.SerializeToString())
     name = proto.graph.input[0].name
 
     def run(picture: Floats) -> Floats:
@@ -439,7 +431,8 @@ def quantize(
         method: How ranges are chosen; see `choose_range`.
         target: Keep parts in float32 until the cosines of 64 of the images change by less than this on average; None
             quantises everything.
-        seven_bits: For processors without VNNI (before 2019), whose 8-bit products may overflow.
+        seven_bits: For other programs on processors without VNNI (before 2019), where products of 8 bits may overflow;
+            rrn's do not.
 
     Returns:
         The model, checked, with `rrn.quantization` (JSON) in its metadata.
@@ -637,7 +630,9 @@ files, 4 model, runtime or output failed.""",
         "average (default %(default)s; 0 quantises everything)",
     )
     parser.add_argument(
-        "--seven-bits", action="store_true", help="for processors without VNNI, whose 8-bit products may overflow"
+        "--seven-bits",
+        action="store_true",
+        help="for other programs on processors without VNNI, whose 8-bit products may overflow there",
     )
     parser.add_argument(
         "--validate", type=Path, metavar="DIR", help="compare the models on these photos (default: those of --images)"

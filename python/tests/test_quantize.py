@@ -15,10 +15,10 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime.quantization")
 pytest.importorskip("torch")
 
-import onnxruntime  # noqa: E402
 import rrn_native  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from rrn_native import onnx_function, quantize  # noqa: E402
+from rrn_native._session import cpu_session  # noqa: E402
 
 
 def small_network(loud: float = 1.0) -> onnx.ModelProto:
@@ -111,10 +111,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def embed(model: Path, batch: npt.NDArray[np.float32], library: bool) -> npt.NDArray[np.float32]:
-    options = onnxruntime.SessionOptions()
-    if library:
-        options.register_custom_ops_library(rrn_native.custom_op_library())
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(str(model), rrn_native.custom_op_library() if library else None)
     found: npt.NDArray[np.float32] = session.run(None, {"images": batch})[0]
     return found
 
@@ -170,6 +167,45 @@ def test_runs_with_and_without_the_library(folder: Path, shape: tuple[int, ...])
     np.testing.assert_allclose(with_library, without, rtol=0, atol=1e-6)
     error = np.linalg.norm(with_library - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert 0 < error.max() < 0.1
+
+
+def test_products_of_eight_bits_do_not_overflow(tmp_path: Path) -> None:
+    """255 x 127, twice, is more than 16 bits hold, in which processors without VNNI add them up by default.
+
+    On other processors this cannot fail.
+    """
+    channels = 8
+    tensors = [
+        numpy_helper.from_array(np.float32(2.64 / 255), "input_scale"),
+        numpy_helper.from_array(np.uint8(0), "zero"),
+        numpy_helper.from_array(np.full((channels, 3, 3, 3), 127, np.int8), "weight"),
+        numpy_helper.from_array(np.float32(1 / 127), "weight_scale"),
+        numpy_helper.from_array(np.int8(0), "weight_zero"),
+        numpy_helper.from_array(np.float32(80 / 255), "output_scale"),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["images", "input_scale", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "input_scale", "zero"], ["pixels"]),
+        helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["weights"]),
+        helper.make_node("Conv", ["pixels", "weights"], ["sums"]),
+        helper.make_node("QuantizeLinear", ["sums", "output_scale", "zero"], ["sum_bytes"]),
+        helper.make_node("DequantizeLinear", ["sum_bytes", "output_scale", "zero"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["averages"]),
+        helper.make_node("Flatten", ["averages"], ["embedding"]),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, "H", "W"])
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", channels])
+    graph = helper.make_graph(nodes, "sums", [images], [embedding], tensors)
+    model = tmp_path / "sums.int8.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    white = np.full((40, 40, 3), 255, np.uint8)
+    embedder = rrn_native.Embedder(model, size=32, provider="cpu")
+    session = cpu_session(str(model))
+    # Each of the 27 products is a white pixel, normalised and rounded to a step, times 1.
+    levels = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    expected = np.full((1, channels), 9 * levels.sum())
+    for found in (embedder.embed([white]), session.run(None, {"images": embedder.preprocess(white)[None]})[0]):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=80 / 255)
 
 
 def test_the_program_takes_it(folder: Path, run_similarity: RunSimilarity) -> None:

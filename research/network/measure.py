@@ -27,6 +27,7 @@ import onnx
 import onnxruntime
 import rrn_native
 import torch
+from rrn_native._session import cpu_session, session_options
 
 from research.benchmarks import about as bench_about
 
@@ -53,13 +54,9 @@ def open_session(model: Path, provider: str, precision: str, threads: int) -> on
     file = model_file(model, precision)
     if not file.is_file():
         raise LookupError(f"{file.name} is missing")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.use_deterministic_compute = True
-    options.register_custom_ops_library(rrn_native.custom_op_library())
     if provider == "cpu":
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return cpu_session(str(file), rrn_native.custom_op_library())
+    options = session_options(rrn_native.custom_op_library())
     config = {
         "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
         "NUM_STREAMS": str(threads),
