@@ -69,7 +69,7 @@ class _Lite(nn.Module):
         self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
         strides = [block._depthwise_conv.stride[0] for block in network._blocks]
         halving = [index for index, stride in enumerate(strides) if stride == 2]
-        # The stem halves once, the first of these blocks once more; what leaves the block before a halving is a map.
+        # The stem and the first two of these blocks lead to 1/8; what leaves the block before a further one is a map.
         self.marked = [*(index - 1 for index in halving[2:]), len(strides) - 1]
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
