@@ -335,6 +335,39 @@ def test_training_begins_with_heads_that_fit() -> None:
     assert terms()[regression] > 2 * fitted[regression]
 
 
+def test_the_regressions_at_the_start_can_be_left_out() -> None:
+    config = small_config()
+    config["teacher"]["head_crops"] = 0
+    trainer = train.Trainer(config, small_bank(), small_bank(8, 1), small_teacher, CPU)
+    trainer.fit_whitening()
+    before = trainer.head.weight.detach().clone()
+    assert trainer.fit_heads() == []
+    assert torch.equal(trainer.head.weight, before)
+    assert trainer.step(0.5).isfinite().all()
+
+
+def test_training_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
+    state = student.Student().state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({**state, "fc.weight": torch.zeros(1000, 512)}, path)
+    trainer = train.Trainer(
+        small_config(), small_bank(), small_bank(8, 1), small_teacher, CPU, student.load_student(path)
+    )
+    for network in (trainer.student, trainer.ema):
+        assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    state = student.Student().state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({name: value for name, value in state.items() if name != "layer3.0.conv1.weight"}, path)
+    with pytest.raises(ValueError, match=r"weights\.pth lacks layer3\.0\.conv1\.weight"):
+        student.load_student(path)
+    torch.save({**state, "conv1.weight": torch.zeros(8, 3, 7, 7)}, path)
+    with pytest.raises(ValueError, match=r"conv1\.weight has shape \(8, 3, 7, 7\): expected \(64, 3, 7, 7\)"):
+        student.load_student(path)
+
+
 def test_teachers_without_maps_serve_the_other_terms() -> None:
     plain = teacher.Teacher(lambda images, maps: grids(images, False))
     config = small_config()
@@ -672,6 +705,20 @@ def test_the_gap_shows_what_holds_for_the_training_photos_only() -> None:
     result = gap.measure(crops(True), {"same": crops(True), "other": crops(False)}, config)
     assert result["same"]["teacher_cosine"] > 0.9
     assert abs(result["other"]["teacher_cosine"]) < 0.3
+
+
+def test_the_gap_shows_all_students_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap, "load_bank", lambda folder, split, device: small_bank(6, 0 if split == "train" else 1))
+    config = small_config()
+    config["data"].update(student_sizes=[32], mix_share=0.0)
+    students = [student.Student().eval() for _ in range(2)]
+    first, second = gap.look(FOLDER, "train", 24, 7, config, students, small_teacher)
+    (alone,) = gap.look(FOLDER, "train", 24, 7, config, students[1:], small_teacher)
+    assert len(first.photo) == 24
+    assert not torch.equal(first.embedding, second.embedding)
+    assert torch.equal(second.embedding, alone.embedding) and torch.equal(second.last, alone.last)
+    (other,) = gap.look(FOLDER, "held_out", 24, 7, config, students[:1], small_teacher)
+    assert not torch.equal(other.features, first.features)
 
 
 def test_the_lower_layers_see_every_size() -> None:

@@ -23,9 +23,9 @@ import overlays
 import torch
 import torch.nn.functional as F  # noqa: N812
 import train
-from augment import Augmenter, Crops
+from augment import Augmenter
 from bank import load_bank
-from student import Student
+from student import Student, load_student
 from teacher import Teacher, load_teacher
 
 CPU = torch.device("cpu")
@@ -67,25 +67,31 @@ def pairs_precision(vectors: torch.Tensor, photo: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def look(
-    data: Path, split: str, count: int, seed: int, config: train.Config, student: Student, teacher: Teacher
-) -> Seen:
-    """Shows `count` clean crops of a split to both networks."""
+    data: Path, split: str, count: int, seed: int, config: train.Config, students: list[Student], teacher: Teacher
+) -> list[Seen]:
+    """Shows the same `count` clean crops of a split to the teacher and to every student."""
     patches = overlays.render(8, seed, CPU)
     augmenter = Augmenter(load_bank(data, split, CPU), patches, config["data"], config["distort"], seed)
-    means = {"student": train.MEAN, "teacher": config["teacher"]["mean"]}
-    deviations = {"student": train.STDDEV, "teacher": config["teacher"]["std"]}
+    normalised = train.Normaliser(config, CPU)
     side = max(config["data"]["student_sizes"])
-    parts: list[tuple[torch.Tensor, ...]] = []
-    while sum(len(part[-1]) for part in parts) < count:
-        batch = augmenter.batch(len(parts), side)
-
-        def shown(who: str, side: int, crops: Crops = batch.crops) -> torch.Tensor:
-            pictures = augmenter.render(crops, side)
-            return (pictures - torch.tensor(means[who])[:, None, None]) / torch.tensor(deviations[who])[:, None, None]
-
-        features = teacher(shown("teacher", config["data"]["teacher_size"]))
-        parts.append((*student(shown("student", side))[:2], features, batch.photo))
-    return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    features: list[torch.Tensor] = []
+    photos: list[torch.Tensor] = []
+    answers: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in students]
+    while sum(map(len, photos)) < count:
+        batch = augmenter.batch(len(photos), side)
+        shown = augmenter.render(batch.crops, config["data"]["teacher_size"])
+        features.append(teacher(normalised(shown, "teacher")))
+        photos.append(batch.photo)
+        shown = normalised(augmenter.render(batch.crops, side), "student")
+        for student, own in zip(students, answers, strict=True):
+            embedding, last, _ = student(shown)
+            own.append((embedding, last))
+    teachers, photo = torch.cat(features), torch.cat(photos)
+    seen = []
+    for own in answers:
+        embedding, last = (torch.cat(values) for values in zip(*own, strict=True))
+        seen.append(Seen(embedding, last, teachers, photo))
+    return seen
 
 
 def measure(fitted: Seen, others: dict[str, Seen], config: train.Config) -> dict[str, dict[str, float]]:
@@ -122,18 +128,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = train.load_config(train.HERE / "config.toml", cuda=False, changes=changes)
         teacher = load_teacher(arguments.teacher, CPU)
-        for weights in arguments.weights:
-            student = Student().eval()
-            student.load_state_dict(
-                {name: value.float() for name, value in torch.load(weights, weights_only=True).items()}, strict=False
-            )
-            # Other seeds are other crops.
-            fitted = look(arguments.data, "train", arguments.fit, 77, config, student, teacher)
-            others = {
-                "training photos": look(arguments.data, "train", arguments.crops, 78, config, student, teacher),
-                "held-out photos": look(arguments.data, "held_out", arguments.crops, 78, config, student, teacher),
-            }
-            row = measure(fitted, others, config)
+        students = [load_student(each).eval() for each in arguments.weights]
+
+        def seen(split: str, count: int, seed: int) -> list[Seen]:
+            return look(arguments.data, split, count, seed, config, students, teacher)
+
+        # Other seeds are other crops.
+        fitted = seen("train", arguments.fit, 77)
+        own, other = (seen(split, arguments.crops, 78) for split in ("train", "held_out"))
+        for index, weights in enumerate(arguments.weights):
+            others = {"training photos": own[index], "held-out photos": other[index]}
+            row = measure(fitted[index], others, config)
             rows.append({"weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **row})
             print(weights)
             for name, values in row.items():

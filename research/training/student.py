@@ -6,6 +6,8 @@ operator library, which machines that only train do not have.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -65,6 +67,30 @@ class Student(nn.Module):
             averages.append(x.mean((2, 3), dtype=torch.float32))
             maps.append(x)
         return reduction(averages), averages[-1], maps
+
+
+def load_student(path: Path) -> Student:
+    """A student with the weights of a file, as float32.
+
+    Args:
+        path: A state dict with torchvision's names; what the student has not (the classifier) is left out.
+
+    Raises:
+        ValueError: Some of the student's weights are missing, or have another shape.
+        OSError: The file cannot be read.
+    """
+    student = Student()
+    own = student.state_dict()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    wanted = {name: value.float() for name, value in state.items() if name in own}
+    for name, value in wanted.items():
+        if value.shape != own[name].shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}: expected {tuple(own[name].shape)}")
+    missing = student.load_state_dict(wanted, strict=False).missing_keys
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing[:5])}")
+    return student
 
 
 def reduction(averages: list[torch.Tensor]) -> torch.Tensor:

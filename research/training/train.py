@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from augment import Augmenter, Batch
 from bank import PhotoBank, load_bank
-from student import LAST_STAGE_DIM, MAP_CHANNELS, Student
+from student import LAST_STAGE_DIM, MAP_CHANNELS, Student, load_student
 from teacher import Teacher, load_teacher, working_dtype
 from torch import nn
 
@@ -79,6 +79,27 @@ def config_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
+class Normaliser:
+    """Brings pictures to the scale that a network was trained with.
+
+    Args:
+        config: From `load_config`.
+        device: Where the pictures are.
+    """
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        teacher = config["teacher"]
+        self._scales = {
+            who: tuple(torch.tensor(values, device=device)[:, None, None] for values in scale)
+            for who, scale in {"student": (MEAN, STDDEV), "teacher": (teacher["mean"], teacher["std"])}.items()
+        }
+
+    def __call__(self, pictures: torch.Tensor, who: str) -> torch.Tensor:
+        """Pictures [N, 3, H, W] in 0 ... 1 as the "student" or the "teacher" wants them."""
+        mean, std = self._scales[who]
+        return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
 class Trainer:
     """The state of a training and its step.
 
@@ -88,7 +109,7 @@ class Trainer:
         held_out: The photos to validate on, or None.
         teacher: From `load_teacher`; with `loss.dense` one that has maps.
         device: Where everything runs.
-        initial: A state dict to start from, or None for random weights.
+        initial: The weights to start from (`load_student`), or None for random ones. It is trained itself, not a copy.
     """
 
     def __init__(
@@ -98,7 +119,7 @@ class Trainer:
         held_out: PhotoBank | None,
         teacher: Teacher,
         device: torch.device,
-        initial: dict[str, torch.Tensor] | None = None,
+        initial: Student | None = None,
     ) -> None:
         data = config["data"]
         if data["batch"] % 2 or (data["groups"] and (data["batch"] % GROUP or data["groups"] * GROUP % data["batch"])):
@@ -123,13 +144,7 @@ class Trainer:
             # Without mixtures, which are related to pictures that would count as unrelated.
             plain = {**config["data"], "mix_share": 0.0}
             self.validator = Augmenter(held_out, patches, plain, config["distort"], config["seed"] + 1)
-        student = Student()
-        if initial is not None:
-            names = student.state_dict().keys()
-            wanted = {name: value.float() for name, value in initial.items() if name in names}
-            missing = student.load_state_dict(wanted, strict=False).missing_keys
-            if any(not name.endswith("num_batches_tracked") for name in missing):
-                raise ValueError(f"the initial weights lack {', '.join(missing[:5])}")
+        student = initial or Student()
         self.student = student.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Linear(LAST_STAGE_DIM, config["teacher"]["components"]).to(device)
         # From the student's maps to the teacher's; thrown away as the head is.
@@ -158,8 +173,7 @@ class Trainer:
             # One pass over the parameters in place of ten; on a CPU too they do not fit into its caches.
             fused=True,
         )
-        self._mean = {who: torch.tensor(values, device=device)[:, None, None] for who, values in self._means().items()}
-        self._std = {who: torch.tensor(values, device=device)[:, None, None] for who, values in self._stds().items()}
+        self.normalised = Normaliser(config, device)
         self.whitening: losses.Whitening | None = None
         self.step_number = 0
         self.crops = 0
@@ -180,16 +194,6 @@ class Trainer:
         if sides != expected:
             raise ValueError(f"the teacher's maps of {side} x {side} pixels are {sides}: expected {expected}")
         return [each.shape[1] for each in maps]
-
-    def _means(self) -> dict[str, Any]:
-        return {"student": MEAN, "teacher": self.config["teacher"]["mean"]}
-
-    def _stds(self) -> dict[str, Any]:
-        return {"student": STDDEV, "teacher": self.config["teacher"]["std"]}
-
-    def normalised(self, pictures: torch.Tensor, who: str) -> torch.Tensor:
-        """Pictures in 0 ... 1 as the "student" or the "teacher" wants them."""
-        return ((pictures - self._mean[who]) / self._std[who]).contiguous(memory_format=torch.channels_last)
 
     def _autocast(self) -> torch.autocast:
         dtype = working_dtype(self.device)
@@ -212,11 +216,15 @@ class Trainer:
     def fit_heads(self) -> list[float]:
         """Sets the head and the adapters to the linear regressions on what the student gives now.
 
-        Found by gradients they would take hundreds of steps, in which they would teach the student noise.
+        Found by gradients they would take hundreds of steps, in which they would teach the student noise. With
+        `teacher.head_crops` 0 they stay random all the same.
 
         Returns:
-            The share of the teacher's maps' variance that each adapter explains on these crops; empty without adapters.
+            The share of the teacher's maps' variance that each adapter explains on these crops; empty without adapters
+            or crops.
         """
+        if not self.config["teacher"]["head_crops"]:
+            return []
         assert self.whitening is not None
         # As in training: with the batch's own statistics. The running ones move on, and the averaged weights follow.
         self.student.train()
@@ -658,7 +666,7 @@ def main(argv: list[str] | None = None) -> int:
         bank = load_bank(arguments.data, "train", device)
         held_out = load_bank(arguments.data, "held_out", device)
         teacher = load_teacher(arguments.teacher, device)
-        initial = torch.load(arguments.init, map_location="cpu", weights_only=True) if arguments.init else None
+        initial = load_student(arguments.init) if arguments.init else None
         trainer = Trainer(config, bank, held_out, teacher, device, initial)
         if arguments.resume and checkpoint.exists():
             trainer.restore(checkpoint)
