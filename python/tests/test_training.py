@@ -65,6 +65,7 @@ def small_config() -> dict[str, Any]:
             "optimiser.learning_rate=1e-3",
             "run.validation_crops=24",
             "run.checkpoint_minutes=0.0",
+            "run.statistics_crops=0",
         ],
     )
 
@@ -504,6 +505,28 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
     changed["loss"]["koleo"] = 0.7
     with pytest.raises(ValueError, match="another configuration"):
         train.Trainer(changed, small_bank(), None, small_teacher, CPU).restore(tmp_path / "checkpoint.pt")
+
+
+def test_finished_weights_have_the_statistics_of_the_size_of_use() -> None:
+    config = small_config()
+    config["run"].update(statistics_crops=24, statistics_size=96)
+    trainer = small_trainer(config)
+    trainer.step(0.5)
+    before = {name: value.clone() for name, value in trainer.ema.state_dict().items()}
+    weights = trainer.weights()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.ema.state_dict().items())
+    statistics = {name for name in weights if name.rpartition(".")[2] in ("running_mean", "running_var")}
+    assert len(statistics) == 40
+    for name, value in weights.items():
+        assert torch.equal(value, before[name].half()) == (name not in statistics), name
+    # Two batches: one of clean crops, one of distorted ones.
+    clean = trainer.augmenter.render(trainer.augmenter.batch(-1, 96).crops, 96)
+    shown = trainer.normalised(torch.cat([clean, trainer.augmenter.batch(-2, 96).distorted]), "student")
+    with torch.inference_mode():
+        mean = trainer.ema.conv1(shown).mean((0, 2, 3))
+    assert torch.allclose(weights["bn1.running_mean"].float(), mean, atol=2e-3)
+    trainer.config["run"]["statistics_crops"] = 0
+    assert all(torch.equal(value, before[name].half()) for name, value in trainer.weights().items())
 
 
 def test_weights_fit_the_shipped_network() -> None:

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from bank import PhotoBank, load_bank
 from student import LAST_STAGE_DIM, MAP_CHANNELS, Student, load_student
 from teacher import Teacher, load_teacher, working_dtype
 from torch import nn
+from torch.optim import swa_utils
 
 HERE = Path(__file__).resolve().parent
 # What rrn's preprocessing does to every image (rrn_native.export.MEAN and STDDEV).
@@ -479,11 +481,34 @@ class Trainer:
         self.step_number, self.crops, self.elapsed = state["step"], state["crops"], state["elapsed"]
         torch.set_rng_state(state["random"].cpu())
 
+    def settled(self) -> Student:
+        """The averaged student, its batch normalisations measured at the size of use (`run.statistics_*`).
+
+        Those of the training are of smaller and distorted crops, and of other weights than the averaged ones: see
+        Touvron et al., "Fixing the train-test resolution discrepancy" (2019), and Izmailov et al., "Averaging weights
+        leads to wider optima and better generalization" (2018).
+        """
+        student = copy.deepcopy(self.ema)
+        settings = self.config["run"]
+        steps = math.ceil(settings["statistics_crops"] / self.config["data"]["batch"])
+
+        def pictures() -> Iterator[torch.Tensor]:
+            for step in range(steps):
+                # Negative steps: crops that no training step uses. Every other batch is distorted, as copies are.
+                batch = self.augmenter.batch(-1 - step, settings["statistics_size"])
+                clean = step % 2 == 0
+                shown = self.augmenter.render(batch.crops, settings["statistics_size"]) if clean else batch.distorted
+                yield self.normalised(shown, "student")
+
+        if steps:
+            swa_utils.update_bn(pictures(), student)
+        return student
+
     def weights(self) -> dict[str, torch.Tensor]:
         """The averaged weights as they are to be shipped: float16 on the CPU, torchvision's names."""
         return {
             name: value.half().cpu().contiguous()
-            for name, value in self.ema.state_dict().items()
+            for name, value in self.settled().state_dict().items()
             if value.is_floating_point()
         }
 
