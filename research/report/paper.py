@@ -976,7 +976,7 @@ def _what_did_not_work(paper: Writer, results: Results, charts: Charts) -> None:
             f"took average precision on UKBench from {{{fourth}.average_precision|f3}} to "
             f"{{{seventh}.average_precision|f3}} and F1 at 0.75 from {{{fourth}.f1|f2}} to {{{seventh}.f1|f2}} with "
             f"{{{seventh}.crops - {fourth}.crops|n}} more crops. The eighth went on from there, with larger crops: "
-            "better on held-out pictures, most of which are drawings, but on UKBench "
+            "better on held-out pictures, half of them from sources of drawings, but on UKBench "
             f"{{{eighth}.average_precision|f3}} and {{{eighth}.f1|f2}}. On copies of photos, though, both put more "
             f"unrelated photos above 0.75 than the fourth: precision {{{copies('seventh')}.precision|f2}} and "
             f"{{{copies('eighth')}.precision|f2}} instead of {{{copies('fourth')}.precision|f2}}, so neither is in "
