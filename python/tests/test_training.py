@@ -622,13 +622,13 @@ def test_packed_pictures_come_back(tmp_path: Path) -> None:
     from PIL import Image
 
     random = np.random.default_rng(0)
-    source = prepare.Source("x", "deb", "CC0-1.0", [])
+    sources = [prepare.Source("x", "deb", "CC0-1.0", [], photographs=photographs) for photographs in (False, True)]
     kept = []
     for index in range(30):
         file = tmp_path / "photo.png"
         noise = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC).save(file)
-        kept.append(prepare.examine(source, f"{index}.png", file.read_bytes(), "CC0-1.0", 96, 80))
+        kept.append(prepare.examine(sources[index % 2], f"{index}.png", file.read_bytes(), "CC0-1.0", 96, 80))
     assert not any(candidate.skipped for candidate in kept)
     pictures = prepare.pack(kept, tmp_path / "out", 20_000, 0.3)
     index_text = json.dumps({"pictures": [vars(picture) for picture in pictures]})
@@ -637,7 +637,11 @@ def test_packed_pictures_come_back(tmp_path: Path) -> None:
     held_out = bank.load_bank(tmp_path / "out", "held_out", CPU)
     assert len(train_bank) + len(held_out) == 30 and 0 < len(held_out) < 20
     assert train_bank.width[:, 0].max() == 96
-    assert "| x | Debian | CC0-1.0 |" in prepare.licence_table([source], pictures)
+    weighted = bank.load_bank(tmp_path / "out", "train", CPU, photograph_weight=6.0)
+    photographs = torch.tensor([picture.photographs for picture in pictures if picture.split == "train"])
+    assert 0 < photographs.sum() < len(photographs)
+    assert torch.equal(weighted.weight, torch.where(photographs, 6 * train_bank.weight, train_bank.weight))
+    assert "| x | Debian | CC0-1.0 |" in prepare.licence_table(sources[:1], pictures)
 
 
 def test_drawings_are_told_from_photos() -> None:

@@ -80,11 +80,21 @@ class PhotoBank:
         )
 
 
-def load_bank(folder: Path, split: str, device: torch.device, limit: int | None = None) -> PhotoBank:
+def load_bank(
+    folder: Path, split: str, device: torch.device, limit: int | None = None, photograph_weight: float = 1.0
+) -> PhotoBank:
     """Decodes the pictures of `split` that prepare.py packed.
+
+    Args:
+        folder: Where it packed them.
+        split: "train" or "held_out".
+        device: Where the pixels are to be.
+        limit: At most about as many pictures.
+        photograph_weight: How many times as often a picture of a source of photographs is drawn.
 
     Raises:
         FileNotFoundError: There are none in `folder`.
+        ValueError: They were packed by an earlier prepare.py, which did not tell photographs from others.
     """
     index = json.loads((folder / "index.json").read_text())
     pictures = [picture for picture in index["pictures"] if picture["split"] == split]
@@ -93,6 +103,8 @@ def load_bank(folder: Path, split: str, device: torch.device, limit: int | None 
         pictures = pictures[:: max(1, len(pictures) // limit)][:limit]
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no pictures of the split {split!r}")
+    if "photographs" not in pictures[0]:
+        raise ValueError(f"{folder} was packed by an earlier prepare.py: pack it again")
     shards = {name: (folder / name).read_bytes() for name in {picture["shard"] for picture in pictures}}
 
     def decode(picture: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -104,4 +116,5 @@ def load_bank(folder: Path, split: str, device: torch.device, limit: int | None 
         arrays = list(pool.map(decode, pictures))
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(picture["photo"], len(numbers)) for picture in pictures]
-    return PhotoBank.from_arrays(arrays, [picture["weight"] for picture in pictures], groups, device)
+    weights = [picture["weight"] * (photograph_weight if picture["photographs"] else 1.0) for picture in pictures]
+    return PhotoBank.from_arrays(arrays, weights, groups, device)

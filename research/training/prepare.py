@@ -47,6 +47,7 @@ class Source:
 
     Attributes:
         drawings: Drawn pictures are wanted too: the teacher says what they show, and they show many things.
+        photographs: Nearly all of them are photographs of things or scenes (`data.photograph_weight`).
         opaque: The alpha channel means something else (the colour of a player, gloss).
     """
 
@@ -61,6 +62,7 @@ class Source:
     max_photos: int = 100_000
     max_megapixels: float = 100.0
     drawings: bool = False
+    photographs: bool = False
     opaque: bool = False
 
 
@@ -76,6 +78,7 @@ class Picture:
     height: int
     alpha: bool
     split: str
+    photographs: bool = False
     shard: str = ""
     offset: int = 0
     length: int = 0
@@ -373,7 +376,10 @@ def pack(kept: list[Candidate], output: Path, shard_bytes: int, held_out_share: 
             shard = shards[split][-1]
             # A photo's parts share its weight, softened: a large photo does hold more to learn from.
             weight = candidate.source.weight / len(candidate.encoded) ** 0.5
-            picture = Picture(photo, candidate.source.name, candidate.licence, weight, width, height, alpha, split)
+            source = candidate.source
+            picture = Picture(
+                photo, source.name, candidate.licence, weight, width, height, alpha, split, source.photographs
+            )
             picture.shard = f"{split}-{len(shards[split]) - 1:02d}.bin"
             picture.offset, picture.length = len(shard), len(content)
             shard += content

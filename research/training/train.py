@@ -688,7 +688,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"{checkpoint} exists: --resume it, or use another --output")
         config = load_config(arguments.config, cuda=device.type == "cuda", changes=arguments.set)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        bank = load_bank(arguments.data, "train", device)
+        bank = load_bank(arguments.data, "train", device, photograph_weight=config["data"]["photograph_weight"])
         held_out = load_bank(arguments.data, "held_out", device)
         teacher = load_teacher(arguments.teacher, device)
         initial = load_student(arguments.init) if arguments.init else None
