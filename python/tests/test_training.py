@@ -551,7 +551,7 @@ def test_the_program_trains_stops_and_resumes(
     data, output = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     (data / "index.json").write_text("{}")
-    monkeypatch.setattr(train, "load_bank", lambda folder, split, device: small_bank())
+    monkeypatch.setattr(train, "load_bank", lambda folder, split, device, **_: small_bank())
     monkeypatch.setattr(train, "load_teacher", lambda spec, device: small_teacher)
     config = small_config()
     monkeypatch.setattr(train, "load_config", lambda *_, **__: config)
@@ -571,7 +571,7 @@ def test_the_program_trains_stops_and_resumes(
 
 def test_a_signal_ends_training_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "index.json").write_text("{}")
-    monkeypatch.setattr(train, "load_bank", lambda folder, split, device: small_bank())
+    monkeypatch.setattr(train, "load_bank", lambda folder, split, device, **_: small_bank())
     monkeypatch.setattr(train, "load_teacher", lambda spec, device: small_teacher)
     config = small_config()
     monkeypatch.setattr(train, "load_config", lambda *_, **__: config)
