@@ -641,6 +641,14 @@ def test_packed_pictures_come_back(tmp_path: Path) -> None:
     photographs = torch.tensor([picture.photographs for picture in pictures if picture.split == "train"])
     assert 0 < photographs.sum() < len(photographs)
     assert torch.equal(weighted.weight, torch.where(photographs, 6 * train_bank.weight, train_bank.weight))
+    with pytest.raises(ValueError, match="positive"):
+        bank.load_bank(tmp_path / "out", "train", CPU, photograph_weight=0.0)
+    # Packed before photographs were told from others.
+    earlier = [{key: value for key, value in vars(picture).items() if key != "photographs"} for picture in pictures]
+    (tmp_path / "out" / "index.json").write_text(json.dumps({"pictures": earlier}))
+    assert torch.equal(bank.load_bank(tmp_path / "out", "train", CPU).weight, train_bank.weight)
+    with pytest.raises(ValueError, match="pack it again"):
+        bank.load_bank(tmp_path / "out", "train", CPU, photograph_weight=6.0)
     assert "| x | Debian | CC0-1.0 |" in prepare.licence_table(sources[:1], pictures)
 
 
@@ -735,7 +743,9 @@ def test_the_gap_shows_what_holds_for_the_training_photos_only() -> None:
 
 
 def test_the_gap_shows_all_students_the_same_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gap, "load_bank", lambda folder, split, device: small_bank(6, 0 if split == "train" else 1))
+    monkeypatch.setattr(
+        gap, "load_bank", lambda folder, split, device, **_: small_bank(6, 0 if split == "train" else 1)
+    )
     config = small_config()
     config["data"].update(student_sizes=[32], mix_share=0.0)
     students = [student.Student().eval() for _ in range(2)]

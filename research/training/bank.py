@@ -90,11 +90,11 @@ def load_bank(
         split: "train" or "held_out".
         device: Where the pixels are to be.
         limit: At most about as many pictures.
-        photograph_weight: How many times as often a picture of a source of photographs is drawn.
+        photograph_weight: A positive factor on the weights of pictures whose source is mostly photographs.
 
     Raises:
         FileNotFoundError: There are none in `folder`.
-        ValueError: They were packed by an earlier prepare.py, which did not tell photographs from others.
+        ValueError: `photograph_weight` is not positive, or is not 1 although the index does not tell photographs.
     """
     index = json.loads((folder / "index.json").read_text())
     pictures = [picture for picture in index["pictures"] if picture["split"] == split]
@@ -103,8 +103,10 @@ def load_bank(
         pictures = pictures[:: max(1, len(pictures) // limit)][:limit]
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no pictures of the split {split!r}")
-    if "photographs" not in pictures[0]:
-        raise ValueError(f"{folder} was packed by an earlier prepare.py: pack it again")
+    if photograph_weight <= 0:
+        raise ValueError(f"data.photograph_weight is {photograph_weight}: expected a positive number")
+    if photograph_weight != 1 and "photographs" not in pictures[0]:
+        raise ValueError(f"{folder} does not say which pictures are photographs: pack it again with prepare.py")
     shards = {name: (folder / name).read_bytes() for name in {picture["shard"] for picture in pictures}}
 
     def decode(picture: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -116,5 +118,5 @@ def load_bank(
         arrays = list(pool.map(decode, pictures))
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(picture["photo"], len(numbers)) for picture in pictures]
-    weights = [picture["weight"] * (photograph_weight if picture["photographs"] else 1.0) for picture in pictures]
+    weights = [picture["weight"] * (photograph_weight if picture.get("photographs") else 1.0) for picture in pictures]
     return PhotoBank.from_arrays(arrays, weights, groups, device)

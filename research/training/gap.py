@@ -71,7 +71,9 @@ def look(
 ) -> list[Seen]:
     """Shows the same `count` clean crops of a split to the teacher and to every student."""
     patches = overlays.render(8, seed, CPU)
-    augmenter = Augmenter(load_bank(data, split, CPU), patches, config["data"], config["distort"], seed)
+    weight = config["data"]["photograph_weight"] if split == "train" else 1.0
+    bank = load_bank(data, split, CPU, photograph_weight=weight)
+    augmenter = Augmenter(bank, patches, config["data"], config["distort"], seed)
     normalised = train.Normaliser(config, CPU)
     side = max(config["data"]["student_sizes"])
     features: list[torch.Tensor] = []

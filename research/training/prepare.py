@@ -47,7 +47,7 @@ class Source:
 
     Attributes:
         drawings: Drawn pictures are wanted too: the teacher says what they show, and they show many things.
-        photographs: Nearly all of them are photographs of things or scenes (`data.photograph_weight`).
+        photographs: Most of them are photographs (`data.photograph_weight`).
         opaque: The alpha channel means something else (the colour of a player, gloss).
     """
 
