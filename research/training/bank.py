@@ -80,16 +80,13 @@ class PhotoBank:
         )
 
 
-def load_bank(
-    folder: Path, split: str, device: torch.device, limit: int | None = None, photograph_weight: float = 1.0
-) -> PhotoBank:
+def load_bank(folder: Path, split: str, device: torch.device, photograph_weight: float = 1.0) -> PhotoBank:
     """Decodes the pictures of `split` that prepare.py packed.
 
     Args:
         folder: Where it packed them.
         split: "train" or "held_out".
         device: Where the pixels are to be.
-        limit: At most about as many pictures.
         photograph_weight: A positive factor on the weights of pictures whose source is mostly photographs.
 
     Raises:
@@ -98,9 +95,6 @@ def load_bank(
     """
     index = json.loads((folder / "index.json").read_text())
     pictures = [picture for picture in index["pictures"] if picture["split"] == split]
-    if limit is not None:
-        # Spread over the sources, which lie behind each other.
-        pictures = pictures[:: max(1, len(pictures) // limit)][:limit]
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no pictures of the split {split!r}")
     if photograph_weight <= 0:

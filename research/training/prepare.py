@@ -368,15 +368,15 @@ def pack(kept: list[Candidate], output: Path, shard_bytes: int, held_out_share: 
     pictures: list[Picture] = []
     shards: dict[str, list[bytearray]] = {"train": [bytearray()], "held_out": [bytearray()]}
     for candidate in kept:
-        photo = f"{candidate.source.name}:{candidate.path}"
+        source = candidate.source
+        photo = f"{source.name}:{candidate.path}"
         split = split_of(photo, held_out_share)
         for content, width, height, alpha in candidate.encoded:
             if len(shards[split][-1]) + len(content) > shard_bytes:
                 shards[split].append(bytearray())
             shard = shards[split][-1]
             # A photo's parts share its weight, softened: a large photo does hold more to learn from.
-            weight = candidate.source.weight / len(candidate.encoded) ** 0.5
-            source = candidate.source
+            weight = source.weight / len(candidate.encoded) ** 0.5
             picture = Picture(
                 photo, source.name, candidate.licence, weight, width, height, alpha, split, source.photographs
             )
