@@ -15,13 +15,13 @@
 #include <utility>
 #include <vector>
 
+#include "program/command_line.h"
 #include "rrn/embedder.h"
 #include "rrn/image.h"
 #include "rrn/reduction.h"
 #include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
-#include "similarity/command_line.h"
 
 namespace py = pybind11;
 

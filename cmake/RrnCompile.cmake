@@ -65,3 +65,12 @@ function(rrn_test name source)
   target_link_libraries(${name} PRIVATE rrn_compile ${ARGN} GTest::gmock GTest::gtest_main)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
+
+# rrn_use_default_model(TEST): RRN_MODEL and RRN_OP_LIBRARY name the default model and the operator's library.
+function(rrn_use_default_model name)
+  if(RRN_BUILD_TESTS)
+    target_compile_definitions(${name} PRIVATE RRN_MODEL="${PROJECT_SOURCE_DIR}/models/reduction_resnet18.onnx"
+                                               RRN_OP_LIBRARY="$<TARGET_FILE:reduction_op>")
+    add_dependencies(${name} reduction_op)
+  endif()
+endfunction()

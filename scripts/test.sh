@@ -48,7 +48,7 @@ ctest --preset asan
 say "What runs on several threads, under ThreadSanitizer"
 cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
 rm build-configure.log
-cmake --build --preset tsan --target search_test parallel_test engine_test html_page_test
+cmake --build --preset tsan --target search_test parallel_test embedder_test find_test html_page_test
 ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
 
 "$ROOT/scripts/docs.sh"

@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "engine/provider.h"
 #include "engine/session.h"
-#include "rrn/parallel.h"
 
 namespace rrn {
 

@@ -19,10 +19,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "engine/compiled_cache.h"
 #include "engine/openvino.h"
 #include "engine/provider.h"
-#include "rrn/parallel.h"
 #include "rrn/version.h"
 
 namespace rrn {

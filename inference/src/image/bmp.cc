@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "decoders.h"
+#include "image/decoders.h"
 
 namespace rrn::image_internal {
 namespace {

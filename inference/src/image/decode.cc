@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "decoders.h"
+#include "image/decoders.h"
 #include "rrn/image.h"
 
 namespace rrn {

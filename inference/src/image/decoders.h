@@ -3,8 +3,8 @@
 // A decoder gets the whole file in memory, checks the declared size with CheckSize before it takes memory for pixels,
 // and returns the picture as it is stored, together with the orientation that the file asks for. DecodeImage turns it
 // upright. All functions are pure and thread-safe.
-#ifndef RRN_INFERENCE_IMAGE_DECODERS_H_
-#define RRN_INFERENCE_IMAGE_DECODERS_H_
+#ifndef RRN_IMAGE_DECODERS_H_
+#define RRN_IMAGE_DECODERS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -62,4 +62,4 @@ inline std::uint8_t InkToLight(unsigned ink, unsigned black) {
 
 }  // namespace rrn::image_internal
 
-#endif  // RRN_INFERENCE_IMAGE_DECODERS_H_
+#endif  // RRN_IMAGE_DECODERS_H_

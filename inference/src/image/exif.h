@@ -1,8 +1,8 @@
 // The one thing this library wants from EXIF: how the camera was held.
 //
 // Thread-safety: pure.
-#ifndef RRN_INFERENCE_IMAGE_EXIF_H_
-#define RRN_INFERENCE_IMAGE_EXIF_H_
+#ifndef RRN_IMAGE_EXIF_H_
+#define RRN_IMAGE_EXIF_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -16,4 +16,4 @@ int ExifOrientation(const std::uint8_t* data, std::size_t size);
 
 }  // namespace rrn::image_internal
 
-#endif  // RRN_INFERENCE_IMAGE_EXIF_H_
+#endif  // RRN_IMAGE_EXIF_H_

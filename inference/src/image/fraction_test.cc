@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "resize_rows.h"
+#include "image/resize_rows.h"
+#include "image/test_files.h"
 #include "rrn/image.h"
-#include "test_files.h"
 
 namespace rrn {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "decoders.h"
+#include "image/decoders.h"
 
 namespace rrn::image_internal {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "image/test_files.h"
 #include "rrn/image.h"
-#include "test_files.h"
 
 namespace rrn {
 namespace {

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "decoders.h"
-#include "exif.h"
-#include "test_files.h"
+#include "image/decoders.h"
+#include "image/exif.h"
+#include "image/test_files.h"
 
 namespace rrn {
 namespace {

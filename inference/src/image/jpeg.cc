@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "decoders.h"
-#include "exif.h"
+#include "image/decoders.h"
+#include "image/exif.h"
 
 namespace rrn::image_internal {
 namespace {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "decoders.h"
+#include "image/decoders.h"
 #include "rrn/image.h"
 
 namespace rrn {

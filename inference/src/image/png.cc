@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "decoders.h"
-#include "exif.h"
-#include "png_inflate.h"
+#include "image/decoders.h"
+#include "image/exif.h"
+#include "image/png_inflate.h"
 
 namespace rrn::image_internal {
 namespace {

@@ -1,4 +1,4 @@
-#include "png_inflate.h"
+#include "image/png_inflate.h"
 
 #ifdef RRN_HAVE_LIBDEFLATE
 #include <libdeflate.h>

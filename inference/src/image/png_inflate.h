@@ -1,12 +1,12 @@
 // A faster way to the pixels of a PNG: libdeflate inflates all data at once, about three times as fast as zlib does it
 // row by row for libpng, which keeps everything else of its work.
-#ifndef RRN_INFERENCE_IMAGE_PNG_INFLATE_H_
-#define RRN_INFERENCE_IMAGE_PNG_INFLATE_H_
+#ifndef RRN_IMAGE_PNG_INFLATE_H_
+#define RRN_IMAGE_PNG_INFLATE_H_
 
 #include <cstdint>
 #include <vector>
 
-#include "decoders.h"
+#include "image/decoders.h"
 
 namespace rrn::image_internal {
 
@@ -19,4 +19,4 @@ std::vector<std::uint8_t> InflatePng(Bytes file, const DecodeOptions& options);
 
 }  // namespace rrn::image_internal
 
-#endif  // RRN_INFERENCE_IMAGE_PNG_INFLATE_H_
+#endif  // RRN_IMAGE_PNG_INFLATE_H_

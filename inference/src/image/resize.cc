@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "resize_rows.h"
+#include "image/resize_rows.h"
 #include "rrn/image.h"
 
 namespace rrn {

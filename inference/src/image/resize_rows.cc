@@ -1,4 +1,4 @@
-#include "resize_rows.h"
+#include "image/resize_rows.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // The inner loops of ResizeImage, one set for each instruction set; all give the same bytes.
-#ifndef RRN_INFERENCE_IMAGE_RESIZE_ROWS_H_
-#define RRN_INFERENCE_IMAGE_RESIZE_ROWS_H_
+#ifndef RRN_IMAGE_RESIZE_ROWS_H_
+#define RRN_IMAGE_RESIZE_ROWS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -56,4 +56,4 @@ const RowKernels& ChooseRowKernels();
 
 }  // namespace rrn::image_internal
 
-#endif  // RRN_INFERENCE_IMAGE_RESIZE_ROWS_H_
+#endif  // RRN_IMAGE_RESIZE_ROWS_H_

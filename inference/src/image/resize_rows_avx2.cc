@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "resize_rows.h"
+#include "image/resize_rows.h"
 
 namespace rrn::image_internal {
 namespace {

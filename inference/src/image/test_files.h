@@ -1,7 +1,7 @@
 // Small image files for the tests, written in memory: through the codec libraries' encoders, or by hand where there is
 // none (BMP, WebP containers). Encoders here may end the process on an error: only tests use them.
-#ifndef RRN_INFERENCE_IMAGE_TEST_FILES_H_
-#define RRN_INFERENCE_IMAGE_TEST_FILES_H_
+#ifndef RRN_IMAGE_TEST_FILES_H_
+#define RRN_IMAGE_TEST_FILES_H_
 
 // jpeglib.h needs what stdio.h declares.
 // clang-format off
@@ -460,4 +460,4 @@ inline Buffer EncodeBmp(const BmpSpec& spec, const Buffer& data) {
 
 }  // namespace rrn::image_test
 
-#endif  // RRN_INFERENCE_IMAGE_TEST_FILES_H_
+#endif  // RRN_IMAGE_TEST_FILES_H_

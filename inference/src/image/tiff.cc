@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "decoders.h"
+#include "image/decoders.h"
 // The linker takes this file in any case, and before a static libtiff, which then finds these functions instead of
 // jbigkit's. A dynamic libtiff does not see them.
-#include "no_jbig.h"
+#include "image/no_jbig.h"
 
 // The first version that can be told per file where its messages go.
 #if TIFFLIB_VERSION >= 20221213

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "rrn/parallel.h"
+#include "base/parallel.h"
 #include "rrn/search.h"
 #include "search/filter_kernel.h"
 #include "search/group.h"

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "rrn/parallel.h"
+#include "base/parallel.h"
 
 namespace rrn::internal {
 namespace {

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "rrn/parallel.h"
+#include "base/parallel.h"
 #include "search/dot_kernel.h"
 #include "search/group.h"
 #include "search/path.h"

@@ -1,0 +1,273 @@
+#include "program/command_line.h"
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "program/actions/actions.h"
+#include "program/arguments.h"
+#include "program/outputs.h"
+#include "program/page/html_page.h"
+#include "program/path_list.h"
+#include "program/progress_line.h"
+#include "rrn/embedder.h"
+#include "rrn/similarity.h"
+
+namespace rrn {
+namespace {
+
+// The process's exit codes; they are part of the interface and listed in --help.
+enum ExitCode : int {
+  kDone = 0,
+  kNotSimilar = 1,
+  kUsage = 2,
+  kNothingReadable = 3,
+  kRuntimeError = 4,
+};
+
+// What shells report for a program that a signal ended: 130 for Ctrl-C.
+constexpr int kSignalBase = 128;
+
+// The signal that asked to stop; a handler can reach nothing but a global.
+volatile std::sig_atomic_t g_signal = 0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+
+// The first one ends the work in good order, a second one at once.
+void OnSignal(int signal) {
+  g_signal = signal;
+  std::signal(signal, SIG_DFL);
+}
+
+int Fail(const std::string& program, int code, const std::string& message) {
+  std::cerr << program << ": " << message << '\n';
+  return code;
+}
+
+int Fail(const std::string& program, const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kCancelled:
+      return Fail(program, kSignalBase + static_cast<int>(g_signal), "interrupted");
+    case StatusCode::kInvalidArgument:
+    case StatusCode::kNotFound:
+      return Fail(program, kUsage, status.message());
+    case StatusCode::kUnreadable:
+      return Fail(program, kNothingReadable, status.message());
+    default:
+      return Fail(program, kRuntimeError, status.message());
+  }
+}
+
+// For a shell: in quotes where it needs them.
+std::string Quoted(const std::string& word) {
+  const std::string plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:=@%";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+// Without what would break the line.
+std::string Shown(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+std::string Files(std::size_t count) { return std::to_string(count) + (count == 1 ? " file" : " files"); }
+
+// Failures, a line each, also with --quiet. Returns the exit code.
+int ReportFailures(const Arguments& arguments, const std::vector<SkippedFile>& failed, const Status& stopped) {
+  for (const SkippedFile& file : failed) {
+    std::cerr << arguments.program << ": " << Shown(file.path) << ": " << Shown(file.reason) << '\n';
+  }
+  if (!stopped.ok()) return Fail(arguments.program, stopped);
+  return failed.empty() ? kDone : kRuntimeError;
+}
+
+int ActOn(const SimilarityReport& report, const Arguments& arguments) {
+  const ActionResult result = Act(report, arguments.action, [] { return g_signal == 0; });
+  const bool move = arguments.action.action == Action::kMove;
+  if (!arguments.outputs.quiet) {
+    // The JSON has standard output for itself.
+    std::ostream& out = arguments.outputs.json == "-" ? std::cerr : std::cout;
+    out << "\nredundant: " << Files(result.redundant) << '\n'
+        << (move ? "moved: " : "linked: ") << Files(result.done.size()) << '\n';
+    for (const DoneAction& done : result.done) {
+      out << "  " << Shown(done.path) << (move ? " -> " : " = ") << Shown(done.to) << '\n';
+    }
+    if (!result.left_alone.empty()) out << "left alone: " << Files(result.left_alone.size()) << '\n';
+    for (const SkippedFile& file : result.left_alone) {
+      out << "  " << Shown(file.path) << ": " << Shown(file.reason) << '\n';
+    }
+    if (!result.journal.empty()) {
+      out << "journal: " << Shown(result.journal) << '\n'
+          << "to undo: " << arguments.program << " --undo " << Quoted(result.journal) << '\n';
+      if (move && IsInside(arguments.action.target, arguments.action.folder)) {
+        out << "to leave them out of later runs: --skip " << Quoted(arguments.action.target) << '\n';
+      }
+    }
+    out.flush();
+    if (!out) {
+      return Fail(arguments.program, kRuntimeError, "standard output: cannot write here; journal: " + result.journal);
+    }
+  }
+  return ReportFailures(arguments, result.failed, result.stopped);
+}
+
+int UndoJournal(const Arguments& arguments) {
+  const Result<UndoResult> result = Undo(arguments.undo, [] { return g_signal == 0; });
+  if (!result.ok()) {
+    const StatusCode code = result.status().code();
+    const bool usage = code == StatusCode::kNotFound || code == StatusCode::kCorrupt;
+    return Fail(arguments.program, usage ? kUsage : kRuntimeError, result.status().message());
+  }
+  if (!arguments.outputs.quiet) {
+    if (result->done.empty() && result->failed.empty() && result->stopped.ok()) {
+      std::cout << "nothing left to undo\n";
+    } else {
+      std::cout << "put back: " << Files(result->done.size()) << '\n';
+    }
+    for (const DoneAction& done : result->done) std::cout << "  " << Shown(done.path) << '\n';
+    if (!result->failed.empty()) std::cout << "not put back: " << Files(result->failed.size()) << '\n';
+    std::cout.flush();
+    if (!std::cout) return Fail(arguments.program, kRuntimeError, "standard output: cannot write here");
+  }
+  return ReportFailures(arguments, result->failed, result->stopped);
+}
+
+int Compare(const Embedder& embedder, const Arguments& arguments) {
+  const Result<float> similarity =
+      CompareFiles(embedder, arguments.paths[0], arguments.paths[1],
+                   [](std::size_t /*done*/, std::size_t /*total*/) { return g_signal == 0; });
+  if (!similarity.ok()) return Fail(arguments.program, similarity.status());
+  const bool similar = *similarity > arguments.similarity.threshold;
+  if (!arguments.outputs.quiet) {
+    std::printf("%.6f %s\n", static_cast<double>(*similarity), similar ? "similar" : "not similar");
+  }
+  if (std::fflush(stdout) != 0) return Fail(arguments.program, kRuntimeError, "standard output: cannot write here");
+  return similar ? kDone : kNotSimilar;
+}
+
+// The sign of a model whose cosine has another scale than the threshold.
+bool MostPairsAreSimilar(const SimilarityReport& report) {
+  const std::size_t images = report.paths.size();
+  // A few pictures may well be alike.
+  constexpr std::size_t kFewImages = 10;
+  if (images < kFewImages) return false;
+  const auto& similar = report.grouping.similar;
+  // Every pair is counted at both of its images.
+  const auto twice = std::accumulate(similar.begin(), similar.end(), std::uint64_t{0});
+  if (report.reference) return 2 * twice > images * report.reference->paths.size();
+  return 2 * twice > images * (images - 1);
+}
+
+// `listed`: the paths of --list.
+int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::string> listed) {
+  Outputs outputs(arguments.outputs);
+  // Before the work begins: a wrong path should not cost an hour.
+  Status status = outputs.Check();
+  if (!status.ok()) return Fail(arguments.program, status);
+
+  ProgressLine line(!arguments.outputs.quiet);
+  const auto progress = [&line](const char* phase, std::size_t done, std::size_t total) {
+    line.Update(phase, done, total);
+    return g_signal == 0;
+  };
+  SimilarityOptions options = arguments.similarity;
+  bool told = false;
+  if (!arguments.outputs.quiet) {
+    options.notice = [&](const std::string& text) {
+      line.Clear();
+      std::cerr << arguments.program << ": warning: " << text << '\n';
+      told = true;
+    };
+  }
+  Result<SimilarityReport> report =
+      arguments.list.empty()
+          ? FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink())
+          : FindSimilar(embedder, ListFiles(std::move(listed), options.skip), options, progress, outputs.PairSink());
+  line.Clear();
+  if (!report.ok()) return Fail(arguments.program, report.status());
+  std::optional<HtmlPage> page;
+  if (!arguments.outputs.html.empty()) {
+    Result<HtmlPage> made = MakeHtmlPage(*report, arguments.page, progress);
+    line.Clear();
+    if (!made.ok()) return Fail(arguments.program, made.status());
+    page = *std::move(made);
+  }
+  status = outputs.Write(*report, page ? &*page : nullptr);
+  if (!status.ok()) return Fail(arguments.program, status);
+  if (!arguments.outputs.quiet && page && !MissingFromPage(*page).empty()) {
+    std::cerr << arguments.program << ": warning: " << MissingFromPage(*page) << '\n';
+  }
+  if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
+    std::cerr << arguments.program << ": warning: " << outputs.Missing() << '\n';
+  }
+  if (!arguments.outputs.quiet && !told && MostPairsAreSimilar(*report)) {
+    std::cerr << arguments.program
+              << ": warning: more than half of all pairs are similar; unless the pictures really are, the "
+                 "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
+  }
+  if (report->paths.empty()) {
+    return Fail(arguments.program, kNothingReadable,
+                (arguments.list.empty() ? arguments.paths[0] : "--list " + arguments.list) +
+                    ": no readable image among " + std::to_string(report->files()) +
+                    (report->files() == 1 ? " file" : " files"));
+  }
+  const bool acts = arguments.action.action == Action::kMove || arguments.action.action == Action::kHardlink;
+  return acts ? ActOn(*report, arguments) : kDone;
+}
+
+int Run(const CommandLineDefaults& defaults, const std::vector<std::string>& words) {
+  const Result<Arguments> parsed = ParseArguments(defaults, words);
+  if (!parsed.ok()) return Fail(defaults.program, parsed.status());
+  const Arguments& arguments = *parsed;
+  if (!arguments.answer.empty()) {
+    std::cout << arguments.answer << std::flush;
+    return std::cout ? kDone : kRuntimeError;
+  }
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    // Whoever started it with one of them ignored, as nohup does, wants it to go on.
+    struct sigaction old = {};
+    if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+    std::signal(signal, OnSignal);
+  }
+  if (!arguments.undo.empty()) return UndoJournal(arguments);
+  std::vector<std::string> listed;
+  if (!arguments.list.empty()) {
+    Result<std::vector<std::string>> read = ReadPathList(arguments.list);
+    if (!read.ok()) return Fail(arguments.program, kUsage, read.status().message());
+    listed = *std::move(read);
+  }
+  const Result<Embedder> embedder = Embedder::Create(arguments.embedder);
+  if (!embedder.ok()) {
+    const bool usage = embedder.status().code() == StatusCode::kInvalidArgument;
+    return Fail(arguments.program, usage ? kUsage : kRuntimeError, embedder.status().message());
+  }
+  if (!embedder->info().note.empty() && !arguments.outputs.quiet) {
+    std::cerr << arguments.program << ": note: " << embedder->info().note << '\n';
+  }
+  return arguments.paths.size() == 2 ? Compare(*embedder, arguments) : Find(*embedder, arguments, std::move(listed));
+}
+
+}  // namespace
+
+int RunCommandLine(const CommandLineDefaults& defaults, const std::vector<std::string>& words) {
+  try {
+    return Run(defaults, words);
+  } catch (const std::exception& error) {
+    std::cerr << defaults.program << ": " << error.what() << '\n';
+    return kRuntimeError;
+  }
+}
+
+}  // namespace rrn

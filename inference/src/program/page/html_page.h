@@ -1,0 +1,98 @@
+// The result of a search as one HTML page that needs nothing but itself: thumbnails, and the similar pairs, from which
+// the page's own script (page.js) makes the groups anew for any threshold, by the rule of rrn/search.h.
+#ifndef RRN_PROGRAM_PAGE_HTML_PAGE_H_
+#define RRN_PROGRAM_PAGE_HTML_PAGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "rrn/image.h"
+#include "rrn/search.h"
+#include "rrn/similarity.h"
+#include "rrn/status.h"
+
+namespace rrn {
+
+// The page's slider goes down to this, or to the threshold of the run where that is lower.
+inline constexpr float kPageFloor = 0.5F;
+// Where everything is small, images without a similar one get a thumbnail too.
+inline constexpr std::size_t kPageSmallFolder = 1000;
+// Beyond, the page would be too big for browsers; images with the most similar partners come first.
+inline constexpr std::size_t kPageMostThumbnails = 20'000;
+
+struct HtmlPageOptions {
+  std::string path;                   // where the page will be; links to images are relative to it
+  std::uint64_t max_pairs = 200'000;  // that the page may carry, >= 1
+  std::size_t max_thumbnails = kPageMostThumbnails;
+  int threads = 0;                 // 0: one for each core
+  ApproximateOptions approximate;  // for reports of SearchMethod::kApproximate
+  DecodeOptions decode;            // its `target` is not looked at
+};
+
+// The pairs above a floor.
+struct PagePairs {
+  float wanted = 0;                // the floor that was asked for
+  float floor = 0;                 // the floor there is: every pair above it is in `pairs`, none other
+  std::vector<SimilarPair> pairs;  // by falling similarity, then by (first, second)
+};
+
+// How the similarities of all pairs, or of a sample of them, are spread: counts[i] is of those in
+// [-1 + i / 100, -1 + (i + 1) / 100), the last one with 1.
+struct PageHistogram {
+  bool all = true;
+  std::uint64_t pairs = 0;  // counted
+  std::vector<std::uint64_t> counts;
+};
+
+// One image of the page.
+struct PageImage {
+  int width = 0;  // of the whole picture; 0 if it was not decoded for a thumbnail
+  int height = 0;
+  std::uint64_t bytes = 0;              // of the file; 0 if it is gone
+  std::vector<std::uint8_t> thumbnail;  // JPEG; empty if there is none
+};
+
+// All that a page shows. `report` is not owned and must outlive it; its embeddings are not looked at any more.
+struct HtmlPage {
+  const SimilarityReport* report = nullptr;
+  std::string path;
+  PagePairs pairs;
+  PageHistogram histogram;
+  std::vector<PageImage> images;  // one for each of report->paths
+  bool limited = false;           // some images have no thumbnail because of HtmlPageOptions::max_thumbnails
+  // The order in which images become representatives, one rank for each image, as RankRows gives it; empty: by falling
+  // count of similar ones.
+  std::vector<std::uint32_t> rank;
+};
+
+// The pairs above `wanted`, or above the lowest higher floor with at most `max_pairs`. Where a sample says that there
+// are very many pairs between `wanted` and `threshold` (>= wanted), it begins higher.
+//   unit: normalized rows. progress: may be empty.
+// Errors: those of ForEachSimilarPair and ForEachSimilarPairApproximately.
+Result<PagePairs> CollectPagePairs(const EmbeddingsView& unit, float wanted, float threshold, SearchMethod method,
+                                   const HtmlPageOptions& options, const Progress& progress);
+
+// Of all pairs if there are at most a million, otherwise of a million drawn at random, the same for the same count.
+// Errors: kCancelled.
+Result<PageHistogram> CountSimilarities(const EmbeddingsView& unit, const Progress& progress);
+
+// Searches down to the floor, and makes the thumbnails (phases "pairs" and "thumbnails"). Memory: once the embeddings,
+// the pairs, the thumbnails (about 4 kB each), and one decoded picture for each thread. An image that cannot be read
+// any more has no thumbnail.
+//   report: with its embeddings (SimilarityOptions::keep_embeddings).
+// Errors: kInvalidArgument (no embeddings), kCancelled, kRuntime.
+Result<HtmlPage> MakeHtmlPage(const SimilarityReport& report, const HtmlPageOptions& options,
+                              const PhaseProgress& progress = {});
+
+// The page. Same page, same bytes.
+void WriteHtmlPage(const HtmlPage& page, std::ostream& out);
+
+// What the page lacks because of its limits, for people, on one line; empty if nothing.
+std::string MissingFromPage(const HtmlPage& page);
+
+}  // namespace rrn
+
+#endif  // RRN_PROGRAM_PAGE_HTML_PAGE_H_

@@ -1,0 +1,282 @@
+// The native side of the HTML page: which pairs it carries, what is counted, and that no text can break out of it.
+#include "program/page/html_page.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <numeric>
+#include <random>
+#include <set>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rrn {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kDim = 16;
+
+// Rows around a few directions, so that there are pairs of every similarity, some rows twice.
+std::vector<float> Rows(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto next = [&] { return static_cast<float>(random() % 2001) / 1000.0F - 1.0F; };
+  std::vector<float> centres(8 * kDim);
+  for (float& value : centres) value = next();
+  std::vector<float> rows;
+  for (std::size_t row = 0; row < count; ++row) {
+    if (row % 7 == 6) {
+      const std::vector<float> earlier(rows.end() - 3 * kDim, rows.end() - 2 * kDim);
+      rows.insert(rows.end(), earlier.begin(), earlier.end());
+      continue;
+    }
+    const std::size_t centre = random() % 8;
+    const float spread = 0.1F + static_cast<float>(random() % 100) / 100.0F;
+    for (std::size_t k = 0; k < kDim; ++k) rows.push_back(centres[centre * kDim + k] + spread * next());
+  }
+  NormalizeRows(rows.data(), count, kDim);
+  return rows;
+}
+
+using Pairs = std::map<std::pair<std::uint32_t, std::uint32_t>, float>;
+
+Pairs AllPairs(const std::vector<float>& rows, float floor) {
+  Pairs pairs;
+  const std::size_t count = rows.size() / kDim;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    for (std::uint32_t j = i + 1; j < count; ++j) {
+      const float similarity = CosineSimilarity(rows.data() + i * kDim, rows.data() + j * kDim, kDim);
+      if (similarity > floor) pairs[{i, j}] = similarity;
+    }
+  }
+  return pairs;
+}
+
+Pairs AsMap(const PagePairs& page) {
+  Pairs pairs;
+  for (const SimilarPair& pair : page.pairs) pairs[{pair.first, pair.second}] = pair.similarity;
+  return pairs;
+}
+
+TEST(CollectPagePairsTest, AllAboveTheFloorAndTheFloorAsLowAsPossible) {
+  const std::vector<float> rows = Rows(300, 1);
+  const EmbeddingsView view{rows.data(), 300, kDim};
+  const Pairs all = AllPairs(rows, 0.5F);
+  ASSERT_GT(all.size(), 2000U);
+  for (const std::size_t most :
+       {std::size_t{1}, std::size_t{17}, std::size_t{1000}, all.size() - 1, all.size(), all.size() + 1}) {
+    HtmlPageOptions options;
+    options.max_pairs = most;
+    const Result<PagePairs> page = CollectPagePairs(view, 0.5F, 0.75F, SearchMethod::kExact, options, {});
+    ASSERT_TRUE(page.ok()) << page.status().message();
+    EXPECT_LE(page->pairs.size(), most);
+    EXPECT_EQ(AsMap(*page), AllPairs(rows, page->floor)) << most;
+    EXPECT_TRUE(std::is_sorted(page->pairs.begin(), page->pairs.end(),
+                               [](const auto& a, const auto& b) { return a.similarity > b.similarity; }));
+    if (most >= all.size()) {
+      EXPECT_EQ(page->floor, 0.5F);
+    } else {
+      // One step lower there would be too many.
+      const auto at_floor = static_cast<std::size_t>(
+          std::count_if(all.begin(), all.end(), [&](const auto& entry) { return entry.second >= page->floor; }));
+      EXPECT_GT(at_floor, most);
+    }
+  }
+}
+
+TEST(CollectPagePairsTest, DoesNotDependOnThreads) {
+  const std::vector<float> rows = Rows(900, 2);
+  const EmbeddingsView view{rows.data(), 900, kDim};
+  std::set<std::pair<float, std::size_t>> results;
+  for (const int threads : {1, 2, 5}) {
+    HtmlPageOptions options;
+    options.max_pairs = 500;
+    options.threads = threads;
+    const Result<PagePairs> page = CollectPagePairs(view, 0.5F, 0.9F, SearchMethod::kExact, options, {});
+    ASSERT_TRUE(page.ok());
+    EXPECT_EQ(AsMap(*page), AllPairs(rows, page->floor));
+    results.insert({page->floor, page->pairs.size()});
+  }
+  EXPECT_EQ(results.size(), 1U);
+}
+
+TEST(CountSimilaritiesTest, AllPairsOfFewAndASampleOfMany) {
+  const std::vector<float> rows = Rows(1500, 3);
+  const Result<PageHistogram> few = CountSimilarities({rows.data(), 100, kDim}, {});
+  ASSERT_TRUE(few.ok());
+  EXPECT_TRUE(few->all);
+  EXPECT_EQ(few->pairs, 4950U);
+  EXPECT_EQ(std::accumulate(few->counts.begin(), few->counts.end(), std::uint64_t{0}), 4950U);
+  const std::vector<float> first(rows.begin(), rows.begin() + 100 * kDim);
+  EXPECT_EQ(std::accumulate(few->counts.begin() + 150, few->counts.end(), std::uint64_t{0}),
+            AllPairs(first, 0.5F).size());
+  const Result<PageHistogram> many = CountSimilarities({rows.data(), 1500, kDim}, {});
+  const Result<PageHistogram> again = CountSimilarities({rows.data(), 1500, kDim}, {});
+  ASSERT_TRUE(many.ok() && again.ok());
+  EXPECT_FALSE(many->all);
+  EXPECT_EQ(many->pairs, 1'000'000U);
+  EXPECT_EQ(many->counts, again->counts);
+  EXPECT_EQ(CountSimilarities({rows.data(), 0, kDim}, {})->pairs, 0U);
+  const auto stop = [](std::size_t /*done*/, std::size_t /*total*/) { return false; };
+  EXPECT_EQ(CountSimilarities({rows.data(), 1500, kDim}, stop).status().code(), StatusCode::kCancelled);
+}
+
+class PageTest : public testing::Test {
+ protected:
+  PageTest() {
+    std::string name = (fs::temp_directory_path() / "rrn_page_XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  ~PageTest() override { fs::remove_all(folder_); }
+
+  // Writes a grey BMP of `side` x `side` pixels.
+  std::string Picture(const std::string& name, int side) {
+    std::string path = folder_ + "/" + name;
+    const std::size_t row = (static_cast<std::size_t>(side) * 3 + 3) / 4 * 4;
+    std::string file = "BM";
+    const auto number = [&file](std::size_t value, int bytes) {
+      for (int i = 0; i < bytes; ++i) file += static_cast<char>(value >> (8 * i) & 255U);
+    };
+    number(54 + row * static_cast<std::size_t>(side), 4);
+    number(0, 4);
+    number(54, 4);
+    number(40, 4);
+    number(static_cast<std::size_t>(side), 4);
+    number(static_cast<std::size_t>(side), 4);
+    number(1, 2);
+    number(24, 2);
+    file.append(24, '\0');
+    file.append(row * static_cast<std::size_t>(side), '\x80');
+    std::ofstream(path, std::ios::binary) << file;
+    return path;
+  }
+
+  SimilarityReport Report(const std::vector<std::string>& paths) {
+    SimilarityReport report;
+    report.model.dim = 2;
+    report.model.file = "model.onnx";
+    report.paths = paths;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      report.embeddings.push_back(1.0F);
+      report.embeddings.push_back(0.1F * static_cast<float>(i));
+    }
+    std::vector<float> unit = report.embeddings;
+    NormalizeRows(unit.data(), paths.size(), 2);
+    report.grouping = *GroupByRepresentative({unit.data(), paths.size(), 2}, report.threshold, 1);
+    return report;
+  }
+
+  static std::string Text(const HtmlPage& page) {
+    std::ostringstream out;
+    WriteHtmlPage(page, out);
+    return out.str();
+  }
+
+  std::string folder_;
+};
+
+TEST_F(PageTest, ThumbnailsAndPlaceholders) {
+  SimilarityReport report = Report({Picture("a.bmp", 320), Picture("b.bmp", 40), folder_ + "/gone.bmp"});
+  HtmlPageOptions options;
+  options.path = folder_ + "/page.html";
+  std::vector<std::string> phases;
+  const Result<HtmlPage> page =
+      MakeHtmlPage(report, options, [&](const char* phase, std::size_t /*done*/, std::size_t /*total*/) {
+        phases.emplace_back(phase);
+        return true;
+      });
+  ASSERT_TRUE(page.ok()) << page.status().message();
+  EXPECT_EQ(std::count(phases.begin(), phases.end(), "thumbnails"), 3);
+  ASSERT_EQ(page->images.size(), 3U);
+  EXPECT_EQ(page->images[0].width, 320);
+  EXPECT_EQ(page->images[0].bytes, fs::file_size(report.paths[0]));
+  const Result<Image> large = DecodeImage(page->images[0].thumbnail.data(), page->images[0].thumbnail.size());
+  ASSERT_TRUE(large.ok());
+  EXPECT_EQ(large->width, 160);
+  const Result<Image> small = DecodeImage(page->images[1].thumbnail.data(), page->images[1].thumbnail.size());
+  ASSERT_TRUE(small.ok());
+  EXPECT_EQ(small->width, 40) << "small pictures are not blown up";
+  EXPECT_TRUE(page->images[2].thumbnail.empty());
+  EXPECT_EQ(page->images[2].bytes, 0U);
+
+  options.max_thumbnails = 1;
+  const Result<HtmlPage> limited = MakeHtmlPage(report, options);
+  ASSERT_TRUE(limited.ok());
+  EXPECT_TRUE(limited->limited);
+  EXPECT_FALSE(MissingFromPage(*limited).empty());
+  EXPECT_EQ(std::count_if(limited->images.begin(), limited->images.end(),
+                          [](const PageImage& image) { return !image.thumbnail.empty(); }),
+            1);
+}
+
+TEST_F(PageTest, CancelsInEveryPhase) {
+  const SimilarityReport report = Report({Picture("a.bmp", 50), Picture("b.bmp", 50)});
+  for (const std::string stop_at : {"pairs", "thumbnails"}) {
+    const auto progress = [&](const char* phase, std::size_t /*done*/, std::size_t /*total*/) {
+      return phase != stop_at;
+    };
+    EXPECT_EQ(MakeHtmlPage(report, {}, progress).status().code(), StatusCode::kCancelled) << stop_at;
+  }
+}
+
+TEST_F(PageTest, NeedsTheEmbeddings) {
+  SimilarityReport report = Report({Picture("a.bmp", 50)});
+  report.embeddings.clear();
+  EXPECT_EQ(MakeHtmlPage(report, {}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(PageTest, NoTextBreaksOut) {
+  const std::string hostile = "</script><script>alert(1)</script><!--\xE2\x80\xA8\"'\\&\xFF\n%%DATA%%.bmp";
+  SimilarityReport report = Report({"photos/" + hostile, "photos/b.bmp"});
+  report.skipped.push_back({"photos/" + hostile, "</script>" + hostile});
+  const Result<HtmlPage> page = MakeHtmlPage(report, {});
+  ASSERT_TRUE(page.ok());
+  const std::string text = Text(*page);
+  const std::string plain = Text(*MakeHtmlPage(Report({"photos/a.bmp", "photos/b.bmp"}), {}));
+  const auto count = [](const std::string& in, const std::string& what) {
+    std::size_t found = 0;
+    for (std::size_t at = in.find(what); at != std::string::npos; at = in.find(what, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_GT(count(plain, "</script"), 2U);
+  for (const char* word : {"<script", "</script", "<!--", "\xE2\x80\xA8", "\xFF"}) {
+    EXPECT_EQ(count(text, word), count(plain, word)) << word;
+  }
+  EXPECT_NE(text.find("\\u003c/script\\u003e"), std::string::npos);
+  EXPECT_NE(text.find("\\udcff"), std::string::npos);
+  EXPECT_EQ(text, Text(*page)) << "same page, same bytes";
+}
+
+TEST_F(PageTest, LinksAreRelativeToThePage) {
+  fs::create_directories(folder_ + "/odd %#?:name");
+  const SimilarityReport report = Report({Picture("odd %#?:name/a.bmp", 20), Picture("b.bmp", 20)});
+  HtmlPageOptions options;
+  options.path = folder_ + "/results/page.html";
+  const std::string text = Text(*MakeHtmlPage(report, options));
+  EXPECT_NE(text.find("\"./../odd%20%25%23%3F%3Aname/\""), std::string::npos);
+  EXPECT_NE(text.find("\"./../\""), std::string::npos);
+}
+
+TEST_F(PageTest, GroupsComeAlongWhereTheFloorIsAboveTheThreshold) {
+  const SimilarityReport report = Report({"a", "b", "c", "d"});
+  HtmlPageOptions options;
+  options.path = "page.html";
+  const Result<HtmlPage> whole = MakeHtmlPage(report, options);
+  EXPECT_NE(Text(*whole).find("\"groups\":null"), std::string::npos);
+  EXPECT_EQ(MissingFromPage(*whole), "");
+  options.max_pairs = 1;
+  const Result<HtmlPage> few = MakeHtmlPage(report, options);
+  EXPECT_GT(few->pairs.floor, report.threshold);
+  EXPECT_EQ(Text(*few).find("\"groups\":null"), std::string::npos);
+  EXPECT_NE(MissingFromPage(*few).find("--html-pairs"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rrn
