@@ -4,8 +4,8 @@
     python setup.py build_ext --build-lib OUTPUT          # writes OUTPUT/libreduction_torch.so
     python -c "import torch; torch.ops.load_library('OUTPUT/libreduction_torch.so'); print(torch.ops.rrn.reduction)"
 
-or `pip install --no-build-isolation ./bindings/torch_extension`, after which `rrn_native.torch_op.load_library()` finds
-it. (`--no-build-isolation`, because the library must be built against the PyTorch it will be loaded into.)
+or `pip install --no-build-isolation ./bindings/torch_extension`, after which `rrn_native.model.torch_op.load_library()`
+finds it. (`--no-build-isolation`, because the library must be built against the PyTorch it will be loaded into.)
 
 The CUDA kernel is compiled where PyTorch was built with CUDA and the CUDA toolkit is installed (`CUDA_HOME`).
 Needs setuptools, a C++ compiler and torch; uses ninja where it is installed.

@@ -40,7 +40,7 @@ struct EmbedderOptions {
   std::string provider = "auto";
   // "auto", "fp32", "fp16", "bf16" or "int8". "auto" is fp32, with two exceptions: bf16 on a named "openvino" whose CPU
   // computes in it, and int8 for a model file that is called *.int8.onnx. "int8" runs STEM.int8.onnx beside STEM.onnx;
-  // the default model has one, `python -m rrn_native.quantize` makes others. Where provider is "auto" and nothing here
+  // the default model has one, `rrn quantize` makes others. Where provider is "auto" and nothing here
   // gains from the precision, fp32 is computed and ModelInfo::note says so; a missing int8 file is an error.
   std::string precision = "auto";
   // May compiled models be kept for the next start, in $XDG_CACHE_HOME/rrn (~/.cache/rrn)? Used where compiling takes

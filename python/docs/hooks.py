@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 # The package itself offers what these define.
-INNER_MODULES = {"errors", "locate", "result"}
+INNER_MODULES = {"arrays", "embedder", "errors", "locate", "result"}
 FIGURES = ("architecture.svg", "formula.svg")
 _MARKER = re.compile(r"^\{\{ *([a-z]+)(?:: *([^}]*?))? *\}\}$", re.MULTILINE)
 
@@ -60,13 +60,11 @@ def help_text(command: list[str]) -> str:
     """Returns what a command prints with --help, or a line that says why there is nothing.
 
     Args:
-        command: A program relative to the repository's root, or `python -m MODULE`, and arguments.
+        command: A program relative to the repository's root, or `rrn`, and arguments.
     """
     shown = " ".join(command)
-    if command[0] == "python":
-        if not _module_file(command[2]).is_file():
-            return f"({shown} is not part of this version.)"
-        command = [sys.executable, *command[1:]]
+    if command[0] == "rrn":
+        command = [sys.executable, "-m", "rrn_native", *command[1:]]
     elif not (ROOT / command[0]).is_file():
         return f"(These pages were made without {shown}; run it with --help.)"
     else:
@@ -77,8 +75,6 @@ def help_text(command: list[str]) -> str:
     done = subprocess.run(
         [*command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    if "not part of this installation" in done.stderr:
-        return f"({shown} is not part of this version.)"
     if done.returncode != 0 or not done.stdout.strip():
         raise PluginError(f"{shown} --help ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     # Neither a path of this machine nor escape sequences.
@@ -106,12 +102,10 @@ def fold(line: str, width: int = 108) -> str:
 
 def rrn() -> str:
     """Returns the help of `rrn` and of every verb that it lists."""
-    if not _module_file("rrn_native.cli").is_file():
-        return "The command `rrn` is not part of this version; its parts run as `python -m rrn_native.MODULE`."
-    main = help_text(["python", "-m", "rrn_native.cli"])
+    main = help_text(["rrn"])
     parts = [_fenced(main)]
     for verb in verbs(main):
-        parts += [f"### rrn {verb}", _fenced(help_text(["python", "-m", "rrn_native.cli", verb]))]
+        parts += [f"### rrn {verb}", _fenced(help_text(["rrn", verb]))]
     return "\n\n".join(parts)
 
 
@@ -126,13 +120,14 @@ def verbs(text: str) -> list[str]:
 
 def modules() -> str:
     """Returns mkdocstrings for the public modules."""
-    files = sorted((ROOT / "python" / "rrn_native").glob("*.py"))
-    names = [path.stem for path in files if path.stem[0] != "_" and path.stem not in INNER_MODULES]
+    package = ROOT / "python" / "rrn_native"
+    names = [
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for folder in (package, package / "analysis", package / "model")
+        for path in sorted(folder.glob("*.py"))
+        if path.stem[0] != "_" and path.stem not in INNER_MODULES
+    ]
     return "\n\n".join(f"::: rrn_native.{name}" for name in names)
-
-
-def _module_file(name: str) -> Path:
-    return (ROOT / "python").joinpath(*name.split(".")).with_suffix(".py")
 
 
 def _fenced(text: str) -> str:

@@ -9,24 +9,12 @@ import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLUGIN = "libonnxruntime_providers_openvino_plugin.so"
 
 # Releases from 1.31 on report their use over the network, and keep a device id, unless told before they start.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-
-class LazyModule:
-    """``rrn_native._native``, loaded when it is first used.
-
-    So the package can be imported, and ``rrn doctor`` can run, where something that the module needs is missing.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        """The module's attribute; raises ImportError, with the likely causes, where the module cannot be loaded."""
-        return getattr(load(), name)
 
 
 def package_folder(name: str) -> Path | None:
@@ -52,8 +40,10 @@ def openvino_plugin() -> Path | None:
 
 
 @functools.cache
-def load() -> ModuleType:
-    """Imports ``rrn_native._native``; takes no time after the first call.
+def native() -> ModuleType:
+    """Returns ``rrn_native._native``, loaded by the first call; later ones take no time.
+
+    So the package can be imported, and ``rrn doctor`` can run, where something that the module needs is missing.
 
     The module needs ``libonnxruntime.so.1`` in the process. The wheel's file has that SONAME, so loading it first
     satisfies the dynamic linker whatever the release.

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import _machine, _native
-from rrn_native._arguments import Parser
+from rrn_native import _machine
+from rrn_native.cli.common import Parser
 from rrn_native.doctor import PRECISIONS, PROVIDERS, png, test_picture
 from rrn_native.query import replace_file
 
@@ -109,6 +109,8 @@ def measure(effort: Effort | None = None, say: Say = lambda _: None) -> Json:
     Returns:
         What ``--json`` writes: machine, versions, decode, network, pairs, operator, notes, advice.
     """
+    from rrn_native import _native
+
     effort = effort or Effort()
     notes: list[str] = []
     result: Json = {
@@ -191,6 +193,8 @@ def _measure_network(effort: Effort, say: Say) -> list[Json]:
 
 def _measure_pairs(effort: Effort, say: Say) -> list[Json]:
     """Times the exact search for similar pairs among random embeddings, with all cores."""
+    from rrn_native import _native
+
     rows: list[Json] = []
     for count in effort.rows:
         say(f"pairs of {count:,} embeddings")
@@ -313,7 +317,3 @@ def main(argv: list[str] | None = None) -> int:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

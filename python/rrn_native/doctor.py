@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 import rrn_native
-from rrn_native import _load, _machine, _native
-from rrn_native._arguments import Parser
+from rrn_native import _load, _machine
+from rrn_native.cli.common import Parser
 from rrn_native.query import printable, replace_file
 
 PROVIDERS: tuple[rrn_native.Provider, ...] = ("cpu", "openvino", "cuda", "tensorrt")
@@ -226,6 +226,8 @@ def _onnxruntime() -> list[Check]:
 
 
 def _native_module() -> Check:
+    from rrn_native import _native
+
     try:
         detail = f"{rrn_native.__version__}, runs on ONNX Runtime {_native.onnxruntime_version()}"
     except ImportError as error:
@@ -280,6 +282,8 @@ def _int8_model() -> Check:
 
 def _decoding() -> Check:
     """A picture goes through a file, the decoder and back."""
+    from rrn_native import _native
+
     pixels = test_picture(64)
     try:
         decoded = _native.decode(png(pixels), rrn_native.DEFAULT_MAX_PIXELS, 0)
@@ -291,6 +295,8 @@ def _decoding() -> Check:
 
 
 def _search() -> Check:
+    from rrn_native import _native
+
     try:
         return Check("pair search", OK, f"{_native.search_path_in_use()} instructions", needed=True)
     except ValueError as error:
@@ -298,6 +304,8 @@ def _search() -> Check:
 
 
 def _approximate() -> Check:
+    from rrn_native import _native
+
     if _native.approximate_search_available():
         return Check("approximate search", OK, "built in")
     advice = "apt-get install libhnswlib-dev, then build rrn again"
@@ -420,7 +428,3 @@ def main(argv: list[str] | None = None) -> int:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

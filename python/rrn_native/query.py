@@ -28,9 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import _native
-from rrn_native._arguments import Parser
 from rrn_native._external_data import external_files
+from rrn_native.cli.common import Parser
 from rrn_native.errors import UnreadableError
 
 INDEX_VERSION = 2
@@ -177,6 +176,8 @@ def query(
         RrnError: The model or the runtime failed.
         CancelledError: The progress callback returned False.
     """
+    from rrn_native import _native
+
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
     if threshold is not None and not -1 <= threshold < 1:
@@ -322,6 +323,8 @@ def _settings(embedder: rrn_native.Embedder) -> dict[str, Any]:
     Raises:
         ValueError: The model keeps weights in a file that is not where it says, so they cannot be told from others.
     """
+    from rrn_native import _native
+
     digest = hashlib.sha256()
     model = embedder._model_file
     for path in (model, *external_files(model)):
@@ -594,7 +597,3 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error), _RUNTIME_ERROR)
     line.clear()
     return _write(result, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -153,8 +153,9 @@ def test_generated_parts() -> None:
     found = hooks.help_text(["build/similarity"])
     assert "--threshold" in found
     assert all(len(line) <= 108 or " " not in line.strip() for line in found.splitlines())
-    assert "--groups" in hooks.help_text(["python", "-m", "rrn_native.calibrate"])
-    assert "not part of this version" in hooks.help_text(["python", "-m", "rrn_native.nothing"])
+    assert "--groups" in hooks.help_text(["rrn", "calibrate"])
+    with pytest.raises(hooks.PluginError, match="no verb 'nothing'"):
+        hooks.help_text(["rrn", "nothing"])
     assert "made without" in hooks.help_text(["build/nothing"])
     assert hooks.verbs("Usage: x\n\nVerbs:\n  find     a folder\n  compare  two images\n\nExamples:\n  rrn find\n") == [
         "find",
@@ -162,7 +163,7 @@ def test_generated_parts() -> None:
     ]
     assert hooks.fold("  --size INT    " + "word " * 40, 60).splitlines()[1].startswith(" " * 16 + "word")
     listed = hooks.on_page_markdown("a\n{{ modules }}\nb")
-    assert "::: rrn_native.calibrate" in listed and "rrn_native._load" not in listed
+    assert "::: rrn_native.analysis.calibrate" in listed and "rrn_native._load" not in listed
     with pytest.raises(hooks.PluginError, match="does not know"):
         hooks.on_page_markdown("{{ nonsense }}")
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import rrn_native
-from rrn_native import explain, plots
+from rrn_native.analysis import explain, plots
 
 ROOT = Path(__file__).resolve().parents[2]
 # Relative, so that no path of this machine can get into a figure.

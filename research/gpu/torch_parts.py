@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from rrn_native import torch_op
+    from rrn_native.model import torch_op
 else:
     # The package wants the engine, which a bare GPU machine does not have; the modules needed here do not.
     package = ModuleType("rrn_native")
     package.__path__ = [str(Path(__file__).resolve().parents[2] / "python" / "rrn_native")]
     sys.modules.setdefault("rrn_native", package)
-    torch_op = importlib.import_module("rrn_native.torch_op")
+    torch_op = importlib.import_module("rrn_native.model.torch_op")
 
 Json = dict[str, Any]
 Layers = list[torch.Tensor]
@@ -312,7 +312,7 @@ def bench(seconds: float) -> Json:
 
 def network(seconds: float) -> Json:
     """ResNet-18 at 224 pixels in float16, batch 64: with the operator and without, by layout, eager and compiled."""
-    from rrn_native.model import ReductionResNet18
+    from rrn_native.model.network import ReductionResNet18
 
     class Fused(torch.nn.Module):
         """Feature maps go to the operator as they are."""

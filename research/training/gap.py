@@ -51,7 +51,7 @@ class Seen:
 def average_precision(scores: torch.Tensor, relevant: torch.Tensor) -> float:
     """Average precision of scores [M] with bool [M]; 1 if all relevant ones come first.
 
-    rrn_native.metrics has one too, which machines that only train do not have.
+    rrn_native.analysis.metrics has one too, which machines that only train do not have.
     """
     found = relevant[scores.argsort(descending=True, stable=True)].double()
     precision = found.cumsum(0) / torch.arange(1, len(found) + 1)

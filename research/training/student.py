@@ -1,7 +1,7 @@
 """The student: ResNet-18 and the reduction operator in plain torch operations, with torchvision's parameter names.
 
-The same network as `rrn_native.model.ReductionResNet18`, into which its state dict fits; that one needs the built
-operator library, which machines that only train do not have.
+The same network as `rrn_native.model.network.ReductionResNet18`, into which its state dict fits; that one needs the
+built operator library, which machines that only train do not have.
 """
 
 from __future__ import annotations

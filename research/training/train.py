@@ -38,7 +38,7 @@ from torch import nn
 from torch.optim import swa_utils
 
 HERE = Path(__file__).resolve().parent
-# What rrn's preprocessing does to every image (rrn_native.export.MEAN and STDDEV).
+# What rrn's preprocessing does to every image (rrn_native.model.export.MEAN and STDDEV).
 MEAN = (0.485, 0.456, 0.406)
 STDDEV = (0.229, 0.224, 0.225)
 OVERLAYS = 256

@@ -23,8 +23,8 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rrn_native import export, onnx_function, torch_op, weights
-from rrn_native.model import ReductionResNet18
+from rrn_native.model import export, onnx_function, torch_op, weights
+from rrn_native.model.network import ReductionResNet18
 
 ORIGIN = "random weights of a test"
 SHAPES = [(1, 3, 224, 224), (3, 3, 97, 131), (2, 3, 64, 32), (1, 3, 1, 1), (0, 3, 64, 64)]
@@ -116,7 +116,7 @@ def test_holds_everything_and_no_machine_path(folder: Path, proto: Any) -> None:
         tensor.ClearField("raw_data")
         tensor.ClearField("float_data")
     rest = text.SerializeToString()
-    for word in (str(folder), str(Path.home()), str(Path(__file__).parents[2]), "/tmp", "site-packages", ".py"):
+    for word in (str(folder), str(Path.home()), str(Path(__file__).parents[3]), "/tmp", "site-packages", ".py"):
         assert word.encode() not in rest
 
 

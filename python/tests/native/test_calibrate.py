@@ -11,7 +11,7 @@ import pytest
 from conftest import make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rrn_native import calibrate, metrics
+from rrn_native.analysis import calibrate, metrics
 
 SCORES = [0.9, 0.8, 0.7, 0.6, 0.1]
 LABELS = [True, False, True, True, False]

@@ -286,7 +286,7 @@ def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
 
 def test_stubs_name_what_the_module_has() -> None:
     stubs = ast.parse((PACKAGE / "_native.pyi").read_text())
-    module = _load.load()
+    module = _load.native()
 
     def public(names: object) -> set[str]:
         return {name for name in names if not name.startswith("_")}  # type: ignore[attr-defined]

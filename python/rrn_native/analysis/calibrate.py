@@ -1,7 +1,7 @@
 """Finds the right threshold for a model on your own labelled images.
 
-    python -m rrn_native.calibrate --groups groups.csv
-    python -m rrn_native.calibrate --pairs pairs.csv --plot curve.png
+    rrn calibrate --groups groups.csv
+    rrn calibrate --pairs pairs.csv --plot curve.png
 
 Measures precision, recall and F1 over all thresholds, draws the curve and the histograms of similar and other pairs,
 and suggests a threshold.
@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import metrics
-from rrn_native._arguments import RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
+from rrn_native.analysis import metrics
+from rrn_native.cli.common import RUNTIME_ERROR, fail, failure_code
 
 # All pairs of this many images are 50 million, half a gigabyte of work space.
 MAX_GROUPED_IMAGES = 10_000
@@ -59,7 +59,7 @@ class Calibration:
         skipped: Files that could not be read; pairs with them are left out.
         pairs: Pairs that were compared.
         similar_pairs: How many of them are labelled as belonging together.
-        average_precision: See :func:`rrn_native.metrics.average_precision`.
+        average_precision: See :func:`rrn_native.analysis.metrics.average_precision`.
         best_f1: The best F1 of all thresholds.
         suggested_threshold: The threshold that gives it.
         rows: Precision, recall and F1 at round thresholds, the suggested one included.
@@ -330,10 +330,3 @@ def main(argv: list[str] | None = None) -> int:
     typed = for_typing(result, threshold, arguments.precision)
     print(f"for a precision of {arguments.precision:g}: --threshold {typed}")
     return 0
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["calibrate", *sys.argv[1:]]))

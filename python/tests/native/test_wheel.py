@@ -87,7 +87,7 @@ def test_contents(wheel: Path) -> None:
         "rrn_native/lib/libreduction_op.so",
         "rrn_native/py.typed",
         "rrn_native/_native.pyi",
-        "rrn_native/cli.py",
+        "rrn_native/cli/__init__.py",
     } <= names
     assert len([name for name in names if "/_native." in name and name.endswith(".so")]) == 1
     assert all(name in record for name in names)

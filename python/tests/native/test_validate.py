@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime")
 
 import torch
 from PIL import Image
-from rrn_native import export, validate
+from rrn_native.model import export, validate
 
 
 @pytest.fixture(scope="module")

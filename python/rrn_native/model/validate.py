@@ -3,7 +3,7 @@
 The ways are PyTorch, ONNX Runtime with and without the operator's library, and the C++ engine. The C++ preprocessing is
 compared with an independent one made of Pillow and NumPy.
 
-    python -m rrn_native.validate --images photos/ --weights resnet18.pth
+    rrn validate --images photos/ --weights resnet18.pth
 
 The reference is the network in PyTorch. With `--weights` its weights come from the file that the model was exported
 from, so the export is checked too; without, they are read from the ONNX file.
@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import export, weights
-from rrn_native._arguments import USAGE, fail
 from rrn_native._lazy import LazyImport
+from rrn_native.cli.common import USAGE, fail
+from rrn_native.model import export, weights
 
 if TYPE_CHECKING:
     import onnx
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     from onnx import numpy_helper
     from PIL import Image, ImageOps
 
-    from rrn_native import model as network_model
-    from rrn_native import torch_op
-    from rrn_native.model import ReductionResNet18
+    from rrn_native.model import network as network_model
+    from rrn_native.model import torch_op
+    from rrn_native.model.network import ReductionResNet18
 else:
     onnx = LazyImport("onnx")
     onnxruntime = LazyImport("onnxruntime")
@@ -46,8 +45,8 @@ else:
     numpy_helper = LazyImport("onnx.numpy_helper")
     Image = LazyImport("PIL.Image")
     ImageOps = LazyImport("PIL.ImageOps")
-    network_model = LazyImport("rrn_native.model")
-    torch_op = LazyImport("rrn_native.torch_op")
+    network_model = LazyImport("rrn_native.model.network")
+    torch_op = LazyImport("rrn_native.model.torch_op")
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -180,7 +179,7 @@ def validate(
     """Makes all comparisons.
 
     Args:
-        model_path: A file written by `rrn_native.export`.
+        model_path: A file written by `rrn_native.model.export`.
         files: Images; at least one.
         size: The input size; None takes the one recorded in the model.
         weights_file: What the model was exported from; None takes the weights from the model.
@@ -317,7 +316,7 @@ def main(argv: list[str] | None = None) -> int:
         model_path = arguments.model or Path(rrn_native.default_model())
         if not model_path.is_file():
             raise ValueError(f"no model {model_path}")
-        folder = arguments.images or Path(__file__).resolve().parents[2] / "examples" / "photos"
+        folder = arguments.images or Path(__file__).resolve().parents[3] / "examples" / "photos"
         if arguments.images is None and not folder.is_dir():
             raise ValueError("there are no example images; name a folder of your own with --images DIR")
         torch_op.load_or_define()
@@ -358,10 +357,3 @@ def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dic
         },
         "comparisons": [{**asdict(row), "verdict": row.verdict} for row in rows],
     }
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["validate", *sys.argv[1:]]))

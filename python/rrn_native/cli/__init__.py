@@ -49,12 +49,12 @@ VERBS = {
     "find": Verb("the similar images of a folder, and how many are unique", ""),
     "compare": Verb("the similarity of two images; exit code 0 if similar, 1 if not", ""),
     "query": Verb("the images of a folder that are most similar to one image", "query"),
-    "report": Verb("a document about a folder", "report", *_REPORT),
-    "explain": Verb("why two images are similar, as a picture", "explain", *_REPORT),
-    "calibrate": Verb("the right threshold, from your own labelled images", "calibrate", "matplotlib", "report"),
-    "export": Verb("a model with your own weights, as ONNX", "export", *_EXPORT),
-    "validate": Verb("compare PyTorch, ONNX Runtime and the engine", "validate", *_EXPORT),
-    "quantize": Verb("an 8-bit copy of a model, which is faster", "quantize", "onnx", "quantize"),
+    "report": Verb("a document about a folder", "analysis.report", *_REPORT),
+    "explain": Verb("why two images are similar, as a picture", "analysis.explain", *_REPORT),
+    "calibrate": Verb("the right threshold, from your labelled images", "analysis.calibrate", "matplotlib", "report"),
+    "export": Verb("a model with your own weights, as ONNX", "model.export", *_EXPORT),
+    "validate": Verb("compare PyTorch, ONNX Runtime and the engine", "model.validate", *_EXPORT),
+    "quantize": Verb("an 8-bit copy of a model, which is faster", "model.quantize", "onnx", "quantize"),
     "bench": Verb("how fast this machine is, and which options to take", "bench"),
     "doctor": Verb("what is installed, what works, and what to do about the rest", "doctor"),
 }
@@ -170,7 +170,3 @@ def _import_failure(verb: Verb, error: ImportError) -> str:
 def _fail(program: str, message: str, code: int) -> int:
     print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

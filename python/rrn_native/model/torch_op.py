@@ -1,6 +1,6 @@
 """The reduction operator for PyTorch: loads `libreduction_torch.so`, and defines the operator in plain PyTorch.
 
-    from rrn_native import torch_op
+    from rrn_native.model import torch_op
     torch_op.load_library()
     embedding = torch.ops.rrn.reduction(p1, p2, p3, p4)  # [B,64], [B,128], [B,256], [B,512] -> [B,512]
 
@@ -41,7 +41,7 @@ def library_candidates() -> list[Path]:
     named = os.environ.get(LIBRARY_VARIABLE)
     if named:
         return [Path(named)]
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folders = [package, package / "lib", package.parents[1] / "lib"]
     candidates = [folder / LIBRARY_NAME for folder in folders]
     installed = importlib.util.find_spec(LIBRARY_NAME.removesuffix(".so"))

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from rrn_native import weights
-from rrn_native.model import ReductionResNet18, fold_batch_norm
+from rrn_native.model import weights
+from rrn_native.model.network import ReductionResNet18, fold_batch_norm
 
 
 @pytest.fixture(scope="module")

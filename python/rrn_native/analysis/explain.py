@@ -1,7 +1,7 @@
 """Why are two images similar? The cosine, taken apart into layers and places, without approximation.
 
-    python -m rrn_native.explain a.jpg b.jpg --output why.png
-    python -m rrn_native.explain a.jpg b.jpg --output why.png --against photos/ --json why.json
+    rrn explain a.jpg b.jpg --output why.png
+    rrn explain a.jpg b.jpg --output why.png --against photos/ --json why.json
 
 The embedding is linear in the feature maps. With f_l the map [C_l, H_l, W_l] of layer l, K layers (4 in ResNet-18) and
 D = 512,
@@ -45,10 +45,10 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native._arguments import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
 from rrn_native._lazy import LazyImport
 from rrn_native._session import cpu_session
+from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Explainer:
     inputs of its averages as further outputs. Nothing is written. May be used from several threads.
 
     Args:
-        model: An ONNX file whose first output is a ``rrn::Reduction`` node, as `rrn_native.export` writes it; any
+        model: An ONNX file whose first output is a ``rrn::Reduction`` node, as `rrn_native.model.export` writes it; any
             weights, any number of layers, quantised or not. None for the model that comes with the package.
         size: Side of the network's input in pixels, as for :class:`rrn_native.Embedder`.
 
@@ -312,7 +312,7 @@ class Explainer:
         if not worst <= np.finfo(np.float32).tiny:
             raise ValueError(
                 f"{self.model}: its embedding is not the mean of its repeated layer averages, so its cosine cannot be "
-                "taken apart; use a model made by python -m rrn_native.export"
+                "taken apart; use a model made by rrn export"
             )
         return maps
 
@@ -356,8 +356,7 @@ def _feature_maps(proto: onnx.ModelProto, path: Path) -> list[str]:
     if last is None or (last.domain, last.op_type) != ("rrn", "Reduction"):
         found = "no node" if last is None else last.op_type
         raise ValueError(
-            f"{path}: its first output comes from {found}, expected rrn.Reduction; use a model made by "
-            "python -m rrn_native.export"
+            f"{path}: its first output comes from {found}, expected rrn.Reduction; use a model made by rrn export"
         )
     sources = []
     for name in last.input:
@@ -471,7 +470,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.output is not None:
-            from rrn_native import plots
+            from rrn_native.analysis import plots
 
             plots.check_format(arguments.output)
         for image in (arguments.first, arguments.second):
@@ -497,10 +496,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail("rrn explain", error, failure_code(error))
     print(explanation.table())
     return 0
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["explain", *sys.argv[1:]]))

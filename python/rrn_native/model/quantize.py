@@ -1,7 +1,7 @@
 """Writes an 8-bit copy of an ONNX model, calibrated on your own photos.
 
-    python -m rrn_native.quantize --images photos/ --model my.onnx
-    python -m rrn_native.quantize --images photos/ --model my.onnx --validate other/ --groups other/groups.csv
+    rrn quantize --images photos/ --model my.onnx
+    rrn quantize --images photos/ --model my.onnx --validate other/ --groups other/groups.csv
 
 Static quantisation after training: int8 weights with a scale for each output channel, unsigned 8-bit activations,
 written as QuantizeLinear and DequantizeLinear around the standard operators, so that any ONNX runtime reads it. The
@@ -26,7 +26,6 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +34,11 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import calibrate, export, metrics, weights
-from rrn_native._arguments import RUNTIME_ERROR, USAGE, fail
 from rrn_native._lazy import LazyImport
 from rrn_native._session import cpu_session
+from rrn_native.analysis import calibrate, metrics
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
+from rrn_native.model import export, weights
 
 if TYPE_CHECKING:
     import onnx
@@ -684,10 +684,3 @@ def main(argv: list[str] | None = None) -> int:
         print("in float32: " + ", ".join(details["float_nodes"]))
     print(comparison.text())
     return 0
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["quantize", *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from rrn_native import torch_op
+from rrn_native.model import torch_op
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 

@@ -38,11 +38,11 @@ try:
     from matplotlib.patches import Rectangle
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"rrn_native.plots needs {error.name}; pip install 'rrn-native[report]'", name=error.name
+        f"rrn_native.analysis.plots needs {error.name}; pip install 'rrn-native[report]'", name=error.name
     ) from error
 
 if TYPE_CHECKING:
-    from rrn_native.explain import Explanation
+    from rrn_native.analysis.explain import Explanation
 
 Doubles = npt.NDArray[np.float64]
 Method = Literal["pca", "tsne", "umap", "auto"]
@@ -398,7 +398,7 @@ def layer_contributions(explained: Explanation) -> Figure:
     """Draws the share that each layer has in the similarity of two images.
 
     Args:
-        explained: From :func:`rrn_native.explain.explain`.
+        explained: From :func:`rrn_native.analysis.explain.explain`.
     """
     with _style():
         figure = _figure(7, 4.2)
@@ -418,7 +418,7 @@ def explanation_figure(explained: Explanation) -> Figure:
     hundredth of the similarity, at least).
 
     Args:
-        explained: From :func:`rrn_native.explain.explain`.
+        explained: From :func:`rrn_native.analysis.explain.explain`.
     """
     layers = len(explained.shares)
     specific = explained.reference_images > 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib")
 
-from rrn_native import plots, report
+from rrn_native.analysis import plots, report
 
 SIZE = 64
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -340,7 +340,7 @@ def test_a_notebook_shows_results(result: rrn_native.SimilarityResult, monkeypat
 
 def test_explanation_figures(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from rrn_native import explain
+    from rrn_native.analysis import explain
 
     pictures = [np.asarray(make_picture(seed, 96, 64)) for seed in (1, 2)]
     reference = rrn_native.Embedder(size=SIZE).embed(pictures)

@@ -14,9 +14,9 @@ pytest.importorskip("torch")
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rrn_native import torch_op
+from rrn_native.model import torch_op
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 CHANNELS = (64, 128, 256, 512)
 # Half a unit in the last place of 1.0: the error of storing one result.
 STORAGE_EPSILON = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -329,7 +329,7 @@ def test_setuptools_builds_the_library(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     code = """
 import torch
-from rrn_native import torch_op
+from rrn_native.model import torch_op
 print(torch_op.load_library())
 layers = [torch.randn(2, c) for c in (64, 128, 256, 512)]
 torch.testing.assert_close(torch.ops.rrn.reduction(*layers), torch_op.reference(layers))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx")
 
-from rrn_native import explain  # noqa: E402
+from rrn_native.analysis import explain  # noqa: E402
 
 SIZE = 64
 EPSILON = float(np.finfo(np.float32).eps)

@@ -1,6 +1,6 @@
 """Writes the embedding network as one ONNX file, with the reduction operator as one node of the domain `rrn`.
 
-    python -m rrn_native.export --weights resnet18.pth --output models/reduction_resnet18.onnx
+    rrn export --weights resnet18.pth --output models/reduction_resnet18.onnx
 
 The file holds everything: the weights, the operator as a function of standard operators for runtimes that do not know
 it, and, as metadata, how images become the network's input. Beside it a manifest (.json) with checksums is written. The
@@ -15,32 +15,30 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rrn_native
-from rrn_native import weights
-from rrn_native._arguments import RUNTIME_ERROR, USAGE, fail
 from rrn_native._lazy import LazyImport
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
+from rrn_native.model import weights
 
 if TYPE_CHECKING:
     import onnx
     import torch
     from onnxscript import values
 
-    from rrn_native import model as network
-    from rrn_native import onnx_function, torch_op
-    from rrn_native.model import ReductionResNet18
+    from rrn_native.model import network, onnx_function, torch_op
+    from rrn_native.model.network import ReductionResNet18
 else:
     onnx = LazyImport("onnx")
     torch = LazyImport("torch")
     values = LazyImport("onnxscript.values")
-    network = LazyImport("rrn_native.model")
-    onnx_function = LazyImport("rrn_native.onnx_function")
-    torch_op = LazyImport("rrn_native.torch_op")
+    network = LazyImport("rrn_native.model.network")
+    onnx_function = LazyImport("rrn_native.model.onnx_function")
+    torch_op = LazyImport("rrn_native.model.torch_op")
 
 OPSET = 18
 # The oldest format that has functions: more runtimes read it than newer ones.
@@ -371,10 +369,3 @@ def main(argv: list[str] | None = None) -> int:
         return fail("rrn export", error, RUNTIME_ERROR)
     print(f"{arguments.output}: {proto.ByteSize() / 1e6:.1f} MB, weights: {arguments.origin or source.origin}")
     return 0
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["export", *sys.argv[1:]]))

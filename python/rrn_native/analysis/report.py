@@ -1,6 +1,6 @@
 """Finds the similar images of a folder and writes a small report: figures, the JSON, and a page that shows them.
 
-    python -m rrn_native.report photos/ --output report/
+    rrn report photos/ --output report/
 
 writes ``histogram.png``, ``map.png``, ``gallery-1.png`` ..., ``similarity.json`` (as ``./build/similarity --json``) and
 ``index.md``. Files of these names are replaced, one by one and each complete; nothing else in the folder is touched.
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rrn_native
-from rrn_native._arguments import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native._files import write_file
+from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 
 if TYPE_CHECKING:
-    from rrn_native.plots import Method
+    from rrn_native.analysis.plots import Method
 
 METHODS = ("pca", "tsne", "umap", "auto")
 DEFAULT_PAGES = 20
@@ -42,7 +42,7 @@ def write_report(
     Args:
         result: What :func:`rrn_native.find_similar` returned; its pictures are read again, for thumbnails.
         output: The folder; made if it is not there.
-        method: Of the map, see :func:`rrn_native.plots.project`.
+        method: Of the map, see :func:`rrn_native.analysis.plots.project`.
         pages: At most this many pages of groups are drawn, at least 1.
         progress: Called with the name of each file before it is made.
 
@@ -54,7 +54,7 @@ def write_report(
         OSError: The folder cannot be written.
         ValueError: An argument is out of its range.
     """
-    from rrn_native import plots
+    from rrn_native.analysis import plots
 
     if method not in plots.METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(plots.METHODS)}")
@@ -120,7 +120,7 @@ def _index(
         "",
         "The cosine of each pair of images. Counts are logarithmic, because similar pairs are few among all pairs. An "
         "empty stretch at the dashed line is a good sign; where bars stand on both sides of it, the threshold decides "
-        "about pairs that look alike to the model. `python -m rrn_native.calibrate` finds a threshold from labelled "
+        "about pairs that look alike to the model. `rrn calibrate` finds a threshold from labelled "
         "images.",
         "",
         "## Map",
@@ -173,8 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="rrn report",
         description="Find the similar images of a folder and write figures, the JSON and a page that shows them.",
         epilog="""examples:
-  python -m rrn_native.report photos/ --output report/
-  python -m rrn_native.report photos/ --output report/ --threshold 0.9 --map tsne
+  rrn report photos/ --output report/
+  rrn report photos/ --output report/ --threshold 0.9 --map tsne
 
 writes histogram.png, map.png, gallery-1.png ..., similarity.json and index.md. --map tsne needs scikit-learn, umap
 needs umap-learn; without them the map is made by PCA, and says so.
@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = sys.stderr.isatty()
     try:
         # Before the long work: is all there that drawing needs, and will the report be a picture of itself next time?
-        from rrn_native import plots  # noqa: F401
+        from rrn_native.analysis import plots  # noqa: F401
 
         if arguments.pages < 1:
             raise ValueError(f"--pages is {arguments.pages}, expected at least 1")
@@ -259,10 +259,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{arguments.directory}: no readable image among {result.files} files"
         return fail("rrn report", message, NOTHING_READABLE)
     return 0
-
-
-if __name__ == "__main__":
-    from rrn_native import cli
-
-    # The same as the verb: a missing package is one line there.
-    sys.exit(cli.main(["report", *sys.argv[1:]]))

@@ -1,0 +1,1 @@
+"""What similarities say: measures against labels, thresholds, explanations, figures, a report."""

@@ -1,0 +1,190 @@
+"""What works on NumPy arrays and single files: pairs of embeddings, the operator, decoding, preprocessing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+PixelArray = npt.NDArray[np.uint8]
+PathLike = str | os.PathLike[str]
+Progress = Callable[[int, int], bool | None]
+
+DEFAULT_THRESHOLD = 0.75
+DEFAULT_MAX_PIXELS = 200_000_000
+_ELEMENT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
+
+
+def continue_unless_false(callback: Callable[..., bool | None] | None) -> Callable[..., bool] | None:
+    """A callback that returns nothing means "go on"; only False cancels."""
+    if callback is None:
+        return None
+    return lambda *arguments: callback(*arguments) is not False
+
+
+def similar_pairs(
+    embeddings: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Finds all pairs of rows whose cosine is above the threshold, exactly.
+
+    Args:
+        embeddings: Floating-point [n, dim]; rows need not be normalised.
+        threshold: Similar is: cosine > threshold.
+        threads: None for one for each core; the result does not depend on it.
+        progress: Called with (done, total); returning False cancels.
+
+    Returns:
+        (i, j, similarity): int64, int64 and float32 arrays of one length, i < j, sorted by (i, j).
+
+    Raises:
+        ValueError: Not a matrix, or the threshold is not a number.
+        CancelledError: The progress callback returned False.
+    """
+    from rrn_native import _native
+
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+        rows, threshold, threads or 0, 0, 0, continue_unless_false(progress)
+    )
+    return pairs[:3]
+
+
+def similar_pairs_approximate(
+    embeddings: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    neighbours: int = 16,
+    effort: int = 64,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float]:
+    """Finds most of the pairs that :func:`similar_pairs` finds, for millions of rows; none that it does not find.
+
+    Args:
+        embeddings: As for :func:`similar_pairs`.
+        threshold: As for :func:`similar_pairs`.
+        neighbours: Similar rows that are looked for from each row (1 ... 10000).
+        effort: Rows that are kept in view while looking (1 ... 10000): more is slower and finds more.
+        threads: As for :func:`similar_pairs`; one thread prepares the search.
+        progress: As for :func:`similar_pairs`.
+
+    Returns:
+        (i, j, similarity, recall): as for :func:`similar_pairs`, and the share of the pairs of 256 random rows that was
+        found (1 if they have none).
+
+    Raises:
+        ValueError: As for :func:`similar_pairs`, or an argument out of its range.
+        RrnError: This build has no approximate search.
+        CancelledError: The progress callback returned False.
+    """
+    from rrn_native import _native
+
+    if neighbours < 1 or effort < 1:
+        raise ValueError(f"neighbours is {neighbours} and effort {effort}, expected 1 to 10000 for both")
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32)
+    found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+        rows, threshold, threads or 0, neighbours, effort, continue_unless_false(progress)
+    )
+    return found
+
+
+def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it.
+
+    It is 0 if one of them is zero, and NaN if one of them is not finite.
+    """
+    from rrn_native import _native
+
+    return float(_native.cosine_similarity(np.stack([first, second]).astype(np.float32)))
+
+
+def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any]:
+    """The reduction operator on NumPy arrays: the mean of the repeat-interleaved inputs.
+
+    Args:
+        *layers: One or more arrays [C_k], [B, C_k], or feature maps [B, C_k, H_k, W_k] (averaged over H_k x W_k first),
+            each C_k dividing ``channels``. All float32, all float16 or all bfloat16 (ml_dtypes).
+        channels: Width of the output.
+
+    Returns:
+        [channels] or [B, channels], of the inputs' dtype; sums are float32.
+
+    Raises:
+        ValueError: The shapes do not fit; the message names them all.
+        TypeError: Mixed or unsupported dtypes; the message names them all.
+    """
+    from rrn_native import _native
+
+    arrays = [_native_order(np.asarray(layer)) for layer in layers]
+    names = {array.dtype.name for array in arrays}
+    if len(names) > 1 or not names <= _ELEMENT_TYPES.keys():
+        found = ", ".join(array.dtype.name for array in arrays)
+        raise TypeError(f"reduction: expected all float32, all float16 or all bfloat16; got {found}")
+    dtype = arrays[0].dtype if arrays else np.dtype(np.float32)
+    # pybind11 knows no bfloat16, so 16-bit types travel as integers of their size.
+    carrier = dtype if dtype == np.float32 else np.dtype(np.uint16)
+    carried = [array.view(carrier) for array in arrays]
+    output: npt.NDArray[Any] = _native.reduction(carried, _ELEMENT_TYPES[dtype.name], channels, carrier)
+    return output.view(dtype)
+
+
+def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0) -> PixelArray:
+    """Decodes an image file as the engine does: RGB, upright, alpha on white.
+
+    Args:
+        path: The file.
+        max_pixels: Larger images are refused before they are decoded.
+        target: The side that the picture will be resized to, in pixels: large JPEG and WebP files are then decoded at a
+            fraction of their size that leaves at least twice as much. 0 for the full size.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        OSError: The file cannot be read.
+        RrnError: It is damaged, too large or of an unknown format.
+    """
+    from rrn_native import _native
+
+    pixels: PixelArray = _native.decode(Path(path).read_bytes(), max_pixels, target)
+    return pixels
+
+
+def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatArray:
+    """Returns an ImageNet network's input for one image: float32 [3, size, size].
+
+    Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / 255 - mean) / std with
+    ImageNet's mean and standard deviation, as the default model wants it.
+    """
+    from rrn_native import _native
+
+    prepared: FloatArray = _native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, size), size)
+    return prepared
+
+
+def _native_order(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, contiguous and in this machine's byte order; a scalar stays one, so that errors can show its shape."""
+    ordered = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(ordered) if ordered.ndim else ordered
+
+
+def pixels_of(path_or_array: PathLike | PixelArray, max_pixels: int, target: int) -> PixelArray:
+    """Returns the array, checked, or the decoded file; see :func:`decode`."""
+    pixels = path_or_array if isinstance(path_or_array, np.ndarray) else decode(path_or_array, max_pixels, target)
+    check_pixels(pixels)
+    return pixels
+
+
+def check_pixels(array: npt.NDArray[Any]) -> None:
+    """Raises ValueError unless the array is uint8 [height, width, 3]."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"expected a uint8 array [height, width, 3], got {array.dtype} {list(array.shape)}")
