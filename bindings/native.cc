@@ -174,10 +174,11 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
   return pixels;
 }
 
-rrn::Keep KeepCalled(const std::string& name) {
-  for (const rrn::Keep keep :
-       {rrn::Keep::kMostSimilar, rrn::Keep::kFirst, rrn::Keep::kLargest, rrn::Keep::kSharpest, rrn::Keep::kNewest}) {
-    if (name == rrn::KeepName(keep)) return keep;
+rrn::RepresentativePolicy KeepCalled(const std::string& name) {
+  for (const rrn::RepresentativePolicy keep :
+       {rrn::RepresentativePolicy::kMostSimilar, rrn::RepresentativePolicy::kFirst, rrn::RepresentativePolicy::kLargest,
+        rrn::RepresentativePolicy::kSharpest, rrn::RepresentativePolicy::kNewest}) {
+    if (name == rrn::RepresentativePolicyName(keep)) return keep;
   }
   throw py::value_error("keep is '" + name + "', expected most-similar, first, largest, sharpest or newest");
 }
@@ -197,24 +198,24 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
   if (approximate) options.search = rrn::SearchMethod::kApproximate;
   Guard guard;
   std::string json;
-  rrn::Result<rrn::SimilarityReport> result = [&] {
+  rrn::Result<rrn::SimilarityResult> result = [&] {
     const py::gil_scoped_release nogil;
     const rrn::PhaseProgress call = [&](const char* phase, std::size_t done, std::size_t total) {
       return guard.Call<const std::string&, std::size_t, std::size_t>(progress, phase, done, total);
     };
-    rrn::Result<rrn::SimilarityReport> report =
+    rrn::Result<rrn::SimilarityResult> similar =
         files ? rrn::FindSimilar(embedder, rrn::ListFiles(*files, options.skip), options, call)
               : rrn::FindSimilar(embedder, folder, options, call);
-    if (report.ok()) {
+    if (similar.ok()) {
       std::ostringstream text;
-      rrn::WriteJson(*report, text);
+      rrn::WriteJson(*similar, text);
       json = text.str();
     }
-    return report;
+    return similar;
   }();
   guard.Rethrow();
-  rrn::SimilarityReport report = Unwrap(std::move(result));
-  return {py::bytes(json), ToArray(std::move(report.embeddings), static_cast<std::size_t>(report.model.dim))};
+  rrn::SimilarityResult found = Unwrap(std::move(result));
+  return {py::bytes(json), ToArray(std::move(found.embeddings), static_cast<std::size_t>(found.model.dim))};
 }
 
 // `neighbours` and `effort` of an approximate search, 0 for an exact one. Returns the pairs and the recall.
@@ -228,16 +229,16 @@ py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, int
     pairs.insert(pairs.end(), found, found + count);
     return true;
   };
-  const auto report = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
+  const auto result = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
   rrn::Status status;
   {
     const py::gil_scoped_release nogil;
     std::vector<float> unit(view.data, view.data + view.count * view.dim);
     rrn::NormalizeRows(unit.data(), view.count, view.dim);
     const rrn::EmbeddingsView rows{unit.data(), view.count, view.dim};
-    status = neighbours == 0 && effort == 0 ? rrn::ForEachSimilarPair(rows, threshold, threads, add, report)
+    status = neighbours == 0 && effort == 0 ? rrn::ForEachSimilarPair(rows, threshold, threads, add, result)
                                             : rrn::ForEachSimilarPairApproximately(
-                                                  rows, threshold, {neighbours, effort}, threads, add, &recall, report);
+                                                  rows, threshold, {neighbours, effort}, threads, add, &recall, result);
   }
   guard.Rethrow();
   if (!status.ok()) Throw(status);

@@ -44,24 +44,24 @@ enum class SearchMethod { kExact, kApproximate };
 
 // Which image of a group represents it, and so is kept where the others are not: the one with the most similar images,
 // or the first one in the order of
-enum class Keep {
+enum class RepresentativePolicy {
   kMostSimilar,
   kFirst,     // the paths
   kLargest,   // falling number of pixels, then of bytes
   kSharpest,  // falling detail: the variance of the Laplacian of the luma times the number of pixels, so that neither
-              // an enlarged copy nor a thumbnail of a sharp picture wins; engine/keep.h has the details
+              // an enlarged copy nor a thumbnail of a sharp picture wins; similarity/representative.h has the details
   kNewest,    // falling modification time
 };            // each with ties in the order of the paths
 
 // "most-similar", "first", "largest", "sharpest" or "newest".
-const char* KeepName(Keep keep);
+const char* RepresentativePolicyName(RepresentativePolicy keep);
 
 // A rank for each of `paths`, as RankRows wants it; `keep` is not kMostSimilar. Only files with a count in `similar`
 // above 0 are looked at. One that cannot be read any more comes after those that can.
 //   max_pixels: as DecodeOptions::max_pixels. threads: 0 for one for each core; memory is a picture for each.
 // Errors: kCancelled, kRuntime.
 Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
-                                              const std::vector<std::uint32_t>& similar, Keep keep,
+                                              const std::vector<std::uint32_t>& similar, RepresentativePolicy keep,
                                               std::uint64_t max_pixels, int threads, const Progress& progress);
 
 // What FindSimilar shall do.
@@ -69,13 +69,13 @@ struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
   bool recursive = true;
-  bool keep_embeddings = true;  // in the report; without, the peak memory of an image is halved
+  bool keep_embeddings = true;  // in the result; without, the peak memory of an image is halved
   SearchMethod search = SearchMethod::kExact;
   ApproximateOptions approximate;  // of SearchMethod::kApproximate
-  Keep keep = Keep::kMostSimilar;
+  RepresentativePolicy keep = RepresentativePolicy::kMostSimilar;
   std::vector<std::string> skip;  // as in ListFolder, of both folders; a listing that is given is taken as it is
 
-  // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceReport. Needs the
+  // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceResult. Needs the
   // exact search and no `keep`.
   std::string against;
 
@@ -94,7 +94,7 @@ struct SameFile {
 };
 
 // The other side, where a folder was compared with a reference folder.
-struct ReferenceReport {
+struct ReferenceResult {
   std::string folder;                  // as it was given
   std::vector<std::string> paths;      // reference images read, sorted
   std::vector<SkippedFile> skipped;    // sorted by path
@@ -112,7 +112,7 @@ struct ReferenceReport {
 //
 // With `reference`, Group::representative is a position in its paths, `grouping.similar` counts similar reference
 // images, and paths.size() = reference->known + reference->fresh.
-struct SimilarityReport {
+struct SimilarityResult {
   ModelInfo model;
   float threshold = kDefaultThreshold;
   std::vector<std::string> paths;    // images read, sorted
@@ -121,8 +121,8 @@ struct SimilarityReport {
   Grouping grouping;
   SearchMethod search = SearchMethod::kExact;
   RecallEstimate recall;  // of SearchMethod::kApproximate
-  Keep keep = Keep::kMostSimilar;
-  std::optional<ReferenceReport> reference;
+  RepresentativePolicy keep = RepresentativePolicy::kMostSimilar;
+  std::optional<ReferenceResult> reference;
 
   // All files that were looked at: those read and those skipped.
   std::size_t files() const { return paths.size() + skipped.size(); }
@@ -131,16 +131,16 @@ struct SimilarityReport {
 // Receives similar images as paths, in ascending order; returns false to cancel.
 using PathPairSink = std::function<bool(const std::string& first, const std::string& second, float similarity)>;
 
-// Embeds, searches and groups. A listing without readable images is not an error: the report is empty. With
+// Embeds, searches and groups. A listing without readable images is not an error: the result is empty. With
 // options.against, `pairs` receives an image first and a reference image second, in the order of both paths.
 // Errors: those of Embedder::EmbedFiles, ForEachSimilarPair, ForEachSimilarPairApproximately and, for options.against,
 // ListFolder; kInvalidArgument (options that exclude each other). What can be refused is refused before any image is
 // read.
-Result<SimilarityReport> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
+Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
                                      const PhaseProgress& progress = {}, const PathPairSink& pairs = {});
 
 // Lists a folder, then as above. Errors: also those of ListFolder.
-Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
+Result<SimilarityResult> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress = {},
                                      const PathPairSink& pairs = {});
 
@@ -160,23 +160,15 @@ struct RedundantImage {
 // kept: an image that is one and the same file as one of them is not among the redundant ones. Neither is one that its
 // representative is only another path of, say through a symbolic link; another hard link is. Looks at the files as they
 // are now.
-std::vector<RedundantImage> RedundantImages(const SimilarityReport& report);
+std::vector<RedundantImage> RedundantImages(const SimilarityResult& result);
 
 // For people: groups with similarities, images without a similar one, skipped files, totals.
-void WriteText(const SimilarityReport& report, std::ostream& out);
+void WriteText(const SimilarityResult& result, std::ostream& out);
 
-// For programs: one JSON object, described on the page python/docs/pages/formats.md. Same report, same bytes. Texts as
-// JsonString writes them.
+// For programs: one JSON object, described on the page python/docs/pages/formats.md. Same result, same bytes.
+// Bytes of paths that are not UTF-8 become lone surrogates \udc80 ... \udcff, as Python's os.fsdecode makes them.
 //   redundant: with the list of RedundantImages.
-void WriteJson(const SimilarityReport& report, std::ostream& out, bool redundant = false);
-
-// `text` as a JSON string with its quotes. Bytes that are not UTF-8 become lone surrogates \udc80 ... \udcff, as
-// Python's os.fsdecode makes and os.fsencode undoes.
-std::string JsonString(const std::string& text);
-
-// The shortest text that reads back as the same float, with a decimal point in every locale: 0.75 and not 0.7500000. It
-// is a JSON number where the value is finite.
-std::string ShortestText(float value);
+void WriteJson(const SimilarityResult& result, std::ostream& out, bool redundant = false);
 
 // One line "first,second,similarity" (RFC 4180), with its line break.
 void WritePairCsv(const std::string& first, const std::string& second, float similarity, std::ostream& out);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "base/text.h"
 #include "engine/compiled_cache.h"
 #include "engine/openvino.h"
 #include "engine/provider.h"
@@ -35,12 +36,6 @@ namespace {
 // The oldest ONNX Runtime that works (1.20); nothing newer than its API is called here, so any newer one does too.
 // openvino.cc asks for a newer API and does without where there is none.
 constexpr std::uint32_t kMinOrtApiVersion = 20;
-
-// ONNX Runtime's exceptions may span lines; our messages are one.
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
 
 Status InitOrt() {
   const OrtApi* api = OrtGetApiBase()->GetApi(kMinOrtApiVersion);
@@ -220,7 +215,7 @@ class OrtSession final : public Session {
       std::copy_n(result.GetTensorMutableData<float>(), expected, output);
       return {};
     } catch (const std::exception& error) {
-      return {StatusCode::kRuntime, "inference failed: " + OneLine(error.what())};
+      return {StatusCode::kRuntime, "inference failed: " + OneLine(error.what(), ' ')};
     }
   }
 
@@ -292,7 +287,7 @@ class Opener {
     try {
       return TryOpen(choice);
     } catch (const std::exception& error) {
-      return Status(StatusCode::kRuntime, options_.model + ": " + OneLine(error.what()));
+      return Status(StatusCode::kRuntime, options_.model + ": " + OneLine(error.what(), ' '));
     }
   }
 

@@ -44,7 +44,7 @@ struct Words {
   Arguments arguments;
   std::uint64_t max_megapixels = 200;
   std::string search = "exact";
-  std::string keep = KeepName(Keep::kMostSimilar);
+  std::string keep = RepresentativePolicyName(RepresentativePolicy::kMostSimilar);
   std::vector<std::string> action = {"list"};
 };
 
@@ -306,8 +306,9 @@ void Complete(const Words& words, Arguments* arguments) {
   arguments->embedder.decode.max_pixels = words.max_megapixels * 1'000'000;
   arguments->similarity.threads = arguments->embedder.threads;
   if (words.search == "approximate") arguments->similarity.search = SearchMethod::kApproximate;
-  for (const Keep keep : {Keep::kFirst, Keep::kLargest, Keep::kSharpest, Keep::kNewest}) {
-    if (words.keep == KeepName(keep)) arguments->similarity.keep = keep;
+  for (const RepresentativePolicy keep : {RepresentativePolicy::kFirst, RepresentativePolicy::kLargest,
+                                          RepresentativePolicy::kSharpest, RepresentativePolicy::kNewest}) {
+    if (words.keep == RepresentativePolicyName(keep)) arguments->similarity.keep = keep;
   }
   arguments->similarity.keep_embeddings = !arguments->outputs.embeddings.empty() || !arguments->outputs.html.empty();
   arguments->outputs.redundant = arguments->action.action != Action::kList;

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "program/actions/actions.h"
 #include "program/arguments.h"
 #include "program/outputs.h"
@@ -74,53 +75,45 @@ std::string Quoted(const std::string& word) {
   return quoted + "'";
 }
 
-// Without what would break the line.
-std::string Shown(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
-std::string Files(std::size_t count) { return std::to_string(count) + (count == 1 ? " file" : " files"); }
+std::string Files(std::size_t count) { return Count(count, "file", "files"); }
 
 // Failures, a line each, also with --quiet. Returns the exit code.
 int ReportFailures(const Arguments& arguments, const std::vector<SkippedFile>& failed, const Status& stopped) {
   for (const SkippedFile& file : failed) {
-    std::cerr << arguments.program << ": " << Shown(file.path) << ": " << Shown(file.reason) << '\n';
+    std::cerr << arguments.program << ": " << OneLine(file.path) << ": " << OneLine(file.reason) << '\n';
   }
   if (!stopped.ok()) return Fail(arguments.program, stopped);
   return failed.empty() ? kDone : kRuntimeError;
 }
 
-int ActOn(const SimilarityReport& report, const Arguments& arguments) {
-  const ActionResult result = Act(report, arguments.action, [] { return g_signal == 0; });
+int ActOn(const SimilarityResult& result, const Arguments& arguments) {
+  const ActionResult outcome = Act(result, arguments.action, [] { return g_signal == 0; });
   const bool move = arguments.action.action == Action::kMove;
   if (!arguments.outputs.quiet) {
     // The JSON has standard output for itself.
     std::ostream& out = arguments.outputs.json == "-" ? std::cerr : std::cout;
-    out << "\nredundant: " << Files(result.redundant) << '\n'
-        << (move ? "moved: " : "linked: ") << Files(result.done.size()) << '\n';
-    for (const DoneAction& done : result.done) {
-      out << "  " << Shown(done.path) << (move ? " -> " : " = ") << Shown(done.to) << '\n';
+    out << "\nredundant: " << Files(outcome.redundant) << '\n'
+        << (move ? "moved: " : "linked: ") << Files(outcome.done.size()) << '\n';
+    for (const DoneAction& done : outcome.done) {
+      out << "  " << OneLine(done.path) << (move ? " -> " : " = ") << OneLine(done.to) << '\n';
     }
-    if (!result.left_alone.empty()) out << "left alone: " << Files(result.left_alone.size()) << '\n';
-    for (const SkippedFile& file : result.left_alone) {
-      out << "  " << Shown(file.path) << ": " << Shown(file.reason) << '\n';
+    if (!outcome.left_alone.empty()) out << "left alone: " << Files(outcome.left_alone.size()) << '\n';
+    for (const SkippedFile& file : outcome.left_alone) {
+      out << "  " << OneLine(file.path) << ": " << OneLine(file.reason) << '\n';
     }
-    if (!result.journal.empty()) {
-      out << "journal: " << Shown(result.journal) << '\n'
-          << "to undo: " << arguments.program << " --undo " << Quoted(result.journal) << '\n';
+    if (!outcome.journal.empty()) {
+      out << "journal: " << OneLine(outcome.journal) << '\n'
+          << "to undo: " << arguments.program << " --undo " << Quoted(outcome.journal) << '\n';
       if (move && IsInside(arguments.action.target, arguments.action.folder)) {
         out << "to leave them out of later runs: --skip " << Quoted(arguments.action.target) << '\n';
       }
     }
     out.flush();
     if (!out) {
-      return Fail(arguments.program, kRuntimeError, "standard output: cannot write here; journal: " + result.journal);
+      return Fail(arguments.program, kRuntimeError, "standard output: cannot write here; journal: " + outcome.journal);
     }
   }
-  return ReportFailures(arguments, result.failed, result.stopped);
+  return ReportFailures(arguments, outcome.failed, outcome.stopped);
 }
 
 int UndoJournal(const Arguments& arguments) {
@@ -136,7 +129,7 @@ int UndoJournal(const Arguments& arguments) {
     } else {
       std::cout << "put back: " << Files(result->done.size()) << '\n';
     }
-    for (const DoneAction& done : result->done) std::cout << "  " << Shown(done.path) << '\n';
+    for (const DoneAction& done : result->done) std::cout << "  " << OneLine(done.path) << '\n';
     if (!result->failed.empty()) std::cout << "not put back: " << Files(result->failed.size()) << '\n';
     std::cout.flush();
     if (!std::cout) return Fail(arguments.program, kRuntimeError, "standard output: cannot write here");
@@ -158,15 +151,15 @@ int Compare(const Embedder& embedder, const Arguments& arguments) {
 }
 
 // The sign of a model whose cosine has another scale than the threshold.
-bool MostPairsAreSimilar(const SimilarityReport& report) {
-  const std::size_t images = report.paths.size();
+bool MostPairsAreSimilar(const SimilarityResult& result) {
+  const std::size_t images = result.paths.size();
   // A few pictures may well be alike.
   constexpr std::size_t kFewImages = 10;
   if (images < kFewImages) return false;
-  const auto& similar = report.grouping.similar;
+  const auto& similar = result.grouping.similar;
   // Every pair is counted at both of its images.
   const auto twice = std::accumulate(similar.begin(), similar.end(), std::uint64_t{0});
-  if (report.reference) return 2 * twice > images * report.reference->paths.size();
+  if (result.reference) return 2 * twice > images * result.reference->paths.size();
   return 2 * twice > images * (images - 1);
 }
 
@@ -191,20 +184,20 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
       told = true;
     };
   }
-  Result<SimilarityReport> report =
+  Result<SimilarityResult> result =
       arguments.list.empty()
           ? FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink())
           : FindSimilar(embedder, ListFiles(std::move(listed), options.skip), options, progress, outputs.PairSink());
   line.Clear();
-  if (!report.ok()) return Fail(arguments.program, report.status());
+  if (!result.ok()) return Fail(arguments.program, result.status());
   std::optional<HtmlPage> page;
   if (!arguments.outputs.html.empty()) {
-    Result<HtmlPage> made = MakeHtmlPage(*report, arguments.page, progress);
+    Result<HtmlPage> made = MakeHtmlPage(*result, arguments.page, progress);
     line.Clear();
     if (!made.ok()) return Fail(arguments.program, made.status());
     page = *std::move(made);
   }
-  status = outputs.Write(*report, page ? &*page : nullptr);
+  status = outputs.Write(*result, page ? &*page : nullptr);
   if (!status.ok()) return Fail(arguments.program, status);
   if (!arguments.outputs.quiet && page && !MissingFromPage(*page).empty()) {
     std::cerr << arguments.program << ": warning: " << MissingFromPage(*page) << '\n';
@@ -212,19 +205,19 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
   if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
     std::cerr << arguments.program << ": warning: " << outputs.Missing() << '\n';
   }
-  if (!arguments.outputs.quiet && !told && MostPairsAreSimilar(*report)) {
+  if (!arguments.outputs.quiet && !told && MostPairsAreSimilar(*result)) {
     std::cerr << arguments.program
               << ": warning: more than half of all pairs are similar; unless the pictures really are, the "
                  "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
   }
-  if (report->paths.empty()) {
+  if (result->paths.empty()) {
     return Fail(arguments.program, kNothingReadable,
                 (arguments.list.empty() ? arguments.paths[0] : "--list " + arguments.list) +
-                    ": no readable image among " + std::to_string(report->files()) +
-                    (report->files() == 1 ? " file" : " files"));
+                    ": no readable image among " + std::to_string(result->files()) +
+                    (result->files() == 1 ? " file" : " files"));
   }
   const bool acts = arguments.action.action == Action::kMove || arguments.action.action == Action::kHardlink;
-  return acts ? ActOn(*report, arguments) : kDone;
+  return acts ? ActOn(*result, arguments) : kDone;
 }
 
 int Run(const CommandLineDefaults& defaults, const std::vector<std::string>& words) {

@@ -79,7 +79,7 @@ namespace {
 std::string NamesBeside(const std::string& npy) { return fs::path(npy).replace_extension(".txt").string(); }
 
 // One line for every path: what would break the line is escaped.
-std::string OneLine(const std::string& path) {
+std::string EscapedLine(const std::string& path) {
   std::string line;
   for (const char c : path) {
     if (c == '\n') {
@@ -166,28 +166,28 @@ std::string Outputs::Missing() const {
          std::to_string(pairs_seen_) + " similar pairs (--max-pairs)";
 }
 
-Status Outputs::Write(const SimilarityReport& report, const HtmlPage* page) {
+Status Outputs::Write(const SimilarityResult& result, const HtmlPage* page) {
   Status status;
   const auto write = [&status](const std::string& path, const std::function<void(std::ostream&)>& content) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
   if (options_.json != "-") {
-    write(options_.json, [&](std::ostream& out) { WriteJson(report, out, options_.redundant); });
+    write(options_.json, [&](std::ostream& out) { WriteJson(result, out, options_.redundant); });
   }
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   if (page != nullptr) write(options_.html, [&](std::ostream& out) { WriteHtmlPage(*page, out); });
   write(options_.embeddings, [&](std::ostream& out) {
-    WriteNpy(report.embeddings.data(), report.paths.size(), static_cast<std::size_t>(report.model.dim), out);
+    WriteNpy(result.embeddings.data(), result.paths.size(), static_cast<std::size_t>(result.model.dim), out);
   });
   write(options_.embeddings.empty() ? "" : NamesBeside(options_.embeddings), [&](std::ostream& out) {
-    for (const std::string& path : report.paths) out << OneLine(path) << '\n';
+    for (const std::string& path : result.paths) out << EscapedLine(path) << '\n';
   });
   if (!status.ok()) return status;
 
   if (options_.json == "-") {
-    WriteJson(report, std::cout, options_.redundant);
+    WriteJson(result, std::cout, options_.redundant);
   } else if (!options_.quiet) {
-    WriteText(report, std::cout);
+    WriteText(result, std::cout);
   }
   std::cout.flush();
   return std::cout ? Status() : Status(StatusCode::kRuntime, "standard output: cannot write here");

@@ -45,7 +45,7 @@ class Outputs {
 
   // Writes everything. Errors: kRuntime, naming the place.
   //   page: for OutputOptions::html; may be null where that is empty.
-  Status Write(const SimilarityReport& report, const HtmlPage* page = nullptr);
+  Status Write(const SimilarityResult& result, const HtmlPage* page = nullptr);
 
  private:
   // The pairs file with its header, made at the first call. Not earlier: a file inside the folder that is being

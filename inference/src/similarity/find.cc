@@ -1,5 +1,3 @@
-#include "rrn/similarity.h"
-
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,6 +11,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "rrn/similarity.h"
 
 namespace rrn {
 namespace {
@@ -41,8 +41,8 @@ Status CheckOptions(const SimilarityOptions& options) {
             "a reference folder is searched exactly; it does not go with the approximate "
             "search"};
   }
-  if (!options.against.empty() && options.keep != Keep::kMostSimilar) {
-    return {StatusCode::kInvalidArgument, std::string("keep is ") + KeepName(options.keep) +
+  if (!options.against.empty() && options.keep != RepresentativePolicy::kMostSimilar) {
+    return {StatusCode::kInvalidArgument, std::string("keep is ") + RepresentativePolicyName(options.keep) +
                                               ", but with a reference folder the reference images are always kept; "
                                               "leave it out"};
   }
@@ -52,19 +52,19 @@ Status CheckOptions(const SimilarityOptions& options) {
 }
 
 // Gives what was embedded to the two sides; `own` is where the reference's paths begin.
-void Distribute(std::vector<std::string> paths, std::size_t own, FileEmbeddings& embedded, SimilarityReport* report) {
+void Distribute(std::vector<std::string> paths, std::size_t own, FileEmbeddings& embedded, SimilarityResult* result) {
   for (const std::size_t i : embedded.read) {
-    (i < own ? report->paths : report->reference->paths).push_back(std::move(paths[i]));
+    (i < own ? result->paths : result->reference->paths).push_back(std::move(paths[i]));
   }
   // The skipped ones come in the order of the list, so those of the reference follow the others; a path alone would not
   // tell, since it may be on both sides.
-  std::size_t unread = own - report->paths.size();
+  std::size_t unread = own - result->paths.size();
   for (SkippedFile& file : embedded.skipped) {
-    (unread > 0 ? report->skipped : report->reference->skipped).push_back(std::move(file));
+    (unread > 0 ? result->skipped : result->reference->skipped).push_back(std::move(file));
     if (unread > 0) --unread;
   }
-  std::sort(report->skipped.begin(), report->skipped.end());
-  if (report->reference) std::sort(report->reference->skipped.begin(), report->reference->skipped.end());
+  std::sort(result->skipped.begin(), result->skipped.end());
+  if (result->reference) std::sort(result->reference->skipped.begin(), result->reference->skipped.end());
 }
 
 // `pairs` as a sink of rows; empty if it is. Everything must stay where it is.
@@ -79,24 +79,24 @@ PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std:
 }
 
 Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, std::uint64_t max_pixels,
-                   const PhaseProgress& progress, const PathPairSink& pairs, SimilarityReport* report) {
+                   const PhaseProgress& progress, const PathPairSink& pairs, SimilarityResult* result) {
   NoticeManyPairs(view.count, options.notice ? EstimateSimilarShare(view, options.threshold) : 0, options);
   RankRows rank;
-  if (options.keep != Keep::kMostSimilar) {
+  if (options.keep != RepresentativePolicy::kMostSimilar) {
     rank = [&](const std::vector<std::uint32_t>& similar) {
-      return RankImages(report->paths, similar, options.keep, max_pixels, options.threads,
+      return RankImages(result->paths, similar, options.keep, max_pixels, options.threads,
                         OnePhase(progress, "properties"));
     };
   }
-  const PairSink sink = NamePairs(report->paths, report->paths, pairs);
+  const PairSink sink = NamePairs(result->paths, result->paths, pairs);
   const Progress of_pairs = OnePhase(progress, "pairs");
   Result<Grouping> grouping =
       options.search == SearchMethod::kExact
           ? GroupByRepresentative(view, options.threshold, options.threads, sink, of_pairs, rank)
           : GroupByRepresentativeApproximately(view, options.threshold, options.approximate, options.threads, sink,
-                                               &report->recall, of_pairs, rank);
+                                               &result->recall, of_pairs, rank);
   if (!grouping.ok()) return grouping.status();
-  report->grouping = *std::move(grouping);
+  result->grouping = *std::move(grouping);
   return {};
 }
 
@@ -125,12 +125,12 @@ std::vector<SameFile> FindSameFiles(const std::vector<std::string>& images,
 
 // `view` holds the images' rows; those of the reference follow them in memory.
 Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options, const PhaseProgress& progress,
-                    const PathPairSink& pairs, SimilarityReport* report) {
-  ReferenceReport& reference = *report->reference;
+                    const PathPairSink& pairs, SimilarityResult* result) {
+  ReferenceResult& reference = *result->reference;
   const EmbeddingsView references{view.data + view.count * view.dim, reference.paths.size(), view.dim};
   NoticeManyPairs(std::min(view.count, references.count),
                   options.notice ? EstimateSimilarShareAcross(view, references, options.threshold) : 0, options);
-  reference.same_files = FindSameFiles(report->paths, reference.paths);
+  reference.same_files = FindSameFiles(result->paths, reference.paths);
   std::set<std::pair<std::uint32_t, std::uint32_t>> same;
   for (const SameFile& file : reference.same_files) same.insert({file.image, file.reference});
   Result<ReferenceGrouping> grouping = GroupByReference(
@@ -138,15 +138,15 @@ Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options
       [&](std::uint32_t row, std::uint32_t column) {
         return same.count({row, column}) != 0;
       },
-      NamePairs(report->paths, reference.paths, pairs), OnePhase(progress, "pairs"));
+      NamePairs(result->paths, reference.paths, pairs), OnePhase(progress, "pairs"));
   if (!grouping.ok()) return grouping.status();
-  report->grouping = std::move(grouping->grouping);
+  result->grouping = std::move(grouping->grouping);
   reference.similar = std::move(grouping->reference_similar);
   // What is in the reference folder itself is known best of all.
-  std::vector<bool> known(report->paths.size(), false);
+  std::vector<bool> known(result->paths.size(), false);
   for (const SameFile& file : reference.same_files) known[file.image] = true;
   for (std::size_t i = 0; i < known.size(); ++i) {
-    ++(known[i] || report->grouping.similar[i] > 0 ? reference.known : reference.fresh);
+    ++(known[i] || result->grouping.similar[i] > 0 ? reference.known : reference.fresh);
   }
   return {};
 }
@@ -160,49 +160,49 @@ Status CheckThreshold(float threshold) {
                                             "exact copies)"};
 }
 
-Result<SimilarityReport> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
+Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
                                      const PhaseProgress& progress, const PathPairSink& pairs) {
   Status possible = CheckOptions(options);
   if (!possible.ok()) return possible;
-  SimilarityReport report;
-  report.model = embedder.info();
-  report.threshold = options.threshold;
-  report.search = options.search;
-  report.keep = options.keep;
+  SimilarityResult result;
+  result.model = embedder.info();
+  result.threshold = options.threshold;
+  result.search = options.search;
+  result.keep = options.keep;
   std::vector<std::string> paths = std::move(images.paths);
   const std::size_t own = paths.size();
-  report.skipped = std::move(images.skipped);
+  result.skipped = std::move(images.skipped);
   if (!options.against.empty()) {
     Result<FolderListing> references = ListFolder(options.against, options.recursive, options.skip);
     if (!references.ok()) return references.status();
-    report.reference.emplace();
-    report.reference->folder = options.against;
-    report.reference->skipped = std::move(references->skipped);
+    result.reference.emplace();
+    result.reference->folder = options.against;
+    result.reference->skipped = std::move(references->skipped);
     // One list of both sides, so that the progress is that of all the work.
     std::move(references->paths.begin(), references->paths.end(), std::back_inserter(paths));
   }
   Result<FileEmbeddings> embedded = embedder.EmbedFiles(paths, OnePhase(progress, "images"));
   if (!embedded.ok()) return embedded.status();
-  Distribute(std::move(paths), own, *embedded, &report);
+  Distribute(std::move(paths), own, *embedded, &result);
 
-  const auto dim = static_cast<std::size_t>(report.model.dim);
+  const auto dim = static_cast<std::size_t>(result.model.dim);
   std::vector<float> unit;
   if (options.keep_embeddings) {
     unit = embedded->rows;
-    report.embeddings = std::move(embedded->rows);
-    report.embeddings.resize(report.paths.size() * dim);
+    result.embeddings = std::move(embedded->rows);
+    result.embeddings.resize(result.paths.size() * dim);
   } else {
     unit = std::move(embedded->rows);
   }
   NormalizeRows(unit.data(), unit.size() / dim, dim);
-  const EmbeddingsView view{unit.data(), report.paths.size(), dim};
-  Status status = report.reference ? GroupAgainst(view, options, progress, pairs, &report)
-                                   : GroupWithin(view, options, embedder.max_pixels(), progress, pairs, &report);
+  const EmbeddingsView view{unit.data(), result.paths.size(), dim};
+  Status status = result.reference ? GroupAgainst(view, options, progress, pairs, &result)
+                                   : GroupWithin(view, options, embedder.max_pixels(), progress, pairs, &result);
   if (!status.ok()) return status;
-  return report;
+  return result;
 }
 
-Result<SimilarityReport> FindSimilar(const Embedder& embedder, const std::string& folder,
+Result<SimilarityResult> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress,
                                      const PathPairSink& pairs) {
   Status possible = CheckOptions(options);

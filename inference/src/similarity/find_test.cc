@@ -45,25 +45,25 @@ TEST(FindSimilarTest, CountsAddUpAndBadFilesLoseNothingElse) {
 
   SimilarityOptions options;
   options.threshold = 0.95F;
-  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder.path(), options);
-  ASSERT_TRUE(report.ok()) << report.status().message();
-  EXPECT_EQ(report->files(), 7U);
-  EXPECT_EQ(report->paths.size(), 4U);
-  ASSERT_EQ(report->skipped.size(), 3U);
-  EXPECT_EQ(report->skipped[0].path, folder.Sub("cut.bmp"));
-  EXPECT_EQ(report->embeddings.size(), 4U * 512U);
-  ASSERT_EQ(report->grouping.groups.size(), 1U);
-  EXPECT_EQ(report->grouping.groups[0].members.size(), 2U);
-  EXPECT_GT(report->grouping.groups[0].members[0].similarity, 0.999999F);
-  EXPECT_EQ(report->grouping.unique, 2U);
+  const Result<SimilarityResult> result = FindSimilar(MakeEmbedder(), folder.path(), options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->files(), 7U);
+  EXPECT_EQ(result->paths.size(), 4U);
+  ASSERT_EQ(result->skipped.size(), 3U);
+  EXPECT_EQ(result->skipped[0].path, folder.Sub("cut.bmp"));
+  EXPECT_EQ(result->embeddings.size(), 4U * 512U);
+  ASSERT_EQ(result->grouping.groups.size(), 1U);
+  EXPECT_EQ(result->grouping.groups[0].members.size(), 2U);
+  EXPECT_GT(result->grouping.groups[0].members[0].similarity, 0.999999F);
+  EXPECT_EQ(result->grouping.unique, 2U);
 
   std::ostringstream text;
-  WriteText(*report, text);
+  WriteText(*result, text);
   EXPECT_THAT(text.str(), HasSubstr("files    7\nread     4\nskipped  3\ngroups   1"));
   EXPECT_THAT(text.str(), HasSubstr("cut.bmp: "));
   EXPECT_THAT(text.str(), StartsWith("model reduction_resnet18.onnx, 64 pixels, cpu fp32\n"));
   std::ostringstream json;
-  WriteJson(*report, json);
+  WriteJson(*result, json);
   EXPECT_THAT(json.str(), HasSubstr(R"("embedding_dim":512,"provider":"cpu","precision":"fp32"})"));
 }
 
@@ -77,11 +77,11 @@ TEST(FindSimilarTest, ForgettingTheEmbeddingsChangesNothingElse) {
   for (const bool keep : {true, false}) {
     SimilarityOptions options;
     options.keep_embeddings = keep;
-    const Result<SimilarityReport> report = FindSimilar(embedder, folder.path(), options);
-    ASSERT_TRUE(report.ok());
-    EXPECT_EQ(report->embeddings.size(), keep ? 4U * 512U : 0U);
+    const Result<SimilarityResult> result = FindSimilar(embedder, folder.path(), options);
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->embeddings.size(), keep ? 4U * 512U : 0U);
     std::ostringstream json;
-    WriteJson(*report, json);
+    WriteJson(*result, json);
     texts.push_back(json.str());
   }
   EXPECT_EQ(texts[0], texts[1]);
@@ -90,12 +90,12 @@ TEST(FindSimilarTest, ForgettingTheEmbeddingsChangesNothingElse) {
 TEST(FindSimilarTest, EmptyFolderAndOneImage) {
   const TemporaryFolder folder;
   const Embedder embedder = MakeEmbedder();
-  const Result<SimilarityReport> empty = FindSimilar(embedder, folder.path(), {});
+  const Result<SimilarityResult> empty = FindSimilar(embedder, folder.path(), {});
   ASSERT_TRUE(empty.ok());
   EXPECT_EQ(empty->files(), 0U);
   EXPECT_EQ(empty->grouping.unique, 0U);
   folder.Write("one.bmp", EncodeBmp(MakePicture(1, 1, 1)));
-  const Result<SimilarityReport> one = FindSimilar(embedder, folder.path(), {});
+  const Result<SimilarityResult> one = FindSimilar(embedder, folder.path(), {});
   ASSERT_TRUE(one.ok());
   EXPECT_EQ(one->grouping.unique, 1U);
   std::ostringstream json;
@@ -121,43 +121,43 @@ TEST(FindSimilarTest, ApproximateSearchSaysSo) {
   const Embedder embedder = MakeEmbedder(1, 2);
   SimilarityOptions options;
   options.threshold = 0.9999F;
-  const Result<SimilarityReport> exact = FindSimilar(embedder, folder.path(), options);
+  const Result<SimilarityResult> exact = FindSimilar(embedder, folder.path(), options);
   ASSERT_TRUE(exact.ok());
   options.search = SearchMethod::kApproximate;
-  const Result<SimilarityReport> report = FindSimilar(embedder, folder.path(), options);
+  const Result<SimilarityResult> result = FindSimilar(embedder, folder.path(), options);
   if (!ApproximateSearchAvailable()) {
-    EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+    EXPECT_EQ(result.status().code(), StatusCode::kUnsupported);
     return;
   }
-  ASSERT_TRUE(report.ok()) << report.status().message();
-  EXPECT_EQ(report->grouping.similar, exact->grouping.similar);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->grouping.similar, exact->grouping.similar);
   std::ostringstream json;
-  WriteJson(*report, json);
+  WriteJson(*result, json);
   EXPECT_THAT(json.str(), HasSubstr("\"search\":{\"method\":\"approximate\",\"recall\":1.0000}"));
   std::ostringstream text;
-  WriteText(*report, text);
+  WriteText(*result, text);
   EXPECT_THAT(text.str(), HasSubstr("search   approximate: found "));
   options.approximate.effort = 0;
   EXPECT_EQ(FindSimilar(embedder, folder.path(), options).status().code(), StatusCode::kInvalidArgument);
 }
 
 // The kept image of the only group.
-std::string Kept(const std::string& folder, Keep keep, int threads) {
+std::string Kept(const std::string& folder, RepresentativePolicy keep, int threads) {
   SimilarityOptions options;
   options.threshold = 0.9F;
   options.keep = keep;
   options.threads = threads;
-  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder, options);
-  EXPECT_TRUE(report.ok()) << report.status().message();
-  EXPECT_EQ(report->keep, keep);
-  EXPECT_EQ(report->grouping.groups.size(), 1U);
-  for (const Group& group : report->grouping.groups) {
-    return fs::path(report->paths[group.representative]).filename().string();
+  const Result<SimilarityResult> result = FindSimilar(MakeEmbedder(), folder, options);
+  EXPECT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->keep, keep);
+  EXPECT_EQ(result->grouping.groups.size(), 1U);
+  for (const Group& group : result->grouping.groups) {
+    return fs::path(result->paths[group.representative]).filename().string();
   }
   return "";
 }
 
-TEST(KeepTest, RepresentsAGroupByTheImageThatIsAskedFor) {
+TEST(RepresentativePolicyTest, RepresentsAGroupByTheImageThatIsAskedFor) {
   const TemporaryFolder folder;
   const Image picture = MakeDetailed(160, 120);
   const Result<Image> large = ResizeImage(View(picture), 320, 240);
@@ -176,21 +176,21 @@ TEST(KeepTest, RepresentsAGroupByTheImageThatIsAskedFor) {
   }
   fs::last_write_time(folder.Sub("e_new.bmp"), now - std::chrono::milliseconds(3));
   for (const int threads : {1, 3}) {
-    EXPECT_EQ(Kept(folder.path(), Keep::kFirst, threads), "a_small.bmp");
-    EXPECT_EQ(Kept(folder.path(), Keep::kLargest, threads), "c_large.bmp");
-    EXPECT_EQ(Kept(folder.path(), Keep::kSharpest, threads), "d_original.bmp");
-    EXPECT_EQ(Kept(folder.path(), Keep::kNewest, threads), "e_new.bmp");
+    EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kFirst, threads), "a_small.bmp");
+    EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kLargest, threads), "c_large.bmp");
+    EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kSharpest, threads), "d_original.bmp");
+    EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kNewest, threads), "e_new.bmp");
   }
   // Ties go to the earlier path.
   fs::remove(folder.Sub("c_large.bmp"));
   fs::copy_file(folder.Sub("b_large.bmp"), folder.Sub("c_large.bmp"));
-  EXPECT_EQ(Kept(folder.path(), Keep::kLargest, 2), "b_large.bmp");
+  EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kLargest, 2), "b_large.bmp");
   for (const auto& file : fs::directory_iterator(folder.path())) fs::last_write_time(file.path(), now);
-  EXPECT_EQ(Kept(folder.path(), Keep::kNewest, 2), "a_small.bmp");
+  EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kNewest, 2), "a_small.bmp");
 
   SimilarityOptions options;
-  options.keep = Keep::kSharpest;
-  const Result<SimilarityReport> cancelled =
+  options.keep = RepresentativePolicy::kSharpest;
+  const Result<SimilarityResult> cancelled =
       FindSimilar(MakeEmbedder(), folder.path(), options,
                   [](const char* phase, std::size_t, std::size_t) { return std::string(phase) != "properties"; });
   EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
@@ -213,41 +213,41 @@ TEST(AgainstTest, CountsWhatIsKnownAndNew) {
   options.threshold = 0.95F;
   options.against = folder.Sub("ref");
   std::vector<std::string> pairs;
-  const Result<SimilarityReport> report = FindSimilar(
+  const Result<SimilarityResult> result = FindSimilar(
       MakeEmbedder(), folder.Sub("own"), options, {}, [&](const std::string& first, const std::string& second, float) {
         pairs.push_back(fs::path(first).filename().string() + " " + fs::path(second).filename().string());
         return true;
       });
-  ASSERT_TRUE(report.ok()) << report.status().message();
-  ASSERT_TRUE(report->reference);
-  const ReferenceReport& reference = *report->reference;
-  EXPECT_EQ(report->files(), 5U);
-  EXPECT_EQ(report->paths.size(), 4U);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  ASSERT_TRUE(result->reference);
+  const ReferenceResult& reference = *result->reference;
+  EXPECT_EQ(result->files(), 5U);
+  EXPECT_EQ(result->paths.size(), 4U);
   EXPECT_EQ(reference.files(), 5U);
   EXPECT_EQ(reference.paths.size(), 4U);
-  ASSERT_EQ(report->skipped.size(), 1U);
-  EXPECT_EQ(report->skipped[0].path, folder.Sub("own/broken.bmp"));
+  ASSERT_EQ(result->skipped.size(), 1U);
+  EXPECT_EQ(result->skipped[0].path, folder.Sub("own/broken.bmp"));
   ASSERT_EQ(reference.skipped.size(), 1U);
   EXPECT_EQ(reference.skipped[0].path, folder.Sub("ref/broken.bmp"));
   EXPECT_EQ(reference.known, 2U) << "2.bmp is a reference image itself";
   EXPECT_EQ(reference.fresh, 2U);
   ASSERT_EQ(reference.same_files.size(), 1U);
-  EXPECT_EQ(report->paths[reference.same_files[0].image], folder.Sub("own/2.bmp"));
+  EXPECT_EQ(result->paths[reference.same_files[0].image], folder.Sub("own/2.bmp"));
   EXPECT_EQ(reference.paths[reference.same_files[0].reference], folder.Sub("ref/d.bmp"));
-  ASSERT_EQ(report->grouping.groups.size(), 1U);
-  EXPECT_EQ(reference.paths[report->grouping.groups[0].representative], folder.Sub("ref/b.bmp")) << "the most similar";
-  EXPECT_EQ(report->grouping.unique, 4U);
-  EXPECT_EQ(report->embeddings.size(), 4U * 512);
+  ASSERT_EQ(result->grouping.groups.size(), 1U);
+  EXPECT_EQ(reference.paths[result->grouping.groups[0].representative], folder.Sub("ref/b.bmp")) << "the most similar";
+  EXPECT_EQ(result->grouping.unique, 4U);
+  EXPECT_EQ(result->embeddings.size(), 4U * 512);
   EXPECT_THAT(pairs, ElementsAre("1.bmp a.bmp", "1.bmp b.bmp"));
-  ASSERT_EQ(RedundantImages(*report).size(), 1U);
-  EXPECT_EQ(RedundantImages(*report)[0].kept, folder.Sub("ref/b.bmp"));
+  ASSERT_EQ(RedundantImages(*result).size(), 1U);
+  EXPECT_EQ(RedundantImages(*result)[0].kept, folder.Sub("ref/b.bmp"));
   std::ostringstream text;
-  WriteText(*report, text);
+  WriteText(*result, text);
   EXPECT_THAT(text.str(), HasSubstr("one and the same file on both sides"));
 
-  options.keep = Keep::kFirst;
+  options.keep = RepresentativePolicy::kFirst;
   EXPECT_EQ(FindSimilar(MakeEmbedder(), folder.Sub("own"), options).status().code(), StatusCode::kInvalidArgument);
-  options.keep = Keep::kMostSimilar;
+  options.keep = RepresentativePolicy::kMostSimilar;
   options.search = SearchMethod::kApproximate;
   EXPECT_EQ(FindSimilar(MakeEmbedder(), folder.Sub("own"), options).status().code(), StatusCode::kInvalidArgument);
   options.search = SearchMethod::kExact;
@@ -261,13 +261,13 @@ TEST(AgainstTest, AFolderAgainstItselfLosesNothing) {
   for (const char* name : {"a.bmp", "b.bmp"}) folder.Write(name, EncodeBmp(MakePicture(90, 70, 1)));
   SimilarityOptions options;
   options.against = folder.path();
-  const Result<SimilarityReport> report = FindSimilar(MakeEmbedder(), folder.path(), options);
-  ASSERT_TRUE(report.ok());
-  EXPECT_EQ(report->reference->known, 2U);
-  EXPECT_EQ(report->reference->same_files.size(), 2U);
-  EXPECT_THAT(RedundantImages(*report), IsEmpty());
+  const Result<SimilarityResult> result = FindSimilar(MakeEmbedder(), folder.path(), options);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->reference->known, 2U);
+  EXPECT_EQ(result->reference->same_files.size(), 2U);
+  EXPECT_THAT(RedundantImages(*result), IsEmpty());
   std::ostringstream json;
-  WriteJson(*report, json, true);
+  WriteJson(*result, json, true);
   EXPECT_THAT(json.str(), HasSubstr("\"redundant\":[]"));
   EXPECT_THAT(json.str(), HasSubstr("\"similar\":1,\"dissimilar\":0}"));
 }
@@ -279,29 +279,29 @@ TEST(FindSimilarTest, CanBeCancelledInEveryPhase) {
   }
   const Embedder embedder = MakeEmbedder(1, 2);
   for (const std::string stop : {"images", "pairs"}) {
-    const Result<SimilarityReport> report = FindSimilar(
+    const Result<SimilarityResult> result = FindSimilar(
         embedder, folder.path(), {}, [&](const char* phase, std::size_t, std::size_t) { return phase != stop; });
-    EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
+    EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
   }
   SimilarityOptions all;
   all.threshold = -1.0F;
-  const Result<SimilarityReport> report = FindSimilar(
+  const Result<SimilarityResult> result = FindSimilar(
       embedder, folder.path(), all, {}, [](const std::string&, const std::string&, float) { return false; });
-  EXPECT_EQ(report.status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
 }
 
 TEST(FindSimilarTest, GivesThePairsInOrder) {
   const TemporaryFolder folder;
   for (const char* name : {"c.bmp", "a.bmp", "b.bmp"}) folder.Write(name, EncodeBmp(MakePicture(20, 20, 1)));
   std::vector<std::string> pairs;
-  const Result<SimilarityReport> report =
+  const Result<SimilarityResult> result =
       FindSimilar(MakeEmbedder(), folder.path(), {}, {},
                   [&](const std::string& first, const std::string& second, float similarity) {
                     EXPECT_GT(similarity, 0.999F);
                     pairs.push_back(fs::path(first).stem().string() + fs::path(second).stem().string());
                     return true;
                   });
-  ASSERT_TRUE(report.ok());
+  ASSERT_TRUE(result.ok());
   EXPECT_THAT(pairs, ElementsAre("ab", "ac", "bc"));
 }
 

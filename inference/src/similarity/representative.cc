@@ -58,17 +58,17 @@ void Luma(const std::uint8_t* row, const std::vector<std::size_t>& columns, std:
   }
 }
 
-Merit MeritOf(const std::string& path, Keep keep, std::uint64_t max_pixels) {
+Merit MeritOf(const std::string& path, RepresentativePolicy keep, std::uint64_t max_pixels) {
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return kUnreadable;
-  if (keep == Keep::kNewest) {
+  if (keep == RepresentativePolicy::kNewest) {
     // Seconds and nanoseconds apart: a double cannot hold both.
     return {static_cast<double>(info.st_mtim.tv_sec), static_cast<double>(info.st_mtim.tv_nsec)};
   }
   try {
     const Result<Image> image = ReadImage(path, {max_pixels, 0});
     if (!image.ok()) return kUnreadable;
-    if (keep == Keep::kSharpest) {
+    if (keep == RepresentativePolicy::kSharpest) {
       const Detail detail = MeasureDetail({image->rgb.data(), image->width, image->height});
       return {detail.detail, -detail.repeated};
     }
@@ -80,17 +80,17 @@ Merit MeritOf(const std::string& path, Keep keep, std::uint64_t max_pixels) {
 
 }  // namespace
 
-const char* KeepName(Keep keep) {
+const char* RepresentativePolicyName(RepresentativePolicy keep) {
   switch (keep) {
-    case Keep::kMostSimilar:
+    case RepresentativePolicy::kMostSimilar:
       return "most-similar";
-    case Keep::kFirst:
+    case RepresentativePolicy::kFirst:
       return "first";
-    case Keep::kLargest:
+    case RepresentativePolicy::kLargest:
       return "largest";
-    case Keep::kSharpest:
+    case RepresentativePolicy::kSharpest:
       return "sharpest";
-    case Keep::kNewest:
+    case RepresentativePolicy::kNewest:
       return "newest";
   }
   return "";
@@ -136,10 +136,10 @@ Detail MeasureDetail(const ImageView& image) {
 }  // namespace internal
 
 Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
-                                              const std::vector<std::uint32_t>& similar, Keep keep,
+                                              const std::vector<std::uint32_t>& similar, RepresentativePolicy keep,
                                               std::uint64_t max_pixels, int threads, const Progress& progress) {
   std::vector<std::uint32_t> ranks(paths.size(), 0);
-  if (keep == Keep::kFirst) return ranks;  // Equal ranks: the order of the paths.
+  if (keep == RepresentativePolicy::kFirst) return ranks;  // Equal ranks: the order of the paths.
   std::vector<std::uint32_t> order;
   for (std::uint32_t i = 0; i < paths.size(); ++i) {
     if (similar[i] > 0) order.push_back(i);

@@ -89,15 +89,15 @@ struct Candidate {
 // Sorts the redundant images into candidates and those that are left alone.
 class Plan {
  public:
-  Plan(const SimilarityReport& report, const ActionOptions& options) : options_(options) {
-    std::vector<RedundantImage> redundant = RedundantImages(report);
+  Plan(const SimilarityResult& result, const ActionOptions& options) : options_(options) {
+    std::vector<RedundantImage> redundant = RedundantImages(result);
     std::set<std::string> names;
     for (const RedundantImage& image : redundant) names.insert(image.path);
-    for (const std::string& path : report.paths) {
+    for (const std::string& path : result.paths) {
       if (names.count(path) == 0) AddKept(path);
     }
-    if (report.reference) {
-      for (const std::string& path : report.reference->paths) AddKept(path);
+    if (result.reference) {
+      for (const std::string& path : result.reference->paths) AddKept(path);
     }
     for (RedundantImage& image : redundant) {
       std::string reason = Add(image);
@@ -697,22 +697,22 @@ Status CheckAction(const ActionOptions& options) {
   return {};
 }
 
-ActionResult Act(const SimilarityReport& report, const ActionOptions& options, const GoOn& go_on) {
-  ActionResult result;
-  Plan plan(report, options);
-  result.redundant = plan.candidates.size() + plan.left_alone.size();
-  result.left_alone = std::move(plan.left_alone);
-  Worker worker(options, &result);
+ActionResult Act(const SimilarityResult& result, const ActionOptions& options, const GoOn& go_on) {
+  ActionResult outcome;
+  Plan plan(result, options);
+  outcome.redundant = plan.candidates.size() + plan.left_alone.size();
+  outcome.left_alone = std::move(plan.left_alone);
+  Worker worker(options, &outcome);
   for (const Candidate& candidate : plan.candidates) {
-    if (!result.stopped.ok()) break;
+    if (!outcome.stopped.ok()) break;
     if (go_on && !go_on()) {
-      result.stopped = {StatusCode::kCancelled, "interrupted"};
+      outcome.stopped = {StatusCode::kCancelled, "interrupted"};
       break;
     }
-    result.stopped = worker.Do(candidate);
+    outcome.stopped = worker.Do(candidate);
   }
-  std::sort(result.left_alone.begin(), result.left_alone.end());
-  return result;
+  std::sort(outcome.left_alone.begin(), outcome.left_alone.end());
+  return outcome;
 }
 
 Result<UndoResult> Undo(const std::string& journal, const GoOn& go_on) {

@@ -62,7 +62,7 @@ bool IsInside(const std::string& folder, const std::string& parent);
 // kHardlink: the image's name becomes another name of the kept image, in one step.
 //
 // The target and the journal are made when there is something to do, not before.
-ActionResult Act(const SimilarityReport& report, const ActionOptions& options, const GoOn& go_on);
+ActionResult Act(const SimilarityResult& result, const ActionOptions& options, const GoOn& go_on);
 
 struct UndoResult {
   std::vector<DoneAction> done;  // `path` is as it was before; `to` as in ActionResult

@@ -56,13 +56,13 @@ std::map<std::string, std::string> Snapshot(const std::string& folder) {
 }
 
 // One group: the first path is kept.
-SimilarityReport OneGroup(const std::vector<std::string>& paths) {
-  SimilarityReport report;
-  report.paths = paths;
+SimilarityResult OneGroup(const std::vector<std::string>& paths) {
+  SimilarityResult result;
+  result.paths = paths;
   Group group;
   for (std::uint32_t i = 1; i < paths.size(); ++i) group.members.push_back({i, 0.9F});
-  report.grouping.groups.push_back(group);
-  return report;
+  result.grouping.groups.push_back(group);
+  return result;
 }
 
 // Everything that is there by now counts as unchanged.
@@ -87,10 +87,10 @@ class ActionTest : public ::testing::Test {
   void SetUp() override { fs::current_path(work_.path()); }
   void TearDown() override { fs::current_path(before_); }
 
-  ActionResult DoIt(const SimilarityReport& report, const ActionOptions& options) {
-    ActionResult result = Act(report, options, {});
-    EXPECT_TRUE(result.stopped.ok()) << result.stopped.message();
-    return result;
+  ActionResult DoIt(const SimilarityResult& result, const ActionOptions& options) {
+    ActionResult outcome = Act(result, options, {});
+    EXPECT_TRUE(outcome.stopped.ok()) << outcome.stopped.message();
+    return outcome;
   }
 
   const fs::path before_ = fs::current_path();
@@ -680,16 +680,16 @@ TEST_F(ActionTest, LeavesAloneWhoseKeptImageChangedBehindALink) {
   const std::string equal = photos_.Write("b", "x");
   fs::create_symlink(kept, photos_.Sub("a"));
   ActionOptions options = Options(Action::kMove, photos_.path(), work_.Sub("t"));
-  SimilarityReport report = OneGroup({photos_.Sub("a"), equal});
+  SimilarityResult result = OneGroup({photos_.Sub("a"), equal});
   // Between the plan and the step.
-  const ActionResult result = Act(report, options, [&] { return !photos_.Write("real", "changed").empty(); });
-  ASSERT_THAT(result.left_alone, SizeIs(1));
-  EXPECT_THAT(result.left_alone[0].reason, HasSubstr("changed"));
+  const ActionResult outcome = Act(result, options, [&] { return !photos_.Write("real", "changed").empty(); });
+  ASSERT_THAT(outcome.left_alone, SizeIs(1));
+  EXPECT_THAT(outcome.left_alone[0].reason, HasSubstr("changed"));
   EXPECT_TRUE(fs::exists(equal));
   options.start = StateOf(kept)->changed - 1;
   fs::remove(equal);
   photos_.Write("b", "x");
-  EXPECT_THAT(DoIt(report, options).done, IsEmpty());
+  EXPECT_THAT(DoIt(result, options).done, IsEmpty());
 }
 
 TEST_F(ActionTest, AcrossFileSystems) {

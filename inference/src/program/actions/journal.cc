@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "program/actions/files.h"
 #include "rrn/similarity.h"
 

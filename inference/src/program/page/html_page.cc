@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "base/text.h"
 #include "rrn/version.h"
 
 namespace rrn {
@@ -110,8 +111,8 @@ void CountOne(float similarity, PageHistogram* histogram) {
 
 // Images whose thumbnails are wanted: the ones that some threshold puts into a group.
 std::vector<bool> WantedThumbnails(const HtmlPage& page, std::size_t most, bool* limited) {
-  const SimilarityReport& report = *page.report;
-  const std::size_t count = report.paths.size();
+  const SimilarityResult& result = *page.result;
+  const std::size_t count = result.paths.size();
   constexpr float kNone = -2.0F;  // below every cosine
   std::vector<float> best(count, count <= kPageSmallFolder ? -1.5F : kNone);
   const auto see = [&best](std::uint32_t index, float similarity) { best[index] = std::max(best[index], similarity); };
@@ -119,7 +120,7 @@ std::vector<bool> WantedThumbnails(const HtmlPage& page, std::size_t most, bool*
     see(pair.first, pair.similarity);
     see(pair.second, pair.similarity);
   }
-  for (const Group& group : report.grouping.groups) {
+  for (const Group& group : result.grouping.groups) {
     for (const GroupMember& member : group.members) {
       see(group.representative, member.similarity);
       see(member.index, member.similarity);
@@ -162,10 +163,10 @@ void MakeThumbnail(const std::string& path, const DecodeOptions& options, PageIm
 }
 
 // With a `keep`, ranks every image that some threshold of the page may put into a group.
-Status RankRepresentatives(const SimilarityReport& report, const HtmlPageOptions& options,
+Status RankRepresentatives(const SimilarityResult& result, const HtmlPageOptions& options,
                            const PhaseProgress& progress, HtmlPage* page) {
-  if (report.keep == Keep::kMostSimilar) return {};
-  std::vector<std::uint32_t> similar(report.paths.size(), 0);
+  if (result.keep == RepresentativePolicy::kMostSimilar) return {};
+  std::vector<std::uint32_t> similar(result.paths.size(), 0);
   for (const SimilarPair& pair : page->pairs.pairs) {
     ++similar[pair.first];
     ++similar[pair.second];
@@ -175,7 +176,7 @@ Status RankRepresentatives(const SimilarityReport& report, const HtmlPageOptions
     properties = [&progress](std::size_t done, std::size_t total) { return progress("properties", done, total); };
   }
   Result<std::vector<std::uint32_t>> rank =
-      RankImages(report.paths, similar, report.keep, options.decode.max_pixels, options.threads, properties);
+      RankImages(result.paths, similar, result.keep, options.decode.max_pixels, options.threads, properties);
   if (!rank.ok()) return rank.status();
   page->rank = *std::move(rank);
   return {};
@@ -183,7 +184,7 @@ Status RankRepresentatives(const SimilarityReport& report, const HtmlPageOptions
 
 Status MakeThumbnails(const std::vector<bool>& wanted, const HtmlPageOptions& options, const PhaseProgress& progress,
                       HtmlPage* page) {
-  const std::vector<std::string>& paths = page->report->paths;
+  const std::vector<std::string>& paths = page->result->paths;
   const auto total = static_cast<std::size_t>(std::count(wanted.begin(), wanted.end(), true));
   DecodeOptions decode = options.decode;
   decode.target = kThumbnailEdge;
@@ -305,29 +306,29 @@ void WriteList(std::size_t count, std::ostream& out, const Write& write) {
 }
 
 void WriteHeader(const HtmlPage& page, std::ostream& out) {
-  const SimilarityReport& report = *page.report;
-  const ModelInfo& model = report.model;
+  const SimilarityResult& result = *page.result;
+  const ModelInfo& model = result.model;
   out << "\"rrn\":" << ScriptString(Version()) << ",\n\"model\":{\"file\":" << ScriptString(model.file)
       << ",\"origin\":" << ScriptString(model.weights_origin) << ",\"sha256\":" << ScriptString(model.weights_sha256)
       << ",\"size\":" << std::to_string(model.size) << ",\"provider\":" << ScriptString(model.provider)
-      << ",\"precision\":" << ScriptString(model.precision) << "},\n\"threshold\":" << ShortestText(report.threshold)
+      << ",\"precision\":" << ScriptString(model.precision) << "},\n\"threshold\":" << ShortestText(result.threshold)
       << ",\"wanted\":" << ShortestText(page.pairs.wanted) << ",\"floor\":" << ShortestText(page.pairs.floor)
       << ",\"limited\":" << (page.limited ? "true" : "false") << ",\"approximate\":";
-  if (report.search == SearchMethod::kExact) {
+  if (result.search == SearchMethod::kExact) {
     out << "null";
   } else {
-    out << "{\"pairs\":" << std::to_string(report.recall.pairs) << ",\"found\":" << std::to_string(report.recall.found)
+    out << "{\"pairs\":" << std::to_string(result.recall.pairs) << ",\"found\":" << std::to_string(result.recall.found)
         << '}';
   }
-  out << ",\n\"files\":" << std::to_string(report.files()) << ",\"read\":" << std::to_string(report.paths.size())
+  out << ",\n\"files\":" << std::to_string(result.files()) << ",\"read\":" << std::to_string(result.paths.size())
       << ",\n\"skipped\":";
-  WriteList(report.skipped.size(), out, [&](std::size_t i) {
-    out << "\n[" << ScriptString(report.skipped[i].path) << ',' << ScriptString(report.skipped[i].reason) << ']';
+  WriteList(result.skipped.size(), out, [&](std::size_t i) {
+    out << "\n[" << ScriptString(result.skipped[i].path) << ',' << ScriptString(result.skipped[i].reason) << ']';
   });
 }
 
 void WriteImages(const HtmlPage& page, std::ostream& out) {
-  const std::vector<std::string>& paths = page.report->paths;
+  const std::vector<std::string>& paths = page.result->paths;
   std::map<std::string, std::size_t> places;
   std::vector<std::string> folders;
   for (const std::string& path : paths) {
@@ -363,8 +364,8 @@ void WritePairs(const HtmlPage& page, std::ostream& out) {
   }
   // Where the floor is above the threshold, the script cannot make the run's own groups.
   out << ",\n\"groups\":";
-  const std::vector<Group>& groups = page.report->grouping.groups;
-  if (page.pairs.floor <= page.report->threshold) {
+  const std::vector<Group>& groups = page.result->grouping.groups;
+  if (page.pairs.floor <= page.result->threshold) {
     out << "null";
     return;
   }
@@ -459,18 +460,18 @@ Result<PageHistogram> CountSimilarities(const EmbeddingsView& unit, const Progre
   return histogram;
 }
 
-Result<HtmlPage> MakeHtmlPage(const SimilarityReport& report, const HtmlPageOptions& options,
+Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOptions& options,
                               const PhaseProgress& progress) {
-  const std::size_t count = report.paths.size();
-  const auto dim = static_cast<std::size_t>(report.model.dim);
-  if (report.embeddings.size() != count * dim || options.max_pairs < 1) {
+  const std::size_t count = result.paths.size();
+  const auto dim = static_cast<std::size_t>(result.model.dim);
+  if (result.embeddings.size() != count * dim || options.max_pairs < 1) {
     return Status(StatusCode::kInvalidArgument,
                   "the page needs the embeddings of all images and room for a pair; got " +
-                      std::to_string(report.embeddings.size()) + " numbers for " + std::to_string(count) +
+                      std::to_string(result.embeddings.size()) + " numbers for " + std::to_string(count) +
                       " images, and room for " + std::to_string(options.max_pairs) + " pairs");
   }
   HtmlPage page;
-  page.report = &report;
+  page.result = &result;
   page.path = options.path;
   page.images.resize(count);
   Progress pairs_progress;
@@ -478,18 +479,18 @@ Result<HtmlPage> MakeHtmlPage(const SimilarityReport& report, const HtmlPageOpti
     pairs_progress = [&progress](std::size_t done, std::size_t total) { return progress("pairs", done, total); };
   }
   {
-    std::vector<float> unit = report.embeddings;
+    std::vector<float> unit = result.embeddings;
     NormalizeRows(unit.data(), count, dim);
     const EmbeddingsView view{unit.data(), count, dim};
-    Result<PagePairs> pairs = CollectPagePairs(view, std::min(report.threshold, kPageFloor), report.threshold,
-                                               report.search, options, pairs_progress);
+    Result<PagePairs> pairs = CollectPagePairs(view, std::min(result.threshold, kPageFloor), result.threshold,
+                                               result.search, options, pairs_progress);
     if (!pairs.ok()) return pairs.status();
     page.pairs = *std::move(pairs);
     Result<PageHistogram> histogram = CountSimilarities(view, pairs_progress);
     if (!histogram.ok()) return histogram.status();
     page.histogram = *std::move(histogram);
   }
-  Status ranked = RankRepresentatives(report, options, progress, &page);
+  Status ranked = RankRepresentatives(result, options, progress, &page);
   if (!ranked.ok()) return ranked;
   const std::vector<bool> wanted = WantedThumbnails(page, options.max_thumbnails, &page.limited);
   Status status = MakeThumbnails(wanted, options, progress, &page);

@@ -55,13 +55,13 @@ struct PageImage {
   std::vector<std::uint8_t> thumbnail;  // JPEG; empty if there is none
 };
 
-// All that a page shows. `report` is not owned and must outlive it; its embeddings are not looked at any more.
+// All that a page shows. `result` is not owned and must outlive it; its embeddings are not looked at any more.
 struct HtmlPage {
-  const SimilarityReport* report = nullptr;
+  const SimilarityResult* result = nullptr;
   std::string path;
   PagePairs pairs;
   PageHistogram histogram;
-  std::vector<PageImage> images;  // one for each of report->paths
+  std::vector<PageImage> images;  // one for each of result->paths
   bool limited = false;           // some images have no thumbnail because of HtmlPageOptions::max_thumbnails
   // The order in which images become representatives, one rank for each image, as RankRows gives it; empty: by falling
   // count of similar ones.
@@ -82,9 +82,9 @@ Result<PageHistogram> CountSimilarities(const EmbeddingsView& unit, const Progre
 // Searches down to the floor, and makes the thumbnails (phases "pairs" and "thumbnails"). Memory: once the embeddings,
 // the pairs, the thumbnails (about 4 kB each), and one decoded picture for each thread. An image that cannot be read
 // any more has no thumbnail.
-//   report: with its embeddings (SimilarityOptions::keep_embeddings).
+//   result: with its embeddings (SimilarityOptions::keep_embeddings).
 // Errors: kInvalidArgument (no embeddings), kCancelled, kRuntime.
-Result<HtmlPage> MakeHtmlPage(const SimilarityReport& report, const HtmlPageOptions& options,
+Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOptions& options,
                               const PhaseProgress& progress = {});
 
 // The page. Same page, same bytes.

@@ -158,19 +158,19 @@ class PageTest : public testing::Test {
     return path;
   }
 
-  SimilarityReport Report(const std::vector<std::string>& paths) {
-    SimilarityReport report;
-    report.model.dim = 2;
-    report.model.file = "model.onnx";
-    report.paths = paths;
+  SimilarityResult Report(const std::vector<std::string>& paths) {
+    SimilarityResult result;
+    result.model.dim = 2;
+    result.model.file = "model.onnx";
+    result.paths = paths;
     for (std::size_t i = 0; i < paths.size(); ++i) {
-      report.embeddings.push_back(1.0F);
-      report.embeddings.push_back(0.1F * static_cast<float>(i));
+      result.embeddings.push_back(1.0F);
+      result.embeddings.push_back(0.1F * static_cast<float>(i));
     }
-    std::vector<float> unit = report.embeddings;
+    std::vector<float> unit = result.embeddings;
     NormalizeRows(unit.data(), paths.size(), 2);
-    report.grouping = *GroupByRepresentative({unit.data(), paths.size(), 2}, report.threshold, 1);
-    return report;
+    result.grouping = *GroupByRepresentative({unit.data(), paths.size(), 2}, result.threshold, 1);
+    return result;
   }
 
   static std::string Text(const HtmlPage& page) {
@@ -183,12 +183,12 @@ class PageTest : public testing::Test {
 };
 
 TEST_F(PageTest, ThumbnailsAndPlaceholders) {
-  SimilarityReport report = Report({Picture("a.bmp", 320), Picture("b.bmp", 40), folder_ + "/gone.bmp"});
+  SimilarityResult result = Report({Picture("a.bmp", 320), Picture("b.bmp", 40), folder_ + "/gone.bmp"});
   HtmlPageOptions options;
   options.path = folder_ + "/page.html";
   std::vector<std::string> phases;
   const Result<HtmlPage> page =
-      MakeHtmlPage(report, options, [&](const char* phase, std::size_t /*done*/, std::size_t /*total*/) {
+      MakeHtmlPage(result, options, [&](const char* phase, std::size_t /*done*/, std::size_t /*total*/) {
         phases.emplace_back(phase);
         return true;
       });
@@ -196,7 +196,7 @@ TEST_F(PageTest, ThumbnailsAndPlaceholders) {
   EXPECT_EQ(std::count(phases.begin(), phases.end(), "thumbnails"), 3);
   ASSERT_EQ(page->images.size(), 3U);
   EXPECT_EQ(page->images[0].width, 320);
-  EXPECT_EQ(page->images[0].bytes, fs::file_size(report.paths[0]));
+  EXPECT_EQ(page->images[0].bytes, fs::file_size(result.paths[0]));
   const Result<Image> large = DecodeImage(page->images[0].thumbnail.data(), page->images[0].thumbnail.size());
   ASSERT_TRUE(large.ok());
   EXPECT_EQ(large->width, 160);
@@ -207,7 +207,7 @@ TEST_F(PageTest, ThumbnailsAndPlaceholders) {
   EXPECT_EQ(page->images[2].bytes, 0U);
 
   options.max_thumbnails = 1;
-  const Result<HtmlPage> limited = MakeHtmlPage(report, options);
+  const Result<HtmlPage> limited = MakeHtmlPage(result, options);
   ASSERT_TRUE(limited.ok());
   EXPECT_TRUE(limited->limited);
   EXPECT_FALSE(MissingFromPage(*limited).empty());
@@ -217,26 +217,26 @@ TEST_F(PageTest, ThumbnailsAndPlaceholders) {
 }
 
 TEST_F(PageTest, CancelsInEveryPhase) {
-  const SimilarityReport report = Report({Picture("a.bmp", 50), Picture("b.bmp", 50)});
+  const SimilarityResult result = Report({Picture("a.bmp", 50), Picture("b.bmp", 50)});
   for (const std::string stop_at : {"pairs", "thumbnails"}) {
     const auto progress = [&](const char* phase, std::size_t /*done*/, std::size_t /*total*/) {
       return phase != stop_at;
     };
-    EXPECT_EQ(MakeHtmlPage(report, {}, progress).status().code(), StatusCode::kCancelled) << stop_at;
+    EXPECT_EQ(MakeHtmlPage(result, {}, progress).status().code(), StatusCode::kCancelled) << stop_at;
   }
 }
 
 TEST_F(PageTest, NeedsTheEmbeddings) {
-  SimilarityReport report = Report({Picture("a.bmp", 50)});
-  report.embeddings.clear();
-  EXPECT_EQ(MakeHtmlPage(report, {}).status().code(), StatusCode::kInvalidArgument);
+  SimilarityResult result = Report({Picture("a.bmp", 50)});
+  result.embeddings.clear();
+  EXPECT_EQ(MakeHtmlPage(result, {}).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST_F(PageTest, NoTextBreaksOut) {
   const std::string hostile = "</script><script>alert(1)</script><!--\xE2\x80\xA8\"'\\&\xFF\n%%DATA%%.bmp";
-  SimilarityReport report = Report({"photos/" + hostile, "photos/b.bmp"});
-  report.skipped.push_back({"photos/" + hostile, "</script>" + hostile});
-  const Result<HtmlPage> page = MakeHtmlPage(report, {});
+  SimilarityResult result = Report({"photos/" + hostile, "photos/b.bmp"});
+  result.skipped.push_back({"photos/" + hostile, "</script>" + hostile});
+  const Result<HtmlPage> page = MakeHtmlPage(result, {});
   ASSERT_TRUE(page.ok());
   const std::string text = Text(*page);
   const std::string plain = Text(*MakeHtmlPage(Report({"photos/a.bmp", "photos/b.bmp"}), {}));
@@ -256,24 +256,24 @@ TEST_F(PageTest, NoTextBreaksOut) {
 
 TEST_F(PageTest, LinksAreRelativeToThePage) {
   fs::create_directories(folder_ + "/odd %#?:name");
-  const SimilarityReport report = Report({Picture("odd %#?:name/a.bmp", 20), Picture("b.bmp", 20)});
+  const SimilarityResult result = Report({Picture("odd %#?:name/a.bmp", 20), Picture("b.bmp", 20)});
   HtmlPageOptions options;
   options.path = folder_ + "/results/page.html";
-  const std::string text = Text(*MakeHtmlPage(report, options));
+  const std::string text = Text(*MakeHtmlPage(result, options));
   EXPECT_NE(text.find("\"./../odd%20%25%23%3F%3Aname/\""), std::string::npos);
   EXPECT_NE(text.find("\"./../\""), std::string::npos);
 }
 
 TEST_F(PageTest, GroupsComeAlongWhereTheFloorIsAboveTheThreshold) {
-  const SimilarityReport report = Report({"a", "b", "c", "d"});
+  const SimilarityResult result = Report({"a", "b", "c", "d"});
   HtmlPageOptions options;
   options.path = "page.html";
-  const Result<HtmlPage> whole = MakeHtmlPage(report, options);
+  const Result<HtmlPage> whole = MakeHtmlPage(result, options);
   EXPECT_NE(Text(*whole).find("\"groups\":null"), std::string::npos);
   EXPECT_EQ(MissingFromPage(*whole), "");
   options.max_pairs = 1;
-  const Result<HtmlPage> few = MakeHtmlPage(report, options);
-  EXPECT_GT(few->pairs.floor, report.threshold);
+  const Result<HtmlPage> few = MakeHtmlPage(result, options);
+  EXPECT_GT(few->pairs.floor, result.threshold);
   EXPECT_EQ(Text(*few).find("\"groups\":null"), std::string::npos);
   EXPECT_NE(MissingFromPage(*few).find("--html-pairs"), std::string::npos);
 }

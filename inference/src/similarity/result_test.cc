@@ -26,12 +26,12 @@ TEST(RedundantTest, NeverNamesTheOnlyRealFile) {
   fs::create_symlink(real, link);
   fs::create_directory_symlink(folder.path(), folder.Sub("way"));
   const auto redundant = [](const std::string& kept, const std::string& other) {
-    SimilarityReport report;
-    report.paths = {kept, other};
+    SimilarityResult result;
+    result.paths = {kept, other};
     Group group;
     group.members.push_back({1, 1.0F});
-    report.grouping.groups.push_back(group);
-    return RedundantImages(report).size();
+    result.grouping.groups.push_back(group);
+    return RedundantImages(result).size();
   };
   EXPECT_EQ(redundant(link, real), 0U);
   EXPECT_EQ(redundant(real, folder.Sub("./real")), 0U);
@@ -43,18 +43,18 @@ TEST(RedundantTest, NeverNamesTheOnlyRealFile) {
   EXPECT_EQ(redundant(real, folder.Sub("way/real")), 0U) << "one name of two";
 }
 
-SimilarityReport ReportOf(const std::vector<std::string>& paths) {
-  SimilarityReport report;
-  report.model.dim = 2;
-  report.paths = paths;
-  report.grouping.similar.assign(paths.size(), 0);
-  report.grouping.unique = paths.size();
-  return report;
+SimilarityResult ResultOf(const std::vector<std::string>& paths) {
+  SimilarityResult result;
+  result.model.dim = 2;
+  result.paths = paths;
+  result.grouping.similar.assign(paths.size(), 0);
+  result.grouping.unique = paths.size();
+  return result;
 }
 
 TEST(WriteJsonTest, EscapesEveryPath) {
   std::ostringstream json;
-  WriteJson(ReportOf({"quote\"back\\slash", "line\nbreak\x01", "caf\xc3\xa9", "bad\xff\xc3", "\xed\xa0\x80",
+  WriteJson(ResultOf({"quote\"back\\slash", "line\nbreak\x01", "caf\xc3\xa9", "bad\xff\xc3", "\xed\xa0\x80",
                       "\xf0\x9f\x98\x80"}),
             json);
   EXPECT_THAT(json.str(), HasSubstr(R"("quote\"back\\slash")"));
@@ -67,7 +67,7 @@ TEST(WriteJsonTest, EscapesEveryPath) {
 
 TEST(WriteTextTest, KeepsOneLineForOnePath) {
   std::ostringstream text;
-  WriteText(ReportOf({"a\nb"}), text);
+  WriteText(ResultOf({"a\nb"}), text);
   EXPECT_THAT(text.str(), HasSubstr("a?b"));
 }
 
