@@ -82,6 +82,16 @@ struct FileEmbeddings {
   std::vector<SkippedFile> skipped;  // all others, in the order of the list
 };
 
+// What else is done with the pixels of files that are embedded, so that a file is decoded once.
+struct PixelUse {
+  // Receives a picture right after it was decoded: its position in the list, the pixels (at a fraction of their number
+  // where DecodeOptions::target allows that) and the file. Called for every file that was decoded, from several threads
+  // at the same time; the picture is gone afterwards.
+  std::function<void(std::size_t index, const Image& image, const FileProperties& file)> see;
+  // Decode at full size, as EmbedderOptions::full_decode.
+  bool full_size = false;
+};
+
 // A model, loaded and ready. Movable. Its const functions may be called from several threads at the same time.
 class Embedder {
  public:
@@ -98,14 +108,13 @@ class Embedder {
   // What was loaded, and who computes it.
   const ModelInfo& info() const;
 
-  // Pictures with more pixels than this are skipped.
-  std::uint64_t max_pixels() const;
-
   // Embeds files; unreadable ones are skipped with a reason. Memory: rows, plus `batch` inputs and one decoded picture
   // for each thread, whatever the number of files.
   //   progress: called after every file, never concurrently; `done` grows with every finished batch.
+  //   use: what else needs the pixels.
   // Errors: kCancelled, kRuntime.
-  Result<FileEmbeddings> EmbedFiles(const std::vector<std::string>& paths, const Progress& progress = {}) const;
+  Result<FileEmbeddings> EmbedFiles(const std::vector<std::string>& paths, const Progress& progress = {},
+                                    const PixelUse& use = {}) const;
 
   // Embeds pictures in memory: [images.size(), dim].
   // Errors: kInvalidArgument (an empty picture), kCancelled, kRuntime.

@@ -59,10 +59,19 @@ inline constexpr int kReducingGap = 2;
 // options.max_pixels).
 Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const DecodeOptions& options = {});
 
+// A file as it was when it was read.
+struct FileProperties {
+  std::uint64_t device = 0;  // with `inode`: which file it is, under any name
+  std::uint64_t inode = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t modified = 0;  // nanoseconds since 1970
+};
+
 // Reads the regular file at `path` (any bytes the file system allows) and decodes it.
+//   file: if not null, receives what the open file is, also where decoding fails.
 //
 // Errors: those of DecodeImage, kNotFound, kUnreadable. Messages do not repeat the path.
-Result<Image> ReadImage(const std::string& path, const DecodeOptions& options = {});
+Result<Image> ReadImage(const std::string& path, const DecodeOptions& options = {}, FileProperties* file = nullptr);
 
 // Resizes to width x height (both >= 1) with an antialiased triangle filter: every source pixel counts, also when the
 // picture shrinks a hundredfold. The aspect ratio is not kept. The result equals Pillow 13's
@@ -78,6 +87,34 @@ Result<Image> ResizeImage(const ImageView& image, int width, int height);
 // Errors: kInvalidArgument (an empty picture, a side over 65500 pixels, or a quality out of range), kRuntime (not
 // enough memory).
 Result<std::vector<std::uint8_t>> EncodeJpeg(const ImageView& image, int quality);
+
+// A small copy as a JPEG file: the longer side is `edge` pixels, or as it is where the picture is smaller.
+//   quality: as in EncodeJpeg.
+//
+// Errors: kInvalidArgument (an empty picture, `edge` below 1, or a quality out of range), kRuntime.
+Result<std::vector<std::uint8_t>> MakeThumbnail(const ImageView& image, int edge, int quality);
+
+// How much a picture shows, for choosing the sharpest copy of it.
+struct Detail {
+  // The variance of the Laplacian of the luma (four neighbours, inside the borders) times the number of pixels. The
+  // variance alone would prefer thumbnails, because shrinking makes edges steeper; the product decreases when a sharp
+  // picture is shrunk, when it is enlarged (the variance decreases faster than the pixels grow), and when it is blurred
+  // or compressed hard. Two things would grow with the pixels alone, and are taken out:
+  //   - the rounding to 8 bits: Laplacians of at most kDetailRounding count as 0;
+  //   - edges of repeated pixels: rows and columns that equal the one before them are left out first, so a copy that
+  //     was enlarged by repeating pixels has the detail of its original.
+  // Noise counts as detail, a repeated picture that was compressed afterwards is not recognised, and a smaller copy of
+  // a picture that was blurred first can have more.
+  double detail = 0;
+  double repeated = 0;  // pixels that were left out
+};
+
+// Errors of four neighbours and four times the middle, each rounded by at most a half twice, have a standard deviation
+// of 1.6; this is four of them.
+inline constexpr int kDetailRounding = 6;
+
+// Luma is (77 R + 150 G + 29 B + 128) / 256 in integers. 0 for fewer than 3 x 3 pixels. Same picture, same bits.
+Detail MeasureDetail(const ImageView& image);
 
 // How pixels become a network's input: resize to the input size, then (pixel / 255 - mean) / stddev for each channel.
 struct Preprocessing {

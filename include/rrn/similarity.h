@@ -47,22 +47,26 @@ enum class SearchMethod { kExact, kApproximate };
 enum class RepresentativePolicy {
   kMostSimilar,
   kFirst,     // the paths
-  kLargest,   // falling number of pixels, then of bytes
-  kSharpest,  // falling detail: the variance of the Laplacian of the luma times the number of pixels, so that neither
-              // an enlarged copy nor a thumbnail of a sharp picture wins; similarity/representative.h has the details
-  kNewest,    // falling modification time
+  kLargest,   // descending number of pixels, then of bytes
+  kSharpest,  // descending detail (Detail::detail), so that neither an enlarged copy nor a thumbnail of a sharp picture
+              // wins; files are then decoded at full size, as with EmbedderOptions::full_decode
+  kNewest,    // descending modification time
 };            // each with ties in the order of the paths
 
 // "most-similar", "first", "largest", "sharpest" or "newest".
 const char* RepresentativePolicyName(RepresentativePolicy keep);
 
-// A rank for each of `paths`, as RankRows wants it; `keep` is not kMostSimilar. Only files with a count in `similar`
-// above 0 are looked at. One that cannot be read any more comes after those that can.
-//   max_pixels: as DecodeOptions::max_pixels. threads: 0 for one for each core; memory is a picture for each.
-// Errors: kCancelled, kRuntime.
-Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
-                                              const std::vector<std::uint32_t>& similar, RepresentativePolicy keep,
-                                              std::uint64_t max_pixels, int threads, const Progress& progress);
+// What is known of an image from the one time that its file was read.
+struct ImageRecord {
+  FileProperties file;
+  int width = 0;  // of the upright picture at its full size
+  int height = 0;
+  Detail detail;                        // measured for kSharpest only
+  std::vector<std::uint8_t> thumbnail;  // a JPEG file; empty unless SimilarityOptions::thumbnail_edge asks for it
+};
+
+// A rank for each image, as RankRows wants it; `keep` is not kMostSimilar.
+std::vector<std::uint32_t> RankImages(const std::vector<ImageRecord>& images, RepresentativePolicy keep);
 
 // What FindSimilar shall do.
 struct SimilarityOptions {
@@ -74,6 +78,8 @@ struct SimilarityOptions {
   ApproximateOptions approximate;  // of SearchMethod::kApproximate
   RepresentativePolicy keep = RepresentativePolicy::kMostSimilar;
   std::vector<std::string> skip;  // as in ListFolder, of both folders; a listing that is given is taken as it is
+  // The longer side of the thumbnails in ImageRecord, in pixels; 0: none. About 4 kB an image at 160.
+  int thumbnail_edge = 0;
 
   // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceResult. Needs the
   // exact search and no `keep`.
@@ -84,7 +90,7 @@ struct SimilarityOptions {
   std::function<void(const std::string& line)> notice;
 };
 
-// One phase of the work, for people: "images", "pairs" or (with a Keep that reads files) "properties".
+// One phase of the work, for people: "images" or "pairs".
 using PhaseProgress = std::function<bool(const char* phase, std::size_t done, std::size_t total)>;
 
 // An image that is one and the same file as a reference image, under whatever name.
@@ -97,6 +103,7 @@ struct SameFile {
 struct ReferenceResult {
   std::string folder;                  // as it was given
   std::vector<std::string> paths;      // reference images read, sorted
+  std::vector<ImageRecord> images;     // one for each of `paths`
   std::vector<SkippedFile> skipped;    // sorted by path
   std::vector<std::uint32_t> similar;  // for each: how many images are similar to it
   // Not compared with each other. Sorted.
@@ -116,6 +123,7 @@ struct SimilarityResult {
   ModelInfo model;
   float threshold = kDefaultThreshold;
   std::vector<std::string> paths;    // images read, sorted
+  std::vector<ImageRecord> images;   // one for each of `paths`
   std::vector<SkippedFile> skipped;  // sorted by path
   std::vector<float> embeddings;     // [paths.size(), model.dim], raw; empty without keep_embeddings
   Grouping grouping;
@@ -167,8 +175,8 @@ void WriteText(const SimilarityResult& result, std::ostream& out);
 
 // For programs: one JSON object, described on the page python/docs/pages/formats.md. Same result, same bytes.
 // Bytes of paths that are not UTF-8 become lone surrogates \udc80 ... \udcff, as Python's os.fsdecode makes them.
-//   redundant: with the list of RedundantImages.
-void WriteJson(const SimilarityResult& result, std::ostream& out, bool redundant = false);
+// Its list "redundant" is that of RedundantImages, which looks at the files.
+void WriteJson(const SimilarityResult& result, std::ostream& out);
 
 // One line "first,second,similarity" (RFC 4180), with its line break.
 void WritePairCsv(const std::string& first, const std::string& second, float similarity, std::ostream& out);

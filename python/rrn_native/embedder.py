@@ -235,8 +235,8 @@ def find_similar(
             reference image and the images most similar to it, and ``result.reference`` says how many images are known
             and how many new. Needs the exact search and no ``keep``.
         keep: Which image represents a group: the one with the most similar images, or the first by path, the largest
-            (pixels, then bytes), the sharpest (the most detail, so enlarged copies lose) or the newest (modification
-            time). ``result.redundant`` lists the others.
+            (pixels, then bytes), the sharpest (the most detail, so enlarged copies lose; all files are then decoded at
+            full size, as with ``full_decode``) or the newest (modification time). ``result.redundant`` lists the rest.
         model: As for :class:`Embedder`.
         size: As for :class:`Embedder`.
         threads: As for :class:`Embedder`; also of the pair search.
@@ -246,8 +246,7 @@ def find_similar(
         recursive: Also look into sub-folders.
         search: "exact", or "approximate" for millions of images: it misses some pairs, and ``result.search`` says how
             many, as far as a sample tells.
-        progress: Called with (phase, done, total), phase "images", "pairs" or (with a ``keep`` that looks at files)
-            "properties"; returning False cancels.
+        progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
 
     Returns:
         The same as ``./build/similarity --json``, as an object.

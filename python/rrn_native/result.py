@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -119,6 +118,9 @@ class SimilarityResult:
 
     Attributes:
         embeddings: float32 [read, dim], raw, one row for each of ``images``. Not part of the JSON.
+        redundant: The images that their groups can do without, sorted by the bytes of their paths: the members of all
+            groups, without those that are reference images themselves or that their representative is only another
+            path of, say a symbolic link to them. As the engine found the files when the search ended.
         keep: Which image of a group represents it; in the JSON unless it is "most-similar".
         reference: The reference folder, or None without one. With it, groups are represented by reference images, and
             ``similar`` and ``dissimilar`` of an image count reference images.
@@ -133,6 +135,7 @@ class SimilarityResult:
     skipped: tuple[Skipped, ...]
     groups: tuple[Group, ...]
     unique: int
+    redundant: tuple[Redundant, ...]
     images: tuple[Image, ...]
     embeddings: npt.NDArray[np.float32] = dataclasses.field(repr=False, compare=False)
     keep: str = "most-similar"
@@ -158,27 +161,12 @@ class SimilarityResult:
                 for group in data["groups"]
             ),
             unique=data["unique"],
+            redundant=tuple(Redundant(**entry) for entry in data["redundant"]),
             images=tuple(Image(**entry) for entry in data["images"]),
             embeddings=embeddings,
             keep=data.get("keep", "most-similar"),
             reference=_reference(data["reference"]) if "reference" in data else None,
         )
-
-    @property
-    def redundant(self) -> tuple[Redundant, ...]:
-        """The members of all groups without the representatives, sorted by the bytes of their paths.
-
-        An image that is itself a reference image is not among them. ``--action json`` also looks at the files, and
-        leaves out an image that its representative is only another path of, say a symbolic link to it.
-        """
-        kept = {same.path for same in self.reference.same_files} if self.reference else set()
-        found = [
-            Redundant(member.path, group.representative, member.similarity)
-            for group in self.groups
-            for member in group.members
-            if member.path not in kept
-        ]
-        return tuple(sorted(found, key=lambda image: os.fsencode(image.path)))
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one flat row for each image, in the order of ``images`` and ``embeddings``; for tables and CSV files.

@@ -198,19 +198,22 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
 
 const ModelInfo& Embedder::info() const { return state_->session->info(); }
 
-std::uint64_t Embedder::max_pixels() const { return state_->decode.max_pixels; }
-
 Status Embedder::Preprocess(const ImageView& image, float* output) const {
   return PreprocessImage(image, info().size, state_->session->preprocessing(), output);
 }
 
-Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& paths, const Progress& progress) const {
+Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& paths, const Progress& progress,
+                                            const PixelUse& use) const {
   const auto dim = static_cast<std::size_t>(info().dim);
   FileEmbeddings result;
   result.rows.resize(paths.size() * dim);
+  DecodeOptions decode = state_->decode;
+  if (use.full_size) decode.target = 0;
   const auto load = [&](std::size_t i, float* input) -> Status {
-    const Result<Image> image = ReadImage(paths[i], state_->decode);
+    FileProperties file;
+    const Result<Image> image = ReadImage(paths[i], decode, &file);
     if (!image.ok()) return image.status();
+    if (use.see) use.see(i, *image, file);
     return Preprocess({image->rgb.data(), image->width, image->height}, input);
   };
   Pipeline pipeline(*state_->session, state_->batch, state_->threads, paths.size(), load, progress);

@@ -279,7 +279,7 @@ Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const Deco
   });
 }
 
-Result<Image> ReadImage(const std::string& path, const DecodeOptions& options) {
+Result<Image> ReadImage(const std::string& path, const DecodeOptions& options, FileProperties* file_properties) {
   if (path.find('\0') != std::string::npos) {
     return Status(StatusCode::kNotFound, "no such file: the path has a zero byte in it");
   }
@@ -297,6 +297,11 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options) {
   }
   if (!S_ISREG(info.st_mode)) {
     return Status(StatusCode::kUnreadable, "not a regular file");
+  }
+  if (file_properties != nullptr) {
+    constexpr std::int64_t kNanoseconds = 1'000'000'000;
+    *file_properties = {info.st_dev, info.st_ino, static_cast<std::uint64_t>(info.st_size),
+                        info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
   }
   return GuardMemory([&] { return ReadOpenFile(file.value(), static_cast<std::size_t>(info.st_size), options); });
 }

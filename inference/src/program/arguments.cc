@@ -311,13 +311,12 @@ void Complete(const Words& words, Arguments* arguments) {
     if (words.keep == RepresentativePolicyName(keep)) arguments->similarity.keep = keep;
   }
   arguments->similarity.keep_embeddings = !arguments->outputs.embeddings.empty() || !arguments->outputs.html.empty();
-  arguments->outputs.redundant = arguments->action.action != Action::kList;
   if (arguments->list.empty() && !arguments->paths.empty()) arguments->action.folder = arguments->paths[0];
   arguments->action.reference = arguments->similarity.against;
   arguments->page.path = arguments->outputs.html;
   arguments->page.threads = arguments->embedder.threads;
   arguments->page.approximate = arguments->similarity.approximate;
-  arguments->page.decode = arguments->embedder.decode;
+  if (!arguments->outputs.html.empty()) arguments->similarity.thumbnail_edge = kPageThumbnailEdge;
 }
 
 }  // namespace

@@ -172,7 +172,7 @@ Status Outputs::Write(const SimilarityResult& result, const HtmlPage* page) {
     if (status.ok() && !path.empty()) status = WriteFile(path, content);
   };
   if (options_.json != "-") {
-    write(options_.json, [&](std::ostream& out) { WriteJson(result, out, options_.redundant); });
+    write(options_.json, [&](std::ostream& out) { WriteJson(result, out); });
   }
   if (status.ok() && !options_.pairs.empty()) status = Pairs().Commit();
   if (page != nullptr) write(options_.html, [&](std::ostream& out) { WriteHtmlPage(*page, out); });
@@ -185,7 +185,7 @@ Status Outputs::Write(const SimilarityResult& result, const HtmlPage* page) {
   if (!status.ok()) return status;
 
   if (options_.json == "-") {
-    WriteJson(result, std::cout, options_.redundant);
+    WriteJson(result, std::cout);
   } else if (!options_.quiet) {
     WriteText(result, std::cout);
   }

@@ -20,7 +20,6 @@ struct OutputOptions {
   std::string embeddings;                // a path that ends in .npy, or empty
   std::string html;                      // a path or empty
   bool quiet = false;                    // no text on standard output
-  bool redundant = false;                // the JSON lists the redundant images
 };
 
 class OutputFile;

@@ -1,12 +1,9 @@
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -24,6 +21,9 @@ Progress OnePhase(const PhaseProgress& progress, const char* phase) {
 
 // From this many images on, it is worth saying early that the threshold does not fit the model.
 constexpr std::size_t kManyImages = 10'000;
+
+// Of libjpeg's scale.
+constexpr int kThumbnailQuality = 70;
 
 void NoticeManyPairs(std::size_t images, double share, const SimilarityOptions& options) {
   if (!options.notice || images < kManyImages || share <= 0.5) return;
@@ -52,9 +52,11 @@ Status CheckOptions(const SimilarityOptions& options) {
 }
 
 // Gives what was embedded to the two sides; `own` is where the reference's paths begin.
-void Distribute(std::vector<std::string> paths, std::size_t own, FileEmbeddings& embedded, SimilarityResult* result) {
+void Distribute(std::vector<std::string> paths, std::vector<ImageRecord> images, std::size_t own,
+                FileEmbeddings& embedded, SimilarityResult* result) {
   for (const std::size_t i : embedded.read) {
     (i < own ? result->paths : result->reference->paths).push_back(std::move(paths[i]));
+    (i < own ? result->images : result->reference->images).push_back(std::move(images[i]));
   }
   // The skipped ones come in the order of the list, so those of the reference follow the others; a path alone would not
   // tell, since it may be on both sides.
@@ -65,6 +67,24 @@ void Distribute(std::vector<std::string> paths, std::size_t own, FileEmbeddings&
   }
   std::sort(result->skipped.begin(), result->skipped.end());
   if (result->reference) std::sort(result->reference->skipped.begin(), result->reference->skipped.end());
+}
+
+// What the images' records are filled with while their pixels are there.
+PixelUse FillRecords(const SimilarityOptions& options, std::vector<ImageRecord>* images) {
+  PixelUse use;
+  use.full_size = options.keep == RepresentativePolicy::kSharpest;
+  use.see = [&options, images](std::size_t index, const Image& image, const FileProperties& file) {
+    const ImageView view{image.rgb.data(), image.width, image.height};
+    ImageRecord& record = (*images)[index];
+    record.file = file;
+    record.width = image.full_width;
+    record.height = image.full_height;
+    if (options.keep == RepresentativePolicy::kSharpest) record.detail = MeasureDetail(view);
+    if (options.thumbnail_edge < 1) return;
+    Result<std::vector<std::uint8_t>> thumbnail = MakeThumbnail(view, options.thumbnail_edge, kThumbnailQuality);
+    if (thumbnail.ok()) record.thumbnail = *std::move(thumbnail);
+  };
+  return use;
 }
 
 // `pairs` as a sink of rows; empty if it is. Everything must stay where it is.
@@ -78,15 +98,12 @@ PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std:
   };
 }
 
-Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, std::uint64_t max_pixels,
-                   const PhaseProgress& progress, const PathPairSink& pairs, SimilarityResult* result) {
+Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, const PhaseProgress& progress,
+                   const PathPairSink& pairs, SimilarityResult* result) {
   NoticeManyPairs(view.count, options.notice ? EstimateSimilarShare(view, options.threshold) : 0, options);
   RankRows rank;
   if (options.keep != RepresentativePolicy::kMostSimilar) {
-    rank = [&](const std::vector<std::uint32_t>& similar) {
-      return RankImages(result->paths, similar, options.keep, max_pixels, options.threads,
-                        OnePhase(progress, "properties"));
-    };
+    rank = [&](const std::vector<std::uint32_t>& /*similar*/) { return RankImages(result->images, options.keep); };
   }
   const PairSink sink = NamePairs(result->paths, result->paths, pairs);
   const Progress of_pairs = OnePhase(progress, "pairs");
@@ -100,23 +117,14 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
   return {};
 }
 
-// A file, whatever its names; empty if there is none any more.
-std::optional<std::pair<dev_t, ino_t>> FileId(const std::string& path) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return {};
-  return std::pair(info.st_dev, info.st_ino);
-}
-
-std::vector<SameFile> FindSameFiles(const std::vector<std::string>& images,
-                                    const std::vector<std::string>& references) {
-  std::map<std::pair<dev_t, ino_t>, std::vector<std::uint32_t>> by_id;
-  for (std::uint32_t i = 0; i < references.size(); ++i) {
-    if (const auto id = FileId(references[i])) by_id[*id].push_back(i);
-  }
+std::vector<SameFile> FindSameFiles(const std::vector<ImageRecord>& images,
+                                    const std::vector<ImageRecord>& references) {
+  const auto id = [](const ImageRecord& image) { return std::pair(image.file.device, image.file.inode); };
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<std::uint32_t>> by_id;
+  for (std::uint32_t i = 0; i < references.size(); ++i) by_id[id(references[i])].push_back(i);
   std::vector<SameFile> same;
   for (std::uint32_t i = 0; i < images.size(); ++i) {
-    const auto id = FileId(images[i]);
-    const auto found = id ? by_id.find(*id) : by_id.end();
+    const auto found = by_id.find(id(images[i]));
     if (found == by_id.end()) continue;
     for (const std::uint32_t reference : found->second) same.push_back({i, reference});
   }
@@ -130,7 +138,7 @@ Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options
   const EmbeddingsView references{view.data + view.count * view.dim, reference.paths.size(), view.dim};
   NoticeManyPairs(std::min(view.count, references.count),
                   options.notice ? EstimateSimilarShareAcross(view, references, options.threshold) : 0, options);
-  reference.same_files = FindSameFiles(result->paths, reference.paths);
+  reference.same_files = FindSameFiles(result->images, reference.images);
   std::set<std::pair<std::uint32_t, std::uint32_t>> same;
   for (const SameFile& file : reference.same_files) same.insert({file.image, file.reference});
   Result<ReferenceGrouping> grouping = GroupByReference(
@@ -181,9 +189,11 @@ Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing ima
     // One list of both sides, so that the progress is that of all the work.
     std::move(references->paths.begin(), references->paths.end(), std::back_inserter(paths));
   }
-  Result<FileEmbeddings> embedded = embedder.EmbedFiles(paths, OnePhase(progress, "images"));
+  std::vector<ImageRecord> records(paths.size());
+  Result<FileEmbeddings> embedded =
+      embedder.EmbedFiles(paths, OnePhase(progress, "images"), FillRecords(options, &records));
   if (!embedded.ok()) return embedded.status();
-  Distribute(std::move(paths), own, *embedded, &result);
+  Distribute(std::move(paths), std::move(records), own, *embedded, &result);
 
   const auto dim = static_cast<std::size_t>(result.model.dim);
   std::vector<float> unit;
@@ -197,7 +207,7 @@ Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing ima
   NormalizeRows(unit.data(), unit.size() / dim, dim);
   const EmbeddingsView view{unit.data(), result.paths.size(), dim};
   Status status = result.reference ? GroupAgainst(view, options, progress, pairs, &result)
-                                   : GroupWithin(view, options, embedder.max_pixels(), progress, pairs, &result);
+                                   : GroupWithin(view, options, progress, pairs, &result);
   if (!status.ok()) return status;
   return result;
 }

@@ -1,11 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -30,6 +34,7 @@ using test_support::View;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::StartsWith;
 
 TEST(FindSimilarTest, CountsAddUpAndBadFilesLoseNothingElse) {
@@ -187,13 +192,66 @@ TEST(RepresentativePolicyTest, RepresentsAGroupByTheImageThatIsAskedFor) {
   EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kLargest, 2), "b_large.bmp");
   for (const auto& file : fs::directory_iterator(folder.path())) fs::last_write_time(file.path(), now);
   EXPECT_EQ(Kept(folder.path(), RepresentativePolicy::kNewest, 2), "a_small.bmp");
+}
 
+// Embedding, thumbnail, size and sharpness come from one reading of each file.
+TEST(FindSimilarTest, OpensEveryFileOnce) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 3; ++i) {
+    folder.Write(std::to_string(i) + ".bmp", EncodeBmp(MakePicture(320, 200, static_cast<std::uint32_t>(i / 2))));
+  }
+  folder.Write("notes.txt", "not a picture");
+  const Embedder embedder = MakeEmbedder();
+  const int queue = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  ASSERT_GE(queue, 0);
+  // Closing is watched too, because two equal events in a row would be reported as one.
+  ASSERT_GE(inotify_add_watch(queue, folder.path().c_str(), IN_OPEN | IN_CLOSE), 0);
   SimilarityOptions options;
   options.keep = RepresentativePolicy::kSharpest;
-  const Result<SimilarityResult> cancelled =
-      FindSimilar(MakeEmbedder(), folder.path(), options,
-                  [](const char* phase, std::size_t, std::size_t) { return std::string(phase) != "properties"; });
-  EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
+  options.thumbnail_edge = 160;
+  const Result<SimilarityResult> result = FindSimilar(embedder, folder.path(), options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  std::map<std::string, int> opened;
+  alignas(inotify_event) std::array<char, 16384> buffer = {};
+  const ssize_t size = read(queue, buffer.data(), buffer.size());
+  for (ssize_t at = 0; at < size;) {
+    inotify_event event = {};
+    std::memcpy(&event, buffer.data() + at, sizeof event);
+    const char* name = buffer.data() + at + sizeof event;
+    if ((event.mask & IN_OPEN) != 0 && event.len > 0) ++opened[name];
+    at += static_cast<ssize_t>(sizeof event + event.len);
+  }
+  close(queue);
+  EXPECT_THAT(opened, ElementsAre(Pair("0.bmp", 1), Pair("1.bmp", 1), Pair("2.bmp", 1), Pair("notes.txt", 1)));
+
+  ASSERT_EQ(result->images.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const ImageRecord& image = result->images[i];
+    EXPECT_EQ(image.width, 320);
+    EXPECT_EQ(image.height, 200);
+    EXPECT_EQ(image.file.bytes, fs::file_size(result->paths[i]));
+    EXPECT_GT(image.detail.detail, 0);
+    const Result<Image> thumbnail = DecodeImage(image.thumbnail.data(), image.thumbnail.size());
+    ASSERT_TRUE(thumbnail.ok()) << thumbnail.status().message();
+    EXPECT_EQ(thumbnail->width, 160);
+    EXPECT_EQ(thumbnail->height, 100);
+  }
+}
+
+TEST(FindSimilarTest, RecordsOnlyWhatIsAskedFor) {
+  const TemporaryFolder folder;
+  folder.Write("a.bmp", EncodeBmp(MakePicture(40, 20, 1)));
+  SimilarityOptions options;
+  const Result<SimilarityResult> plain = FindSimilar(MakeEmbedder(), folder.path(), options);
+  options.thumbnail_edge = 160;
+  const Result<SimilarityResult> shown = FindSimilar(MakeEmbedder(), folder.path(), options);
+  ASSERT_TRUE(plain.ok() && shown.ok());
+  EXPECT_TRUE(plain->images[0].thumbnail.empty());
+  EXPECT_EQ(plain->images[0].detail.detail, 0);
+  const std::vector<std::uint8_t>& file = shown->images[0].thumbnail;
+  const Result<Image> thumbnail = DecodeImage(file.data(), file.size());
+  ASSERT_TRUE(thumbnail.ok());
+  EXPECT_EQ(thumbnail->width, 40) << "small pictures are not enlarged";
 }
 
 TEST(AgainstTest, CountsWhatIsKnownAndNew) {
@@ -267,7 +325,7 @@ TEST(AgainstTest, AFolderAgainstItselfLosesNothing) {
   EXPECT_EQ(result->reference->same_files.size(), 2U);
   EXPECT_THAT(RedundantImages(*result), IsEmpty());
   std::ostringstream json;
-  WriteJson(*result, json, true);
+  WriteJson(*result, json);
   EXPECT_THAT(json.str(), HasSubstr("\"redundant\":[]"));
   EXPECT_THAT(json.str(), HasSubstr("\"similar\":1,\"dissimilar\":0}"));
 }

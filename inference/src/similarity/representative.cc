@@ -1,25 +1,11 @@
-#include "similarity/representative.h"
-
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
-#include <mutex>
-#include <new>
-#include <string>
+#include <numeric>
 #include <tuple>
-#include <utility>
 #include <vector>
 
-#include "base/parallel.h"
-#include "rrn/image.h"
-#include "rrn/search.h"
 #include "rrn/similarity.h"
-#include "rrn/status.h"
 
 namespace rrn {
 namespace {
@@ -27,54 +13,20 @@ namespace {
 // What images are ordered by, the largest one first.
 using Merit = std::tuple<double, double>;
 
-constexpr Merit kUnreadable = {-std::numeric_limits<double>::infinity(), 0};
-
-using internal::Detail;
-using internal::MeasureDetail;
-
-std::size_t Pixels(int width, int height) { return static_cast<std::size_t>(width) * static_cast<std::size_t>(height); }
-
-// The columns (or, with `stride` and `step` exchanged, rows) that differ from the one before them: `count` lines of
-// `length` pixels.
-std::vector<std::size_t> Distinct(const std::uint8_t* rgb, std::size_t count, std::size_t stride, std::size_t length,
-                                  std::size_t step) {
-  std::vector<std::size_t> distinct = {0};
-  for (std::size_t line = 1; line < count; ++line) {
-    const std::uint8_t* here = rgb + line * stride;
-    bool same = true;
-    for (std::size_t i = 0; i < length && same; ++i) {
-      same = std::memcmp(here + i * step, here + i * step - stride, 3) == 0;
-    }
-    if (!same) distinct.push_back(line);
-  }
-  return distinct;
-}
-
-// The given columns of one row.
-void Luma(const std::uint8_t* row, const std::vector<std::size_t>& columns, std::vector<std::int32_t>* luma) {
-  luma->clear();
-  for (const std::size_t x : columns) {
-    luma->push_back((77 * row[3 * x] + 150 * row[3 * x + 1] + 29 * row[3 * x + 2] + 128) >> 8);
-  }
-}
-
-Merit MeritOf(const std::string& path, RepresentativePolicy keep, std::uint64_t max_pixels) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return kUnreadable;
-  if (keep == RepresentativePolicy::kNewest) {
-    // Seconds and nanoseconds apart: a double cannot hold both.
-    return {static_cast<double>(info.st_mtim.tv_sec), static_cast<double>(info.st_mtim.tv_nsec)};
-  }
-  try {
-    const Result<Image> image = ReadImage(path, {max_pixels, 0});
-    if (!image.ok()) return kUnreadable;
-    if (keep == RepresentativePolicy::kSharpest) {
-      const Detail detail = MeasureDetail({image->rgb.data(), image->width, image->height});
-      return {detail.detail, -detail.repeated};
-    }
-    return {static_cast<double>(Pixels(image->width, image->height)), static_cast<double>(info.st_size)};
-  } catch (const std::bad_alloc&) {
-    return kUnreadable;
+Merit MeritOf(const ImageRecord& image, RepresentativePolicy keep) {
+  constexpr std::int64_t kNanoseconds = 1'000'000'000;
+  switch (keep) {
+    case RepresentativePolicy::kLargest:
+      return {static_cast<double>(image.width) * static_cast<double>(image.height),
+              static_cast<double>(image.file.bytes)};
+    case RepresentativePolicy::kSharpest:
+      return {image.detail.detail, -image.detail.repeated};
+    case RepresentativePolicy::kNewest:
+      // Seconds and nanoseconds apart: a double cannot hold both.
+      return {static_cast<double>(image.file.modified / kNanoseconds),
+              static_cast<double>(image.file.modified % kNanoseconds)};
+    default:
+      return {};
   }
 }
 
@@ -96,73 +48,13 @@ const char* RepresentativePolicyName(RepresentativePolicy keep) {
   return "";
 }
 
-namespace internal {
-
-Detail MeasureDetail(const ImageView& image) {
-  const auto width = static_cast<std::size_t>(image.width);
-  const auto height = static_cast<std::size_t>(image.height);
-  if (width < 3 || height < 3) return {};
-  const std::vector<std::size_t> columns = Distinct(image.rgb, width, 3, height, 3 * width);
-  const std::vector<std::size_t> rows = Distinct(image.rgb, height, 3 * width, width, 3);
-  const double pixels = static_cast<double>(columns.size()) * static_cast<double>(rows.size());
-  Detail result;
-  result.repeated = static_cast<double>(Pixels(image.width, image.height)) - pixels;
-  if (columns.size() < 3 || rows.size() < 3) return result;
-  // Sums of integers: at most 1020^2 for each of 2^31 pixels.
-  std::int64_t sum = 0;
-  std::int64_t squares = 0;
-  std::vector<std::int32_t> above;
-  std::vector<std::int32_t> row;
-  std::vector<std::int32_t> below;
-  Luma(image.rgb + rows[0] * 3 * width, columns, &above);
-  Luma(image.rgb + rows[1] * 3 * width, columns, &row);
-  for (std::size_t y = 2; y < rows.size(); ++y) {
-    Luma(image.rgb + rows[y] * 3 * width, columns, &below);
-    for (std::size_t x = 1; x + 1 < row.size(); ++x) {
-      const std::int64_t laplacian = above[x] + below[x] + row[x - 1] + row[x + 1] - 4 * row[x];
-      if (laplacian >= -kRounding && laplacian <= kRounding) continue;
-      sum += laplacian;
-      squares += laplacian * laplacian;
-    }
-    std::swap(above, row);
-    std::swap(row, below);
-  }
-  const double inside = static_cast<double>(columns.size() - 2) * static_cast<double>(rows.size() - 2);
-  const double mean = static_cast<double>(sum) / inside;
-  result.detail = (static_cast<double>(squares) / inside - mean * mean) * pixels;
-  return result;
-}
-
-}  // namespace internal
-
-Result<std::vector<std::uint32_t>> RankImages(const std::vector<std::string>& paths,
-                                              const std::vector<std::uint32_t>& similar, RepresentativePolicy keep,
-                                              std::uint64_t max_pixels, int threads, const Progress& progress) {
-  std::vector<std::uint32_t> ranks(paths.size(), 0);
-  if (keep == RepresentativePolicy::kFirst) return ranks;  // Equal ranks: the order of the paths.
-  std::vector<std::uint32_t> order;
-  for (std::uint32_t i = 0; i < paths.size(); ++i) {
-    if (similar[i] > 0) order.push_back(i);
-  }
-  std::vector<Merit> merits(paths.size(), kUnreadable);
-  std::atomic<std::size_t> next{0};
-  std::atomic<bool> cancelled{false};
-  std::mutex mutex;
-  std::size_t done = 0;
-  Status status = RunOnThreads(
-      ThreadCount(threads, order.size()),
-      [&] {
-        for (std::size_t i = next++; i < order.size() && !cancelled; i = next++) {
-          merits[order[i]] = MeritOf(paths[order[i]], keep, max_pixels);
-          const std::lock_guard<std::mutex> lock(mutex);
-          ++done;
-          if (progress && !cancelled && !progress(done, order.size())) cancelled = true;
-        }
-      },
-      [&] { cancelled = true; });
-  if (!status.ok()) return status;
-  if (cancelled) return Status(StatusCode::kCancelled, "cancelled");
+std::vector<std::uint32_t> RankImages(const std::vector<ImageRecord>& images, RepresentativePolicy keep) {
+  std::vector<Merit> merits;
+  for (const ImageRecord& image : images) merits.push_back(MeritOf(image, keep));
+  std::vector<std::uint32_t> order(images.size());
+  std::iota(order.begin(), order.end(), 0U);
   std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return merits[a] > merits[b]; });
+  std::vector<std::uint32_t> ranks(images.size());
   for (std::uint32_t rank = 0; rank < order.size(); ++rank) ranks[order[rank]] = rank;
   return ranks;
 }

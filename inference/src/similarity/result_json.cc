@@ -92,7 +92,7 @@ void WriteImages(const SimilarityResult& result, std::ostream& out) {
 
 }  // namespace
 
-void WriteJson(const SimilarityResult& result, std::ostream& out, bool redundant) {
+void WriteJson(const SimilarityResult& result, std::ostream& out) {
   const ModelInfo& model = result.model;
   out << "{\"version\":1,\n\"model\":{\"file\":" << JsonString(model.file)
       << ",\"weights_origin\":" << JsonString(model.weights_origin)
@@ -108,7 +108,7 @@ void WriteJson(const SimilarityResult& result, std::ostream& out, bool redundant
   if (result.reference) WriteReference(result, out);
   WriteGroups(result, out);
   out << "\"unique\":" << Digits(result.grouping.unique) << ",\n";
-  if (redundant) WriteRedundant(result, out);
+  WriteRedundant(result, out);
   WriteImages(result, out);
 }
 

@@ -39,8 +39,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kThumbnailEdge = 160;
-constexpr int kThumbnailQuality = 70;
 // Thumbnails travel in blocks, so that the page reads only those that somebody looks at.
 constexpr std::size_t kThumbnailBlock = 128;
 constexpr std::uint64_t kMostCountedPairs = 1'000'000;
@@ -139,78 +137,6 @@ std::vector<bool> WantedThumbnails(const HtmlPage& page, std::size_t most, bool*
   std::vector<bool> wanted(count, false);
   for (const std::uint32_t i : order) wanted[i] = true;
   return wanted;
-}
-
-// Leaves the thumbnail empty if the file does not give one any more.
-void MakeThumbnail(const std::string& path, const DecodeOptions& options, PageImage* page_image) {
-  Result<Image> image = ReadImage(path, options);
-  if (!image.ok()) return;
-  page_image->width = image->full_width;
-  page_image->height = image->full_height;
-  const int longest = std::max(image->width, image->height);
-  if (longest > kThumbnailEdge) {
-    const auto scaled = [&](int side) {
-      return std::max(1, static_cast<int>((std::int64_t{side} * kThumbnailEdge + longest / 2) / longest));
-    };
-    Result<Image> small =
-        ResizeImage({image->rgb.data(), image->width, image->height}, scaled(image->width), scaled(image->height));
-    if (!small.ok()) return;
-    *image = *std::move(small);
-  }
-  Result<std::vector<std::uint8_t>> file =
-      EncodeJpeg({image->rgb.data(), image->width, image->height}, kThumbnailQuality);
-  if (file.ok()) page_image->thumbnail = *std::move(file);
-}
-
-// With a `keep`, ranks every image that some threshold of the page may put into a group.
-Status RankRepresentatives(const SimilarityResult& result, const HtmlPageOptions& options,
-                           const PhaseProgress& progress, HtmlPage* page) {
-  if (result.keep == RepresentativePolicy::kMostSimilar) return {};
-  std::vector<std::uint32_t> similar(result.paths.size(), 0);
-  for (const SimilarPair& pair : page->pairs.pairs) {
-    ++similar[pair.first];
-    ++similar[pair.second];
-  }
-  Progress properties;
-  if (progress) {
-    properties = [&progress](std::size_t done, std::size_t total) { return progress("properties", done, total); };
-  }
-  Result<std::vector<std::uint32_t>> rank =
-      RankImages(result.paths, similar, result.keep, options.decode.max_pixels, options.threads, properties);
-  if (!rank.ok()) return rank.status();
-  page->rank = *std::move(rank);
-  return {};
-}
-
-Status MakeThumbnails(const std::vector<bool>& wanted, const HtmlPageOptions& options, const PhaseProgress& progress,
-                      HtmlPage* page) {
-  const std::vector<std::string>& paths = page->result->paths;
-  const auto total = static_cast<std::size_t>(std::count(wanted.begin(), wanted.end(), true));
-  DecodeOptions decode = options.decode;
-  decode.target = kThumbnailEdge;
-  std::atomic<std::size_t> next = 0;
-  std::atomic<bool> stop = false;
-  std::mutex mutex;
-  std::size_t done = 0;
-  bool cancelled = false;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < paths.size() && !stop; i = next++) {
-      std::error_code error;
-      const std::uintmax_t bytes = fs::file_size(paths[i], error);
-      if (!error) page->images[i].bytes = bytes;
-      if (!wanted[i]) continue;
-      MakeThumbnail(paths[i], decode, &page->images[i]);
-      const std::lock_guard<std::mutex> lock(mutex);
-      ++done;
-      if (!stop && progress && !progress("thumbnails", done, total)) {
-        cancelled = true;
-        stop = true;
-      }
-    }
-  };
-  Status status = RunOnThreads(ThreadCount(options.threads, paths.size()), work, [&stop] { stop = true; });
-  if (!status.ok()) return status;
-  return cancelled ? Status(StatusCode::kCancelled, "cancelled") : Status();
 }
 
 // Text ------------------------------------------------------------------------------------------------------------
@@ -341,9 +267,9 @@ void WriteImages(const HtmlPage& page, std::ostream& out) {
   out << ",\n\"images\":";
   WriteList(paths.size(), out, [&](std::size_t i) {
     const std::string folder = FolderOf(paths[i]);
-    const PageImage& image = page.images[i];
+    const ImageRecord& image = page.result->images[i];
     out << "\n[" << std::to_string(places[folder]) << ',' << ScriptString(paths[i].substr(folder.size())) << ','
-        << std::to_string(image.width) << ',' << std::to_string(image.height) << ',' << std::to_string(image.bytes)
+        << std::to_string(image.width) << ',' << std::to_string(image.height) << ',' << std::to_string(image.file.bytes)
         << ']';
   });
 }
@@ -396,10 +322,12 @@ void WriteData(const HtmlPage& page, std::ostream& out) {
 }
 
 void WriteThumbnails(const HtmlPage& page, std::ostream& out) {
-  for (std::size_t begin = 0; begin < page.images.size(); begin += kThumbnailBlock) {
+  const std::vector<ImageRecord>& images = page.result->images;
+  for (std::size_t begin = 0; begin < images.size(); begin += kThumbnailBlock) {
     out << R"(<script type="application/json" class="thumbnails">)";
-    WriteList(std::min(kThumbnailBlock, page.images.size() - begin), out,
-              [&](std::size_t i) { out << '"' << Base64(page.images[begin + i].thumbnail) << '"'; });
+    WriteList(std::min(kThumbnailBlock, images.size() - begin), out, [&](std::size_t i) {
+      out << '"' << (page.with_thumbnail[begin + i] ? Base64(images[begin + i].thumbnail) : "") << '"';
+    });
     out << "</script>\n";
   }
 }
@@ -473,7 +401,6 @@ Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOpti
   HtmlPage page;
   page.result = &result;
   page.path = options.path;
-  page.images.resize(count);
   Progress pairs_progress;
   if (progress) {
     pairs_progress = [&progress](std::size_t done, std::size_t total) { return progress("pairs", done, total); };
@@ -490,11 +417,8 @@ Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOpti
     if (!histogram.ok()) return histogram.status();
     page.histogram = *std::move(histogram);
   }
-  Status ranked = RankRepresentatives(result, options, progress, &page);
-  if (!ranked.ok()) return ranked;
-  const std::vector<bool> wanted = WantedThumbnails(page, options.max_thumbnails, &page.limited);
-  Status status = MakeThumbnails(wanted, options, progress, &page);
-  if (!status.ok()) return status;
+  if (result.keep != RepresentativePolicy::kMostSimilar) page.rank = RankImages(result.images, result.keep);
+  page.with_thumbnail = WantedThumbnails(page, options.max_thumbnails, &page.limited);
   return page;
 }
 

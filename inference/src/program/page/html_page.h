@@ -22,6 +22,8 @@ inline constexpr float kPageFloor = 0.5F;
 inline constexpr std::size_t kPageSmallFolder = 1000;
 // Beyond, the page would be too big for browsers; images with the most similar partners come first.
 inline constexpr std::size_t kPageMostThumbnails = 20'000;
+// For SimilarityOptions::thumbnail_edge.
+inline constexpr int kPageThumbnailEdge = 160;
 
 struct HtmlPageOptions {
   std::string path;                   // where the page will be; links to images are relative to it
@@ -29,7 +31,6 @@ struct HtmlPageOptions {
   std::size_t max_thumbnails = kPageMostThumbnails;
   int threads = 0;                 // 0: one for each core
   ApproximateOptions approximate;  // for reports of SearchMethod::kApproximate
-  DecodeOptions decode;            // its `target` is not looked at
 };
 
 // The pairs above a floor.
@@ -47,22 +48,14 @@ struct PageHistogram {
   std::vector<std::uint64_t> counts;
 };
 
-// One image of the page.
-struct PageImage {
-  int width = 0;  // of the whole picture; 0 if it was not decoded for a thumbnail
-  int height = 0;
-  std::uint64_t bytes = 0;              // of the file; 0 if it is gone
-  std::vector<std::uint8_t> thumbnail;  // JPEG; empty if there is none
-};
-
 // All that a page shows. `result` is not owned and must outlive it; its embeddings are not looked at any more.
 struct HtmlPage {
   const SimilarityResult* result = nullptr;
   std::string path;
   PagePairs pairs;
   PageHistogram histogram;
-  std::vector<PageImage> images;  // one for each of result->paths
-  bool limited = false;           // some images have no thumbnail because of HtmlPageOptions::max_thumbnails
+  std::vector<bool> with_thumbnail;  // of each image: does the page show its thumbnail?
+  bool limited = false;              // some do not because of HtmlPageOptions::max_thumbnails
   // The order in which images become representatives, one rank for each image, as RankRows gives it; empty: by falling
   // count of similar ones.
   std::vector<std::uint32_t> rank;
@@ -79,10 +72,8 @@ Result<PagePairs> CollectPagePairs(const EmbeddingsView& unit, float wanted, flo
 // Errors: kCancelled.
 Result<PageHistogram> CountSimilarities(const EmbeddingsView& unit, const Progress& progress);
 
-// Searches down to the floor, and makes the thumbnails (phases "pairs" and "thumbnails"). Memory: once the embeddings,
-// the pairs, the thumbnails (about 4 kB each), and one decoded picture for each thread. An image that cannot be read
-// any more has no thumbnail.
-//   result: with its embeddings (SimilarityOptions::keep_embeddings).
+// Searches down to the floor (phase "pairs"). Memory: once the embeddings, and the pairs.
+//   result: with its embeddings (SimilarityOptions::keep_embeddings) and thumbnails of kPageThumbnailEdge.
 // Errors: kInvalidArgument (no embeddings), kCancelled, kRuntime.
 Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOptions& options,
                               const PhaseProgress& progress = {});

@@ -1,4 +1,3 @@
-#include "similarity/representative.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -20,7 +19,7 @@ using test_support::MakeDetailed;
 using test_support::MakePicture;
 using test_support::View;
 
-double DetailOf(const Image& image) { return internal::MeasureDetail(View(image)).detail; }
+double DetailOf(const Image& image) { return MeasureDetail(View(image)).detail; }
 
 TEST(DetailTest, EqualsItsDefinition) {
   const Image image = MakeDetailed(13, 9);
@@ -33,13 +32,13 @@ TEST(DetailTest, EqualsItsDefinition) {
   for (int y = 1; y < 8; ++y) {
     for (int x = 1; x < 12; ++x) {
       const double l = luma(x - 1, y) + luma(x + 1, y) + luma(x, y - 1) + luma(x, y + 1) - 4 * luma(x, y);
-      if (std::abs(l) <= internal::kRounding) continue;
+      if (std::abs(l) <= kDetailRounding) continue;
       sum += l;
       squares += l * l;
     }
   }
   const double count = 7 * 11;
-  const internal::Detail detail = internal::MeasureDetail(View(image));
+  const Detail detail = MeasureDetail(View(image));
   EXPECT_NEAR(detail.detail, (squares / count - sum / count * (sum / count)) * 13 * 9, 1e-3);
   EXPECT_EQ(detail.repeated, 0);
   EXPECT_EQ(DetailOf(MakeDetailed(2, 9)), 0);
@@ -80,7 +79,7 @@ TEST(DetailTest, RepeatedPixelsAddNothing) {
         }
       }
     }
-    const internal::Detail detail = internal::MeasureDetail(View(copy));
+    const Detail detail = MeasureDetail(View(copy));
     EXPECT_EQ(detail.detail, DetailOf(original));
     EXPECT_EQ(detail.repeated, width * height - 60 * 40);
   }
