@@ -10,9 +10,10 @@
 #include <new>
 #include <stdexcept>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
+#include "base/files.h"
+#include "base/text.h"
 #include "image/decoders.h"
 #include "rrn/image.h"
 
@@ -120,25 +121,9 @@ Result<Decoder> FindDecoder(Bytes file) {
   return Status(StatusCode::kUnsupported, "not an image of a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)");
 }
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int value) : value_(value) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (value_ >= 0) {
-      close(value_);
-    }
-  }
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
-
 Status SystemError(int error) {
   const bool missing = error == ENOENT || error == ENOTDIR;
-  return {missing ? StatusCode::kNotFound : StatusCode::kUnreadable, std::generic_category().message(error)};
+  return {missing ? StatusCode::kNotFound : StatusCode::kUnreadable, ErrorText(error)};
 }
 
 // Reads until `size` bytes are there or the file ends. Returns how many came.
@@ -239,13 +224,8 @@ bool FractionIsEnough(std::uint64_t width, std::uint64_t height, std::uint64_t f
   return width >= least && height >= least;
 }
 
-std::string OneLine(const char* text) {
-  std::string line(text);
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      c = ' ';
-    }
-  }
+std::string CodecMessage(const char* text) {
+  std::string line = OneLine(text, ' ');
   while (!line.empty() && (line.back() == ' ' || line.back() == '.')) {
     line.pop_back();
   }
@@ -284,7 +264,7 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options, F
     return Status(StatusCode::kNotFound, "no such file: the path has a zero byte in it");
   }
   // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.value() < 0) {
     return SystemError(errno);
   }

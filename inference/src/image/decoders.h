@@ -47,7 +47,7 @@ Status CheckSize(std::uint64_t width, std::uint64_t height, const DecodeOptions&
 bool FractionIsEnough(std::uint64_t width, std::uint64_t height, std::uint64_t factor, const DecodeOptions& options);
 
 // The message of a library as the one line that a Status wants: control characters become spaces.
-std::string OneLine(const char* text);
+std::string CodecMessage(const char* text);
 
 // `value` with the given coverage (0..255) over white, rounded.
 inline std::uint8_t OverWhite(unsigned value, unsigned alpha) {

@@ -31,7 +31,7 @@ int OnRead(GifFileType* gif, GifByteType* to, int size) {
 
 Status Corrupt(int error) {
   const char* text = GifErrorString(error);
-  return {StatusCode::kCorrupt, "GIF: " + OneLine(text != nullptr ? text : "damaged data")};
+  return {StatusCode::kCorrupt, "GIF: " + CodecMessage(text != nullptr ? text : "damaged data")};
 }
 
 // Reads up to the first picture. Returns its transparent colour, or NO_TRANSPARENT_COLOR.

@@ -96,7 +96,8 @@ class JpegReader {
   }
 
   Status Error() const {
-    return {error_.unsupported ? StatusCode::kUnsupported : StatusCode::kCorrupt, "JPEG: " + OneLine(error_.message)};
+    return {error_.unsupported ? StatusCode::kUnsupported : StatusCode::kCorrupt,
+            "JPEG: " + CodecMessage(error_.message)};
   }
 
   const jpeg_decompress_struct& info() const { return info_; }

@@ -60,7 +60,7 @@ class JpegWriter {
   }
 
   std::vector<std::uint8_t> bytes() const { return {memory_, memory_ + size_}; }
-  std::string error() const { return image_internal::OneLine(error_.message); }
+  std::string error() const { return image_internal::CodecMessage(error_.message); }
 
  private:
   struct ErrorManager {

@@ -102,7 +102,7 @@ class PngReader {
     return ExifOrientation(exif, size);
   }
 
-  Status Error() const { return {StatusCode::kCorrupt, "PNG: " + OneLine(message_)}; }
+  Status Error() const { return {StatusCode::kCorrupt, "PNG: " + CodecMessage(message_)}; }
 
  private:
   [[noreturn]] static void OnError(png_structp png, png_const_charp message) {

@@ -139,7 +139,7 @@ TiffPointer Open(Source* source, const DecodeOptions& /*options*/) {
 
 Status Corrupt(const Source& source) {
   const char* text = source.message[0] != '\0' ? source.message : "damaged data";
-  return {StatusCode::kCorrupt, "TIFF: " + OneLine(text)};
+  return {StatusCode::kCorrupt, "TIFF: " + CodecMessage(text)};
 }
 
 // What the fourth (or for grey: second) sample means.
@@ -262,7 +262,7 @@ Result<StoredImage> DecodeTiff(Bytes file, const DecodeOptions& options) {
   }
   char reason[1024] = {};
   if (TIFFRGBAImageOK(tiff.get(), reason) == 0) {
-    return Status(StatusCode::kUnsupported, "TIFF: " + OneLine(reason));
+    return Status(StatusCode::kUnsupported, "TIFF: " + CodecMessage(reason));
   }
   const Result<std::uint32_t> block_rows = RowsPerBlock(tiff.get(), width, height);
   if (!block_rows.ok()) {

@@ -9,11 +9,14 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <set>
 #include <string>
 #include <system_error>
 #include <utility>
+
+#include "base/files.h"
 
 namespace rrn {
 
@@ -27,50 +30,36 @@ class OutputFile {
   explicit OutputFile(const std::string& path) : name_(path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
-    direct_ = fs::exists(status) && !fs::is_regular_file(status);
     target_ = fs::is_symlink(fs::symlink_status(path, error)) ? fs::weakly_canonical(path, error).string() : path;
-    if (direct_) {
+    if (fs::exists(status) && !fs::is_regular_file(status)) {
       stream_.open(path, std::ios::binary);
       return;
     }
-    // mkstemp makes a name that nobody has, readable by its owner alone; a new file should be as open as others are.
-    temporary_ = target_ + ".XXXXXX";
-    const int descriptor = mkstemp(temporary_.data());
-    if (descriptor < 0) {
-      temporary_.clear();
+    temporary_.emplace(target_, Temporary::Kind::kFile);
+    if (temporary_->path().empty()) {
       stream_.setstate(std::ios::failbit);
       return;
     }
-    close(descriptor);
+    // A temporary is readable by its owner alone; a new file should be as open as others are.
     const mode_t mask = umask(0);
     umask(mask);
-    fs::permissions(temporary_, fs::exists(status) ? status.permissions() : static_cast<fs::perms>(0666 & ~mask),
-                    error);
-    stream_.open(temporary_, std::ios::binary | std::ios::trunc);
+    fs::permissions(temporary_->path(),
+                    fs::exists(status) ? status.permissions() : static_cast<fs::perms>(0666 & ~mask), error);
+    stream_.open(temporary_->path(), std::ios::binary | std::ios::trunc);
   }
-  ~OutputFile() {
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove(temporary_, ignored);
-  }
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
 
   std::ostream& stream() { return stream_; }
 
   Status Commit() {
     stream_.close();
-    std::error_code error;
-    if (!stream_.fail() && !direct_) fs::rename(temporary_, target_, error);
-    if (stream_.fail() || error) return {StatusCode::kRuntime, name_ + ": cannot write here"};
-    temporary_.clear();
-    return {};
+    const bool written = !stream_.fail() && (!temporary_ || temporary_->Move() == 0);
+    return written ? Status() : Status(StatusCode::kRuntime, name_ + ": cannot write here");
   }
 
  private:
   std::string name_;
   std::string target_;
-  std::string temporary_;  // empty when there is none to remove
-  bool direct_ = false;
+  std::optional<Temporary> temporary_;  // none where the target is written directly
   std::ofstream stream_;
 };
 

@@ -7,9 +7,10 @@
 #include <cerrno>
 #include <cstddef>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
+
+#include "base/files.h"
 
 namespace rrn {
 namespace {
@@ -24,8 +25,7 @@ Result<std::string> ReadAll(int file) {
     if (got > 0) {
       text.append(piece.data(), static_cast<std::size_t>(got));
     } else if (errno != EINTR) {
-      return Status(errno == EISDIR ? StatusCode::kInvalidArgument : StatusCode::kUnreadable,
-                    std::generic_category().message(errno));
+      return Status(errno == EISDIR ? StatusCode::kInvalidArgument : StatusCode::kUnreadable, ErrorText(errno));
     }
   }
 }
@@ -49,13 +49,12 @@ std::vector<std::string> SplitPathList(const std::string& text) {
 
 Result<std::vector<std::string>> ReadPathList(const std::string& name) {
   const bool standard = name == "-";
-  const int file = standard ? STDIN_FILENO : open(name.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) {
+  const Descriptor named(standard ? -1 : open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!standard && named.value() < 0) {
     return Status(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kUnreadable,
-                  "--list " + name + ": " + std::generic_category().message(errno));
+                  "--list " + name + ": " + ErrorText(errno));
   }
-  const Result<std::string> text = ReadAll(file);
-  if (!standard) close(file);
+  const Result<std::string> text = ReadAll(standard ? STDIN_FILENO : named.value());
   if (!text.ok()) {
     return Status(text.status().code(),
                   (standard ? "standard input" : "--list " + name) + ": " + text.status().message());

@@ -1,6 +1,4 @@
 // Listing folders.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -11,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "rrn/similarity.h"
 
 namespace rrn {
@@ -23,16 +22,17 @@ std::string Join(const std::string& folder, const std::string& name) {
   return !folder.empty() && folder.back() == '/' ? folder + name : folder + "/" + name;
 }
 
-// A file, whatever its names; folders too.
-using FileId = std::pair<dev_t, ino_t>;
-
 std::set<FileId> IdsOf(const std::vector<std::string>& folders) {
   std::set<FileId> ids;
   for (const std::string& path : folders) {
-    struct stat info = {};
-    if (stat(path.c_str(), &info) == 0) ids.insert({info.st_dev, info.st_ino});
+    if (const auto id = IdOf(path)) ids.insert(*id);
   }
   return ids;
+}
+
+bool IsIn(const std::set<FileId>& ids, const std::string& path) {
+  const auto id = IdOf(path);
+  return id && ids.count(*id) != 0;
 }
 
 // Whether files are inside one of some folders; remembers the answer for each folder.
@@ -49,8 +49,7 @@ class Inside {
     fs::path at = fs::canonical(folder, error);
     if (error) return false;
     for (;; at = at.parent_path()) {
-      struct stat info = {};
-      if (stat(at.c_str(), &info) == 0 && ids_.count({info.st_dev, info.st_ino}) != 0) return known->second = true;
+      if (IsIn(ids_, at.string())) return known->second = true;
       if (at == at.root_path()) return false;
     }
   }
@@ -86,8 +85,7 @@ void ListInto(const std::string& folder, bool recursive, const std::set<FileId>&
     } else if (fs::is_directory(target)) {
       if (fs::is_symlink(link)) {
         listing->skipped.push_back({path, "a symbolic link to a folder; links to folders are not followed"});
-      } else if (struct stat info = {}; recursive && (skip.empty() || stat(path.c_str(), &info) != 0 ||
-                                                      skip.count({info.st_dev, info.st_ino}) == 0)) {
+      } else if (recursive && (skip.empty() || !IsIn(skip, path))) {
         ListInto(path, recursive, skip, listing);
       }
     } else if (fs::is_symlink(link)) {

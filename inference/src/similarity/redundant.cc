@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "rrn/similarity.h"
 #include "similarity/result_parts.h"
 
@@ -17,13 +17,11 @@ namespace {
 
 using internal::RepresentativePath;
 
-using FileId = std::pair<dev_t, ino_t>;
-
 // A path's file, and the folder entry that it is, links in its folder followed.
 struct Entry {
   explicit Entry(const std::string& path) {
     struct stat info = {};
-    if (stat(path.c_str(), &info) == 0) file = FileId(info.st_dev, info.st_ino);
+    if (stat(path.c_str(), &info) == 0) file = IdOf(info);
     links = info.st_nlink;
     link = lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
   }

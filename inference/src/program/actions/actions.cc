@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "program/actions/files.h"
 #include "program/actions/journal.h"
 
@@ -22,17 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using FileId = std::pair<dev_t, ino_t>;
-
 std::string FolderOf(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   return folder.empty() ? "." : folder.string();
-}
-
-std::optional<FileId> IdOf(const std::string& path) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return {};
-  return FileId(info.st_dev, info.st_ino);
 }
 
 // A name of ours in the folder of `path`; short, because names have a limit.

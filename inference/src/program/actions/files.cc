@@ -17,6 +17,8 @@
 #include <string>
 #include <system_error>
 
+#include "base/files.h"
+
 namespace rrn {
 namespace {
 
@@ -41,27 +43,6 @@ timespec Timespec(std::int64_t nanoseconds) {
   time.tv_nsec = static_cast<long>(rest);  // NOLINT(google-runtime-int): the type of the field
   return time;
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int value() const { return value_; }
-  // Some file systems report only here that the disk is full.
-  int Close() {
-    const int value = value_;
-    value_ = -1;
-    return close(value) == 0 ? 0 : errno;
-  }
-
- private:
-  int value_;
-};
 
 // Fills the buffer unless the file ends.
 int ReadPiece(int file, char* data, std::size_t size, std::size_t* filled) {
@@ -275,7 +256,5 @@ std::string EntryName(const std::string& path) {
   const fs::path folder = fs::canonical(whole.has_parent_path() ? whole.parent_path() : fs::path("."), error);
   return error ? "" : (folder / whole.filename()).string();
 }
-
-std::string ErrorText(int error) { return std::generic_category().message(error); }
 
 }  // namespace rrn

@@ -60,9 +60,6 @@ void SyncFolder(const std::string& folder);
 // Empty if the folder cannot be resolved.
 std::string EntryName(const std::string& path);
 
-// The text of an errno.
-std::string ErrorText(int error);
-
 }  // namespace rrn
 
 #endif  // RRN_PROGRAM_ACTIONS_FILES_H_

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "program/actions/files.h"
 #include "rrn/similarity.h"
@@ -162,19 +163,20 @@ Result<Journal> Journal::Create(const std::string& folder) {
   const std::string stem = folder + (folder.back() == '/' ? "" : "/") + "rrn-journal-" + Now();
   for (int number = 0;; ++number) {
     const std::string path = stem + (number == 0 ? "" : "-" + std::to_string(number)) + ".jsonl";
-    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
-    if (file >= 0) {
+    Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
+    if (file.value() >= 0) {
       SyncFolder(folder);
-      return Journal(path, file);
+      return Journal(path, std::move(file));
     }
     if (errno != EEXIST) return CannotWrite(path, errno);
   }
 }
 
 Result<Journal> Journal::Append(const std::string& path) {
-  const int file = open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC);
+  Descriptor descriptor(open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
+  const int file = descriptor.value();
   if (file < 0) return CannotWrite(path, errno);
-  Journal journal(path, file);
+  Journal journal(path, std::move(descriptor));
   char last = '\n';
   const off_t size = lseek(file, 0, SEEK_END);
   if (size > 0 && pread(file, &last, 1, size - 1) != 1) return CannotWrite(path, errno);
@@ -214,20 +216,8 @@ Result<std::vector<JournalLine>> Journal::Read(const std::string& path) {
   return lines;
 }
 
-Journal::Journal(Journal&& other) noexcept : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
-
-Journal& Journal::operator=(Journal&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(file_, other.file_);
-  return *this;
-}
-
-Journal::~Journal() {
-  if (file_ >= 0) close(file_);
-}
-
 Status Journal::Write(const JournalLine& line) {
-  const int error = WriteAndSync(file_, FormatLine(line));
+  const int error = WriteAndSync(file_.value(), FormatLine(line));
   return error == 0 ? Status() : CannotWrite(path_, error);
 }
 

@@ -9,8 +9,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "rrn/status.h"
 
 namespace rrn {
@@ -43,20 +45,16 @@ class Journal {
   // kUnreadable, kCorrupt (no journal, or a damaged one, naming the line).
   static Result<std::vector<JournalLine>> Read(const std::string& path);
 
-  Journal(Journal&& other) noexcept;
-  Journal& operator=(Journal&& other) noexcept;
-  ~Journal();
-
   const std::string& path() const { return path_; }
 
   // Returns when the line is on the disk. Errors: kRuntime.
   Status Write(const JournalLine& line);
 
  private:
-  Journal(std::string path, int file) : path_(std::move(path)), file_(file) {}
+  Journal(std::string path, Descriptor file) : path_(std::move(path)), file_(std::move(file)) {}
 
   std::string path_;
-  int file_;
+  Descriptor file_;
 };
 
 }  // namespace rrn
