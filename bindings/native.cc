@@ -1,10 +1,5 @@
 // The pybind11 module rrn_native._native. It only converts: arrays to views, Status to exceptions. The documentation is
 // in python/rrn_native/__init__.py, whose functions are what people call.
-#include <pybind11/functional.h>
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,11 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "common.h"
 #include "program/command_line.h"
 #include "rrn/embedder.h"
 #include "rrn/image.h"
 #include "rrn/reduction.h"
-#include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/version.h"
 
@@ -27,85 +22,19 @@ namespace py = pybind11;
 
 namespace {
 
-using Rows = py::array_t<float, py::array::c_style>;
+using rrn::bindings::Callback;
+using rrn::bindings::Guard;
+using rrn::bindings::Rows;
+using rrn::bindings::Throw;
+using rrn::bindings::ToArray;
+using rrn::bindings::Unwrap;
+
 using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
-using Callback = std::function<bool(std::size_t, std::size_t)>;
 using PhaseCallback = std::function<bool(const std::string&, std::size_t, std::size_t)>;
-
-// The failures that Python's own exceptions do not name become rrn_native.RrnError. Messages may hold paths, so they
-// are decoded as paths are.
-[[noreturn]] void Throw(const rrn::Status& status) {
-  const auto own = [](const char* name) { return py::module_::import("rrn_native.errors").attr(name); };
-  py::object type;
-  switch (status.code()) {
-    case rrn::StatusCode::kInvalidArgument:
-      type = py::reinterpret_borrow<py::object>(PyExc_ValueError);
-      break;
-    case rrn::StatusCode::kNotFound:
-      type = py::reinterpret_borrow<py::object>(PyExc_FileNotFoundError);
-      break;
-    case rrn::StatusCode::kCancelled:
-      type = own("CancelledError");
-      break;
-    default:
-      type = own("RrnError");
-      break;
-  }
-  const std::string& text = status.message();
-  const auto message = py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "surrogateescape"));
-  PyErr_SetObject(type.ptr(), message.ptr());
-  throw py::error_already_set();
-}
-
-template <typename T>
-T Unwrap(rrn::Result<T> result) {
-  if (!result.ok()) Throw(result.status());
-  return *std::move(result);
-}
-
-// A progress callback may raise. The exception must not travel through the engine's threads, so it is kept here, the
-// work is cancelled, and Rethrow raises it again on the calling thread.
-class Guard {
- public:
-  template <typename... Args>
-  bool Call(const std::function<bool(Args...)>& callback, Args... args) {
-    const py::gil_scoped_acquire gil;
-    try {
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      return !callback || callback(args...);
-    } catch (py::error_already_set& error) {
-      error_ = std::make_unique<py::error_already_set>(std::move(error));
-      return false;
-    }
-  }
-  void Rethrow() {
-    if (error_ == nullptr) return;
-    const std::unique_ptr<py::error_already_set> error = std::move(error_);
-    throw py::error_already_set(std::move(*error));
-  }
-
- private:
-  std::unique_ptr<py::error_already_set> error_;
-};
 
 rrn::ImageView View(const Pixels& pixels) {
   if (pixels.ndim() != 3 || pixels.shape(2) != 3) throw py::value_error("expected a uint8 array [height, width, 3]");
   return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
-}
-
-Rows ToArray(std::vector<float> rows, std::size_t dim) {
-  auto owner = std::make_unique<std::vector<float>>(std::move(rows));
-  const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(owner->size() / dim), static_cast<py::ssize_t>(dim)};
-  float* data = owner->data();
-  const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::vector<float>*>(p); });
-  (void)owner.release();  // the capsule frees it
-  return Rows(shape, data, capsule);
-}
-
-rrn::EmbeddingsView View(const Rows& rows) {
-  if (rows.ndim() != 2) throw py::value_error("expected a float32 array [n, dim]");
-  return {rows.data(), static_cast<std::size_t>(rows.shape(0)), static_cast<std::size_t>(rows.shape(1))};
 }
 
 py::tuple EmbedFiles(const rrn::Embedder& embedder, const std::vector<std::string>& paths, const Callback& progress) {
@@ -218,73 +147,6 @@ std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std:
   return {py::bytes(json), ToArray(std::move(found.embeddings), static_cast<std::size_t>(found.model.dim))};
 }
 
-// `neighbours` and `effort` of an approximate search, 0 for an exact one. Returns the pairs and the recall.
-py::tuple SimilarPairs(const Rows& embeddings, float threshold, int threads, int neighbours, int effort,
-                       const Callback& progress) {
-  const rrn::EmbeddingsView view = View(embeddings);
-  std::vector<rrn::SimilarPair> pairs;
-  rrn::RecallEstimate recall;
-  Guard guard;
-  const auto add = [&](const rrn::SimilarPair* found, std::size_t count) {
-    pairs.insert(pairs.end(), found, found + count);
-    return true;
-  };
-  const auto result = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
-  rrn::Status status;
-  {
-    const py::gil_scoped_release nogil;
-    std::vector<float> unit(view.data, view.data + view.count * view.dim);
-    rrn::NormalizeRows(unit.data(), view.count, view.dim);
-    const rrn::EmbeddingsView rows{unit.data(), view.count, view.dim};
-    status = neighbours == 0 && effort == 0 ? rrn::ForEachSimilarPair(rows, threshold, threads, add, result)
-                                            : rrn::ForEachSimilarPairApproximately(
-                                                  rows, threshold, {neighbours, effort}, threads, add, &recall, result);
-  }
-  guard.Rethrow();
-  if (!status.ok()) Throw(status);
-  const auto count = static_cast<py::ssize_t>(pairs.size());
-  py::array_t<std::int64_t> first(count);
-  py::array_t<std::int64_t> second(count);
-  py::array_t<float> similarity(count);
-  for (py::ssize_t i = 0; i < count; ++i) {
-    const rrn::SimilarPair& pair = pairs[static_cast<std::size_t>(i)];
-    first.mutable_at(i) = pair.first;
-    second.mutable_at(i) = pair.second;
-    similarity.mutable_at(i) = pair.similarity;
-  }
-  return py::make_tuple(first, second, similarity, recall.value());
-}
-
-float CosineSimilarity(const Rows& embeddings) {
-  const rrn::EmbeddingsView view = View(embeddings);
-  if (view.count != 2) throw py::value_error("expected two embeddings");
-  std::vector<float> unit(view.data, view.data + 2 * view.dim);
-  rrn::NormalizeRows(unit.data(), 2, view.dim);
-  return rrn::CosineSimilarity(unit.data(), unit.data() + view.dim, view.dim);
-}
-
-// float32 [n]: the similarity of one row, float32 [1, dim], to each of [n, dim]; raw rows. The bits are those of the
-// engine's own pairs.
-py::array_t<float> Similarities(const Rows& query, const Rows& embeddings) {
-  const rrn::EmbeddingsView one = View(query);
-  const rrn::EmbeddingsView view = View(embeddings);
-  if (one.count != 1 || one.dim != view.dim) throw py::value_error("expected [1, dim] and [n, dim]");
-  py::array_t<float> similarities(static_cast<py::ssize_t>(view.count));
-  float* output = similarities.mutable_data();
-  {
-    const py::gil_scoped_release nogil;
-    std::vector<float> first(one.data, one.data + one.dim);
-    rrn::NormalizeRows(first.data(), 1, one.dim);
-    std::vector<float> second(view.dim);
-    for (std::size_t i = 0; i < view.count; ++i) {
-      second.assign(view.data + i * view.dim, view.data + (i + 1) * view.dim);
-      rrn::NormalizeRows(second.data(), 1, view.dim);
-      output[i] = rrn::CosineSimilarity(first.data(), second.data(), view.dim);
-    }
-  }
-  return similarities;
-}
-
 // `type`: 0 float32, 1 float16, 2 bfloat16; the arrays and the output are contiguous and of `dtype`, which stands for
 // it.
 py::array Reduction(const std::vector<py::array>& layers, int type, std::int64_t channels, const py::dtype& dtype) {
@@ -363,11 +225,7 @@ PYBIND11_MODULE(_native, m) {
 
   m.def("decode", &Decode);
   m.def("preprocess", &Preprocess);
-  m.def("similar_pairs", &SimilarPairs);
-  m.def("approximate_search_available", &rrn::ApproximateSearchAvailable);
-  m.def("search_path_in_use", [] { return Unwrap(rrn::SearchPathInUse()); });
-  m.def("cosine_similarity", &CosineSimilarity);
-  m.def("similarities", &Similarities);
+  rrn::bindings::BindSearch(m);
   m.def("reduction", &Reduction);
   m.def(
       "run_command_line",

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "rrn/image.h"
-#include "rrn/search.h"
+#include "rrn/progress.h"
 #include "rrn/status.h"
 
 namespace rrn {

@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "rrn/embedder.h"
+#include "rrn/progress.h"
 #include "rrn/search.h"
 #include "rrn/status.h"
 
 namespace rrn {
-
-// Two images are similar when the cosine of their embeddings is above this.
-inline constexpr float kDefaultThreshold = 0.75F;
 
 // Is this a threshold that a cosine can be above? Errors: kInvalidArgument.
 Status CheckThreshold(float threshold);
@@ -38,9 +36,6 @@ Result<FolderListing> ListFolder(const std::string& folder, bool recursive, cons
 // candidates, all others are skipped with the reason (missing, a folder, a socket ...).
 //   skip: folders whose files, at any depth, are neither listed nor counted; those that do not exist are none.
 FolderListing ListFiles(std::vector<std::string> paths, const std::vector<std::string>& skip = {});
-
-// How pairs are looked for.
-enum class SearchMethod { kExact, kApproximate };
 
 // Which image of a group represents it, and so is kept where the others are not: the one with the most similar images,
 // or the first one in the order of
@@ -90,7 +85,7 @@ struct SimilarityOptions {
   std::function<void(const std::string& line)> notice;
 };
 
-// One phase of the work, for people: "images" or "pairs".
+// As Progress, for one phase of the work: "images" or "pairs".
 using PhaseProgress = std::function<bool(const char* phase, std::size_t done, std::size_t total)>;
 
 // An image that is one and the same file as a reference image, under whatever name.
@@ -141,9 +136,8 @@ using PathPairSink = std::function<bool(const std::string& first, const std::str
 
 // Embeds, searches and groups. A listing without readable images is not an error: the result is empty. With
 // options.against, `pairs` receives an image first and a reference image second, in the order of both paths.
-// Errors: those of Embedder::EmbedFiles, ForEachSimilarPair, ForEachSimilarPairApproximately and, for options.against,
-// ListFolder; kInvalidArgument (options that exclude each other). What can be refused is refused before any image is
-// read.
+// Errors: those of Embedder::EmbedFiles, GroupRows and, for options.against, ListFolder; kInvalidArgument (options that
+// exclude each other). What can be refused is refused before any image is read.
 Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing images, const SimilarityOptions& options,
                                      const PhaseProgress& progress = {}, const PathPairSink& pairs = {});
 

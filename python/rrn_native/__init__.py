@@ -32,6 +32,7 @@ from rrn_native.arrays import (
     decode,
     preprocess,
     reduction,
+    search_targets,
     similar_pairs,
     similar_pairs_approximate,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "find_similar",
     "preprocess",
     "reduction",
+    "search_targets",
     "similar_pairs",
     "similar_pairs_approximate",
 ]

@@ -32,6 +32,7 @@ def similar_pairs(
     threshold: float = DEFAULT_THRESHOLD,
     *,
     threads: int | None = None,
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
     """Finds all pairs of rows whose cosine is above the threshold, exactly.
@@ -40,22 +41,37 @@ def similar_pairs(
         embeddings: Floating-point [n, dim]; rows need not be normalised.
         threshold: Similar is: cosine > threshold.
         threads: None for one for each core; the result does not depend on it.
+        target: The instructions to use, one of :func:`search_targets`; None for the fastest. The result does not depend
+            on it.
         progress: Called with (done, total); returning False cancels.
 
     Returns:
         (i, j, similarity): int64, int64 and float32 arrays of one length, i < j, sorted by (i, j).
 
     Raises:
-        ValueError: Not a matrix, or the threshold is not a number.
+        ValueError: Not a matrix, the threshold is not a number, or this machine has no such target.
         CancelledError: The progress callback returned False.
     """
     from rrn_native import _native
 
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
     pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
-        rows, threshold, threads or 0, 0, 0, continue_unless_false(progress)
+        rows,
+        _native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or ""),
+        continue_unless_false(progress),
     )
     return pairs[:3]
+
+
+def search_targets() -> tuple[str, ...]:
+    """Returns the sets of instructions that the exact search can use on this machine, the fastest first.
+
+    The last two are on every machine: "float32" computes all similarities in float32, "portable" without special
+    instructions.
+    """
+    from rrn_native import _native
+
+    return tuple(_native.search_targets())
 
 
 def similar_pairs_approximate(
@@ -92,7 +108,11 @@ def similar_pairs_approximate(
         raise ValueError(f"neighbours is {neighbours} and effort {effort}, expected 1 to 10000 for both")
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
     found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
-        rows, threshold, threads or 0, neighbours, effort, continue_unless_false(progress)
+        rows,
+        _native.SearchOptions(
+            threshold=threshold, threads=threads or 0, target="", neighbours=neighbours, effort=effort
+        ),
+        continue_unless_false(progress),
     )
     return found
 

@@ -193,14 +193,12 @@ def _measure_network(effort: Effort, say: Say) -> list[Json]:
 
 def _measure_pairs(effort: Effort, say: Say) -> list[Json]:
     """Times the exact search for similar pairs among random embeddings, with all cores."""
-    from rrn_native import _native
-
     rows: list[Json] = []
     for count in effort.rows:
         say(f"pairs of {count:,} embeddings")
         embeddings = np.random.default_rng(5).standard_normal((count, 512), dtype=np.float32)
         times = timed(lambda embeddings=embeddings: rrn_native.similar_pairs(embeddings), effort)  # type: ignore[misc]
-        rows.append({"rows": count, "path": _native.search_path_in_use()} | times)
+        rows.append({"rows": count, "target": rrn_native.search_targets()[0]} | times)
     return rows
 
 
@@ -261,7 +259,7 @@ def table(result: Json) -> str:
         for row in result["network"]
     ]
     add("Network, all cores (ms a picture)", network)
-    pairs = [(f"{row['rows']:,} embeddings, {row['path']}", row, "") for row in result["pairs"]]
+    pairs = [(f"{row['rows']:,} embeddings, {row['target']}", row, "") for row in result["pairs"]]
     add("All similar pairs, all cores (ms)", pairs)
     operator = result["operator"]
     add(

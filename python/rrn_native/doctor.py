@@ -295,12 +295,16 @@ def _decoding() -> Check:
 
 
 def _search() -> Check:
-    from rrn_native import _native
-
+    """The fastest instructions against plain ones, on some random embeddings."""
+    fastest, *_, plain = rrn_native.search_targets()
+    rows = np.random.default_rng(7).standard_normal((200, 100), dtype=np.float32)
     try:
-        return Check("pair search", OK, f"{_native.search_path_in_use()} instructions", needed=True)
-    except ValueError as error:
-        return Check("pair search", FAILED, _one_line(error), "unset RRN_SEARCH_PATH", needed=True)
+        found = [rrn_native.similar_pairs(rows, 0.1, target=target) for target in (fastest, plain)]
+    except RuntimeError as error:
+        return Check("pair search", FAILED, _one_line(error), needed=True)
+    if not all(np.array_equal(first, second) for first, second in zip(*found, strict=True)):
+        return Check("pair search", FAILED, f"{fastest} and {plain} instructions find other pairs", needed=True)
+    return Check("pair search", OK, f"{fastest} instructions", needed=True)
 
 
 def _approximate() -> Check:

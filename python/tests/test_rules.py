@@ -27,12 +27,12 @@ PUBLIC = {
     "base": {"status.h"},
     "reduction": {"reduction.h"},
     "image": {"image.h", "status.h"},
-    "search": {"search.h", "status.h"},
-    "engine": {"embedder.h", "image.h", "search.h", "status.h", "version.h"},
-    "similarity": {"embedder.h", "image.h", "search.h", "similarity.h", "status.h"},
+    "search": {"progress.h", "search.h", "status.h"},
+    "engine": {"embedder.h", "image.h", "progress.h", "status.h", "version.h"},
+    "similarity": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h"},
     "onnx_op": {"reduction.h"},
     "torch_op": {"reduction.h"},
-    "program": {"embedder.h", "image.h", "search.h", "similarity.h", "status.h", "version.h"},
+    "program": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "version.h"},
 }
 
 

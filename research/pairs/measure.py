@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import importlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -33,27 +32,11 @@ def make_rows(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return rows
 
 
-def available_paths() -> list[str]:
-    """Returns the values of RRN_SEARCH_PATH that this machine can run, the fastest first."""
-    os.environ["RRN_SEARCH_PATH"] = "?"
-    try:
-        rrn_native.similar_pairs(np.zeros((2, 1), np.float32))
-    except ValueError as error:
-        return str(error).partition("this machine has ")[2].split(", ")
-    finally:
-        del os.environ["RRN_SEARCH_PATH"]
-    raise RuntimeError("RRN_SEARCH_PATH is not understood by this build")
-
-
 def timed(rows: npt.NDArray[np.float32], threshold: float, path: str, threads: int) -> tuple[float, str, int]:
     """Runs one search; returns its seconds, the SHA-256 of its result and the number of pairs."""
-    os.environ["RRN_SEARCH_PATH"] = path
-    try:
-        start = time.perf_counter()
-        found = rrn_native.similar_pairs(rows, threshold, threads=threads)
-        seconds = time.perf_counter() - start
-    finally:
-        del os.environ["RRN_SEARCH_PATH"]
+    start = time.perf_counter()
+    found = rrn_native.similar_pairs(rows, threshold, threads=threads, target=path)
+    seconds = time.perf_counter() - start
     digest = hashlib.sha256()
     for column in found:
         digest.update(column.tobytes())
@@ -197,7 +180,7 @@ def measure(quick: bool) -> dict[str, Any]:
     rows, paths = [], []
     for count in counts:
         rows += measure_others(count, threshold, 1 if quick else 3)
-        names = [path for path in available_paths() if count < SLOW_ROWS or path not in (*SLOW, "avx2")]
+        names = [path for path in rrn_native.search_targets() if count < SLOW_ROWS or path not in (*SLOW, "avx2")]
         paths += measure_exact(count, threshold, names, [1, 2], 1 if quick else 3)
     return {"dim": DIM, "threshold": threshold, "rows": rows, "paths": paths}
 
@@ -207,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="numbers of rows (default: %(default)s)")
-    parser.add_argument("--paths", help="values of RRN_SEARCH_PATH (default: all of this machine; see the README)")
+    parser.add_argument("--paths", help="names of search targets (default: all of this machine; see the README)")
     parser.add_argument("--threads", default="1,2", help="numbers of threads (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: %(default)s)")
     parser.add_argument("--threshold", type=float, default=0.75, help="default: %(default)s")
@@ -219,7 +202,7 @@ def main() -> None:
         if arguments.paths:
             paths = arguments.paths.split(",")
         else:
-            paths = [path for path in available_paths() if count < SLOW_ROWS or path not in SLOW]
+            paths = [path for path in rrn_native.search_targets() if count < SLOW_ROWS or path not in SLOW]
         measured += measure_exact(count, arguments.threshold, paths, threads, arguments.runs)
         if arguments.approximate:
             measured.append(measure_approximate(count, arguments.threshold, max(threads)))

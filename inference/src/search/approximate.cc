@@ -1,4 +1,6 @@
 // Approximate search on hnswlib: a graph in which every row knows some near rows. What it suggests is checked exactly.
+#include "search/approximate.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -16,30 +18,15 @@
 #include "rrn/search.h"
 #include "search/filter_kernel.h"
 #include "search/group.h"
-#include "search/path.h"
+#include "search/pairs.h"
 #include "search/scanner.h"
+#include "search/target.h"
 
-#ifdef RRN_HAVE_HNSW
 // Its vector code would define functions in the global namespace; the distance below is our own anyway.
 #define NO_MANUAL_VECTORIZATION
 #include <hnswlib/hnswlib.h>
-#endif
 
 namespace rrn {
-
-#ifndef RRN_HAVE_HNSW
-
-bool ApproximateSearchAvailable() { return false; }
-
-Status ForEachSimilarPairApproximately(const EmbeddingsView& /*embeddings*/, float /*threshold*/,
-                                       const ApproximateOptions& /*options*/, int /*threads*/, const PairSink& /*sink*/,
-                                       RecallEstimate* /*recall*/, const Progress& /*progress*/) {
-  return {StatusCode::kUnsupported,
-          "this build has no approximate search; install hnswlib (Debian: libhnswlib-dev) and build again"};
-}
-
-#else
-
 namespace {
 
 // Links of a row in the graph, on its lowest level twice as many; and how hard its links are looked for.
@@ -144,26 +131,23 @@ void PairsOfRows(const EmbeddingsView& e, float threshold, const hnswlib::Hierar
 }
 
 // `pairs` sorted.
-Status EstimateRecall(const EmbeddingsView& e, float threshold, int threads, const std::vector<SimilarPair>& pairs,
+Status EstimateRecall(const EmbeddingsView& e, const SearchOptions& options, const std::vector<SimilarPair>& pairs,
                       RecallEstimate* recall) {
-  const Result<internal::SearchPath> path = internal::ChoosePath();
-  if (!path.ok()) return path.status();
-  internal::Scanner scanner(e, threshold, *path);
-  Status status = scanner.Prepare(threads);
+  internal::Scanner scanner(e, *internal::ChooseTarget(options.target));
+  Status status = internal::PrepareForPairs(options, &scanner);
   if (!status.ok()) return status;
   std::minstd_rand random(1);
   std::vector<std::uint32_t> rows;
   for (std::size_t i = 0; i < kSampleRows; ++i) rows.push_back(static_cast<std::uint32_t>(random() % e.count));
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
-  std::vector<std::vector<GroupMember> > neighbours;
-  status = internal::NeighboursOfRows(scanner, rows, threads, &neighbours);
+  Neighbours neighbours;
+  status = internal::NeighboursOfRows(scanner, rows, options.threshold, options.threads, &neighbours);
   if (!status.ok()) return status;
-  *recall = {};
   recall->rows = rows.size();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     recall->pairs += neighbours[i].size();
-    for (const GroupMember& other : neighbours[i]) {
+    for (const Neighbour& other : neighbours[i]) {
       const SimilarPair pair{std::min(rows[i], other.index), std::max(rows[i], other.index), 0};
       if (std::binary_search(pairs.begin(), pairs.end(), pair, Before)) ++recall->found;
     }
@@ -171,55 +155,71 @@ Status EstimateRecall(const EmbeddingsView& e, float threshold, int threads, con
   return {};
 }
 
-Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions& options, int threads,
-              const PairSink& sink, RecallEstimate* recall, const Progress& progress) {
-  const auto cancelled = [] { return Status(StatusCode::kCancelled, "cancelled"); };
+Status Cancelled() { return {StatusCode::kCancelled, "cancelled"}; }
+
+// The pairs that the graph suggests for each step of kRowsPerStep rows; threads share the steps.
+Status SearchGraph(const EmbeddingsView& e, const SearchOptions& options, const ByteSpace& space,
+                   const hnswlib::HierarchicalNSW<float>& graph, Steps* done,
+                   std::vector<std::vector<SimilarPair>>* found) {
+  const std::size_t wanted = std::min(static_cast<std::size_t>(options.approximate.neighbours) + 1, e.count);
+  const std::size_t steps = found->size();
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> stop{false};
+  std::mutex mutex;
+  Status status = RunOnThreads(
+      ThreadCount(options.threads, steps),
+      [&] {
+        for (std::size_t step = next++; step < steps && !stop; step = next++) {
+          const std::size_t begin = step * kRowsPerStep;
+          const std::size_t end = std::min(begin + kRowsPerStep, e.count);
+          PairsOfRows(e, options.threshold, graph, space, wanted, begin, end, &(*found)[step]);
+          const std::lock_guard<std::mutex> lock(mutex);
+          if (!stop && !done->Done(1)) stop = true;
+        }
+      },
+      [&] { next = steps; });
+  if (!status.ok()) return status;
+  return stop ? Cancelled() : Status();
+}
+
+// All of them, sorted. Most were found from both ends.
+std::vector<SimilarPair> MergePairs(std::vector<std::vector<SimilarPair>>* found) {
+  std::vector<SimilarPair> pairs;
+  for (std::vector<SimilarPair>& some : *found) {
+    pairs.insert(pairs.end(), some.begin(), some.end());
+    some = {};
+  }
+  std::sort(pairs.begin(), pairs.end(), Before);
+  pairs.erase(std::unique(pairs.begin(), pairs.end(), SameRows), pairs.end());
+  return pairs;
+}
+
+Status Search(const EmbeddingsView& e, const SearchOptions& options, const PairSink& sink) {
   const std::size_t steps = (e.count + kRowsPerStep - 1) / kRowsPerStep;
-  Steps done(progress, 2 * steps);
-  const std::size_t wanted = std::min(static_cast<std::size_t>(options.neighbours) + 1, e.count);
-  const std::size_t effort = std::max(static_cast<std::size_t>(options.effort), wanted);
+  Steps done(options.progress, 2 * steps);
   ByteSpace space(e.dim);
   hnswlib::HierarchicalNSW<float> graph(&space, e.count, kLinks, kBuildEffort);
   // One thread: with several, the graph would depend on which one comes first.
   for (std::size_t row = 0; row < e.count; ++row) {
     graph.addPoint(space.Round(e.data + row * e.dim).data(), row);
-    if ((row + 1) % kRowsPerStep == 0 && !done.Done(1)) return cancelled();
+    if ((row + 1) % kRowsPerStep == 0 && !done.Done(1)) return Cancelled();
   }
-  graph.setEf(effort);
-
-  std::vector<std::vector<SimilarPair> > found(steps);
-  std::atomic<std::size_t> next{0};
-  std::atomic<bool> stop{false};
-  std::mutex mutex;
-  Status status = RunOnThreads(
-      ThreadCount(threads, steps),
-      [&] {
-        for (std::size_t step = next++; step < steps && !stop; step = next++) {
-          const std::size_t begin = step * kRowsPerStep;
-          PairsOfRows(e, threshold, graph, space, wanted, begin, std::min(begin + kRowsPerStep, e.count), &found[step]);
-          const std::lock_guard<std::mutex> lock(mutex);
-          if (!stop && !done.Done(1)) stop = true;
-        }
-      },
-      [&] { next = steps; });
+  const auto effort = static_cast<std::size_t>(options.approximate.effort);
+  const auto neighbours = static_cast<std::size_t>(options.approximate.neighbours);
+  graph.setEf(std::max(effort, std::min(neighbours + 1, e.count)));
+  std::vector<std::vector<SimilarPair>> found(steps);
+  Status status = SearchGraph(e, options, space, graph, &done, &found);
   if (!status.ok()) return status;
-  if (stop) return cancelled();
-
-  std::vector<SimilarPair> pairs;
-  for (std::vector<SimilarPair>& some : found) {
-    pairs.insert(pairs.end(), some.begin(), some.end());
-    some = {};
-  }
-  std::sort(pairs.begin(), pairs.end(), Before);
-  // Most pairs were found from both ends.
-  pairs.erase(std::unique(pairs.begin(), pairs.end(), SameRows), pairs.end());
-  if (recall != nullptr) {
-    status = EstimateRecall(e, threshold, threads, pairs, recall);
+  const std::vector<SimilarPair> pairs = MergePairs(&found);
+  if (options.recall) {
+    RecallEstimate recall;
+    status = EstimateRecall(e, options, pairs, &recall);
     if (!status.ok()) return status;
+    options.recall(recall);
   }
   constexpr std::size_t kPortion = 4096;
   for (std::size_t begin = 0; begin < pairs.size(); begin += kPortion) {
-    if (!sink(pairs.data() + begin, std::min(kPortion, pairs.size() - begin))) return cancelled();
+    if (!sink(pairs.data() + begin, std::min(kPortion, pairs.size() - begin))) return Cancelled();
   }
   return {};
 }
@@ -228,51 +228,34 @@ Status Search(const EmbeddingsView& e, float threshold, const ApproximateOptions
 
 bool ApproximateSearchAvailable() { return true; }
 
-Status ForEachSimilarPairApproximately(const EmbeddingsView& embeddings, float threshold,
-                                       const ApproximateOptions& options, int threads, const PairSink& sink,
-                                       RecallEstimate* recall, const Progress& progress) {
+namespace internal {
+
+Status CheckApproximate(const ApproximateOptions& options) {
+  constexpr int kMost = 10'000;
+  if (options.neighbours >= 1 && options.neighbours <= kMost && options.effort >= 1 && options.effort <= kMost) {
+    return {};
+  }
+  return {StatusCode::kInvalidArgument, "neighbours is " + std::to_string(options.neighbours) + " and effort " +
+                                            std::to_string(options.effort) + ", expected 1 to 10000 for both"};
+}
+
+Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, const PairSink& sink) {
   constexpr std::size_t kMostRows = std::numeric_limits<std::int32_t>::max();
   constexpr std::size_t kLongest = 100'000;  // of products of bytes that fit 32 bits
-  constexpr int kMost = 10'000;
-  if (std::isnan(threshold)) return {StatusCode::kInvalidArgument, "the threshold is not a number"};
-  if (embeddings.count > kMostRows || embeddings.dim > kLongest) {
+  if (rows.count > kMostRows || rows.dim > kLongest) {
     return {StatusCode::kInvalidArgument, "expected at most 2147483647 embeddings of at most 100000 numbers, got " +
-                                              std::to_string(embeddings.count) + " of " +
-                                              std::to_string(embeddings.dim)};
+                                              std::to_string(rows.count) + " of " + std::to_string(rows.dim)};
   }
-  if (options.neighbours < 1 || options.neighbours > kMost || options.effort < 1 || options.effort > kMost) {
-    return {StatusCode::kInvalidArgument, "neighbours is " + std::to_string(options.neighbours) + " and effort " +
-                                              std::to_string(options.effort) + ", expected 1 to 10000 for both"};
+  if (rows.count < 2) {
+    if (options.recall) options.recall({});
+    return {};
   }
-  if (recall != nullptr) *recall = {};
-  if (embeddings.count < 2) return {};
   Status status;
   // The library reports errors by exceptions, and memory runs out in one place more.
   const Status caught = RunOnThreads(
-      1, [&] { status = Search(embeddings, threshold, options, threads, sink, recall, progress); }, [] {});
+      1, [&] { status = Search(rows, options, sink); }, [] {});
   return caught.ok() ? status : caught;
 }
 
-#endif
-
-Result<Grouping> GroupByRepresentativeApproximately(const EmbeddingsView& embeddings, float threshold,
-                                                    const ApproximateOptions& options, int threads,
-                                                    const PairSink& sink, RecallEstimate* recall,
-                                                    const Progress& progress, const RankRows& rank) {
-  // All pairs are kept: there are at most `neighbours` for each row.
-  internal::PairStore store(embeddings.count, std::numeric_limits<std::size_t>::max());
-  Status status = ForEachSimilarPairApproximately(
-      embeddings, threshold, options, threads,
-      [&](const SimilarPair* pairs, std::size_t count) {
-        store.Add(pairs, count);
-        return !sink || sink(pairs, count);
-      },
-      recall, progress);
-  if (!status.ok()) return status;
-  Grouping grouping;
-  status = store.Group({}, rank, &grouping);
-  if (!status.ok()) return status;
-  return grouping;
-}
-
+}  // namespace internal
 }  // namespace rrn

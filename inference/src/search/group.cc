@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "search/scanner.h"
+
 namespace rrn::internal {
 
 void PairStore::Add(const SimilarPair* pairs, std::size_t count) {
@@ -37,20 +39,82 @@ void PairStore::SortByRow() {
   pairs_ = {};
 }
 
-template <typename IsTaken>
+struct PairStore::Owners {
+  static constexpr float kNone = -2.0F;  // below every cosine
+  std::vector<float> best;               // similarity of each row to its representative
+  std::vector<std::uint32_t> owner;
+
+  explicit Owners(std::size_t rows) : best(rows, kNone), owner(rows, 0) {}
+
+  // Similar to an earlier representative, so it cannot be one.
+  bool IsTaken(std::uint32_t row) const { return best[row] != kNone; }
+
+  void Join(std::uint32_t representative, const Neighbour* neighbours, std::size_t count) {
+    for (const Neighbour* neighbour = neighbours; neighbour != neighbours + count; ++neighbour) {
+      float& similarity = best[neighbour->index];
+      if (neighbour->similarity > similarity ||
+          (neighbour->similarity == similarity && representative < owner[neighbour->index])) {
+        similarity = neighbour->similarity;
+        owner[neighbour->index] = representative;
+      }
+    }
+  }
+
+  std::vector<rrn::Group> Groups() const {
+    std::map<std::uint32_t, std::vector<Neighbour>> members;
+    for (std::uint32_t row = 0; row < best.size(); ++row) {
+      if (best[row] != kNone) members[owner[row]].push_back({row, best[row]});
+    }
+    std::vector<rrn::Group> groups;
+    SortIntoGroups(&members, &groups);
+    return groups;
+  }
+};
+
+// Searching for several rows at once is faster. Some of them turn out to belong to an earlier one and were not needed,
+// so the more of them were used, the more are searched next.
+struct PairStore::Ahead {
+  static constexpr std::size_t kMost = 256;
+  std::vector<std::uint32_t> rows;
+  Neighbours found;
+  std::size_t used = 0;  // of `rows`
+  std::size_t next = 0;  // in `rows`
+};
+
 std::vector<std::uint32_t> PairStore::NextRows(const std::vector<std::uint32_t>& order, std::size_t from,
-                                               std::size_t most, const IsTaken& is_taken) const {
+                                               std::size_t most, const Owners& owners) const {
   std::vector<std::uint32_t> next;
   std::size_t neighbours = 0;
   for (std::size_t i = from; i < order.size() && next.size() < most; ++i) {
     const std::uint32_t row = order[i];
-    if (is_taken(row)) continue;
+    if (owners.IsTaken(row)) continue;
     neighbours += similar_[row];
     // Rows without neighbours come last and need no search.
     if (similar_[row] == 0 || (!next.empty() && neighbours > max_stored_)) break;
     next.push_back(row);
   }
   return next;
+}
+
+Status PairStore::NeighboursOf(const std::vector<std::uint32_t>& order, std::size_t position,
+                               const FindNeighbours& find, const Owners& owners, Ahead* ahead,
+                               const Neighbour** neighbours) const {
+  const std::uint32_t row = order[position];
+  if (!overflowed_) {
+    *neighbours = neighbours_.data() + begin_[row];
+    return {};
+  }
+  while (ahead->next < ahead->rows.size() && ahead->rows[ahead->next] != row) ++ahead->next;
+  if (ahead->next == ahead->rows.size()) {
+    ahead->rows = NextRows(order, position, std::clamp(2 * ahead->used, std::size_t{1}, Ahead::kMost), owners);
+    Status status = find(ahead->rows, &ahead->found);
+    if (!status.ok()) return status;
+    ahead->next = 0;
+    ahead->used = 0;
+  }
+  ++ahead->used;
+  *neighbours = ahead->found[ahead->next].data();
+  return {};
 }
 
 // The rows in the order in which they may become representatives; those without a similar row come last.
@@ -76,69 +140,31 @@ Result<std::vector<std::uint32_t>> PairStore::Order(const RankRows& rank) const 
 }
 
 Status PairStore::Group(const FindNeighbours& find, const RankRows& rank, Grouping* grouping) {
-  const std::size_t rows = similar_.size();
   if (!overflowed_) SortByRow();
   const Result<std::vector<std::uint32_t>> ordered = Order(rank);
   if (!ordered.ok()) return ordered.status();
-  const std::vector<std::uint32_t>& order = *ordered;
-
-  constexpr float kNone = -2.0F;  // below every cosine
-  std::vector<float> best(rows, kNone);
-  std::vector<std::uint32_t> owner(rows, 0);
-  const auto is_taken = [&best](std::uint32_t row) { return best[row] != kNone; };
+  Owners owners(similar_.size());
+  Ahead ahead;
   std::size_t representatives = 0;
-  // Neighbours found ahead for several rows, for speed. Those that turn out to belong to an earlier one were searched
-  // for in vain, so the more of them were of use, the more are searched next.
-  constexpr std::size_t kMostAhead = 256;
-  std::vector<std::uint32_t> ahead;
-  std::vector<std::vector<GroupMember>> found;
-  std::size_t used = 0;  // of `ahead`
-  std::size_t next = 0;  // in `ahead`
-  for (std::size_t i = 0; i < rows; ++i) {
-    const std::uint32_t row = order[i];
-    if (is_taken(row)) continue;  // Similar to an earlier representative, so it cannot be one.
+  for (std::size_t i = 0; i < ordered->size(); ++i) {
+    const std::uint32_t row = (*ordered)[i];
+    if (owners.IsTaken(row)) continue;
     ++representatives;
     if (similar_[row] == 0) continue;
-    const GroupMember* begin = nullptr;
-    if (overflowed_) {
-      while (next < ahead.size() && ahead[next] != row) ++next;
-      if (next == ahead.size()) {
-        ahead = NextRows(order, i, std::clamp(2 * used, std::size_t{1}, kMostAhead), is_taken);
-        Status status = find(ahead, &found);
-        if (!status.ok()) return status;
-        next = 0;
-        used = 0;
-      }
-      ++used;
-      begin = found[next].data();
-    } else {
-      begin = neighbours_.data() + begin_[row];
-    }
-    for (const GroupMember* neighbour = begin; neighbour != begin + similar_[row]; ++neighbour) {
-      float& similarity = best[neighbour->index];
-      if (neighbour->similarity > similarity ||
-          (neighbour->similarity == similarity && row < owner[neighbour->index])) {
-        similarity = neighbour->similarity;
-        owner[neighbour->index] = row;
-      }
-    }
+    const Neighbour* neighbours = nullptr;
+    Status status = NeighboursOf(*ordered, i, find, owners, &ahead, &neighbours);
+    if (!status.ok()) return status;
+    owners.Join(row, neighbours, similar_[row]);
   }
-
-  std::map<std::uint32_t, std::vector<GroupMember>> members;
-  for (std::uint32_t row = 0; row < rows; ++row) {
-    if (best[row] != kNone) members[owner[row]].push_back({row, best[row]});
-  }
-  SortIntoGroups(&members, &grouping->groups);
+  grouping->groups = owners.Groups();
   grouping->unique = representatives;
   grouping->similar = std::move(similar_);
   return {};
 }
 
-void SortIntoGroups(std::map<std::uint32_t, std::vector<GroupMember>>* members, std::vector<Group>* groups) {
+void SortIntoGroups(std::map<std::uint32_t, std::vector<Neighbour>>* members, std::vector<Group>* groups) {
   for (auto& [representative, list] : *members) {
-    std::sort(list.begin(), list.end(), [](const GroupMember& a, const GroupMember& b) {
-      return a.similarity != b.similarity ? a.similarity > b.similarity : a.index < b.index;
-    });
+    std::sort(list.begin(), list.end(), IsNearer);
     groups->push_back({representative, std::move(list)});
   }
 }

@@ -1,4 +1,4 @@
-// Every path of this machine against the plain double loop, byte by byte.
+// Every target of this machine against the plain double loop, byte by byte.
 #include "search/scanner.h"
 
 #include <gtest/gtest.h>
@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -16,7 +15,8 @@
 #include <vector>
 
 #include "rrn/search.h"
-#include "search/path.h"
+#include "search/target.h"
+#include "search/test_rows.h"
 
 #ifdef __linux__
 #include <csignal>
@@ -25,22 +25,15 @@
 namespace rrn::internal {
 namespace {
 
-using Found = std::vector<std::vector<GroupMember>>;
-
-std::uint32_t Bits(float value) {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
 std::vector<std::uint32_t> AllRows(std::size_t count) {
   std::vector<std::uint32_t> rows(count);
   std::iota(rows.begin(), rows.end(), 0U);
   return rows;
 }
 
-Found DoubleLoop(const EmbeddingsView& e, float threshold, const std::vector<std::uint32_t>& rows, Columns columns) {
-  Found found(rows.size());
+Neighbours DoubleLoop(const EmbeddingsView& e, float threshold, const std::vector<std::uint32_t>& rows,
+                      Columns columns) {
+  Neighbours found(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::uint32_t j = columns == Columns::kLater ? rows[i] + 1 : 0; j < e.count; ++j) {
       if (j == rows[i]) continue;
@@ -51,7 +44,7 @@ Found DoubleLoop(const EmbeddingsView& e, float threshold, const std::vector<std
   return found;
 }
 
-void ExpectSame(const Found& got, const Found& expected, const std::string& what) {
+void ExpectSame(const Neighbours& got, const Neighbours& expected, const std::string& what) {
   ASSERT_EQ(got.size(), expected.size()) << what;
   for (std::size_t i = 0; i < got.size(); ++i) {
     ASSERT_EQ(got[i].size(), expected[i].size()) << what << " row " << i;
@@ -62,8 +55,8 @@ void ExpectSame(const Found& got, const Found& expected, const std::string& what
   }
 }
 
-Found DoubleLoopAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold) {
-  Found found(rows.count);
+Neighbours DoubleLoopAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold) {
+  Neighbours found(rows.count);
   for (std::size_t i = 0; i < rows.count; ++i) {
     for (std::uint32_t j = 0; j < columns.count; ++j) {
       const float similarity = CosineSimilarity(rows.data + i * rows.dim, columns.data + j * rows.dim, rows.dim);
@@ -73,52 +66,52 @@ Found DoubleLoopAcross(const EmbeddingsView& rows, const EmbeddingsView& columns
   return found;
 }
 
-// `path`, for all and for every third of `rows` against `columns`.
-void CheckAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, const SearchPath& path,
+// `target`, for all and for every third of `rows` against `columns`.
+void CheckAcross(const EmbeddingsView& rows, const EmbeddingsView& columns, float threshold, const SearchTarget& target,
                  const std::string& where) {
-  const Found expected = DoubleLoopAcross(rows, columns, threshold);
-  Scanner from(rows, threshold, path);
-  Scanner against(columns, threshold, path);
+  const Neighbours expected = DoubleLoopAcross(rows, columns, threshold);
+  Scanner from(rows, target);
+  Scanner against(columns, target);
   ASSERT_TRUE(from.Prepare(2).ok());
   ASSERT_TRUE(against.Prepare(2).ok());
-  Found found;
-  against.ScanRowsOf(from, AllRows(rows.count), Columns::kAll, &found);
+  Neighbours found;
+  against.ScanRowsOf(from, AllRows(rows.count), threshold, Columns::kAll, &found);
   ExpectSame(found, expected, where + " across");
   std::vector<std::uint32_t> some;
-  Found expected_some;
+  Neighbours expected_some;
   for (std::uint32_t row = 1; row < rows.count; row += 3) {
     some.push_back(row);
     expected_some.push_back(expected[row]);
   }
   found.clear();
-  against.ScanRowsOf(from, some, Columns::kAll, &found);
+  against.ScanRowsOf(from, some, threshold, Columns::kAll, &found);
   ExpectSame(found, expected_some, where + " some across");
 }
 
-// Every path, for pairs, for neighbours of a few rows, and for the two parts of the rows against each other.
-void CheckAllPaths(const std::vector<float>& rows, std::size_t dim, float threshold, const std::string& what) {
+// Every target, for pairs, for neighbours of a few rows, and for the two parts of the rows against each other.
+void CheckAllTargets(const std::vector<float>& rows, std::size_t dim, float threshold, const std::string& what) {
   const EmbeddingsView view{rows.data(), rows.size() / dim, dim};
   const std::vector<std::uint32_t> all = AllRows(view.count);
   std::vector<std::uint32_t> some;
   for (std::uint32_t row = 0; row < view.count; row += 3) some.push_back(row);
-  const Found pairs = DoubleLoop(view, threshold, all, Columns::kLater);
-  const Found neighbours = DoubleLoop(view, threshold, some, Columns::kOthers);
-  for (const SearchPath& path : AvailablePaths()) {
+  const Neighbours pairs = DoubleLoop(view, threshold, all, Columns::kLater);
+  const Neighbours neighbours = DoubleLoop(view, threshold, some, Columns::kOthers);
+  for (const SearchTarget& target : AvailableTargets()) {
     const std::string where = what + " dim " + std::to_string(dim) + " count " + std::to_string(view.count) +
-                              " threshold " + std::to_string(threshold) + " path " + path.name;
-    Scanner scanner(view, threshold, path);
+                              " threshold " + std::to_string(threshold) + " target " + target.name;
+    Scanner scanner(view, target);
     ASSERT_TRUE(scanner.Prepare(2).ok());
-    Found found;
-    scanner.Scan(all, Columns::kLater, &found);
+    Neighbours found;
+    scanner.Scan(all, threshold, Columns::kLater, &found);
     ExpectSame(found, pairs, where + " pairs");
     found.clear();
-    scanner.Scan(some, Columns::kOthers, &found);
+    scanner.Scan(some, threshold, Columns::kOthers, &found);
     ExpectSame(found, neighbours, where + " neighbours");
     const std::size_t split = view.count * 2 / 5;
     const EmbeddingsView left{rows.data(), split, dim};
     const EmbeddingsView right{rows.data() + split * dim, view.count - split, dim};
-    CheckAcross(left, right, threshold, path, where + " left");
-    CheckAcross(right, left, threshold, path, where + " right");
+    CheckAcross(left, right, threshold, target, where + " left");
+    CheckAcross(right, left, threshold, target, where + " right");
   }
 }
 
@@ -150,7 +143,7 @@ TEST(ScannerTest, EveryPathEqualsTheDoubleLoop) {
     for (const std::size_t count : {0U, 1U, 2U, 31U, 32U, 33U, 64U, 65U, 300U}) {
       if (count == 300 && dim > 65 && dim != 512) continue;
       const std::vector<float> rows = NearDuplicates(count, dim, static_cast<std::uint32_t>(dim + count));
-      for (const float threshold : {-1.0F, -0.3F, 0.0F, 0.75F, 0.999F}) CheckAllPaths(rows, dim, threshold, "random");
+      for (const float threshold : {-1.0F, -0.3F, 0.0F, 0.75F, 0.999F}) CheckAllTargets(rows, dim, threshold, "random");
     }
   }
 }
@@ -162,7 +155,7 @@ TEST(ScannerTest, ThresholdsAtExactSimilaritiesAndBesideThem) {
   for (std::size_t i = 0; i < 12; ++i) {
     const float at = CosineSimilarity(&rows[i * dim], &rows[(i * i + i + 1) % count * dim], dim);
     for (const float threshold : {at, std::nextafter(at, -1.0F), std::nextafter(at, 1.0F)}) {
-      CheckAllPaths(rows, dim, threshold, "exact");
+      CheckAllTargets(rows, dim, threshold, "exact");
     }
   }
 }
@@ -182,8 +175,8 @@ TEST(ScannerTest, RowsThatRoundBadly) {
       NormalizeRows(rows.data(), 2, kDim);
       const float similarity = CosineSimilarity(rows.data(), rows.data() + kDim, kDim);
       const std::string what = "steps " + std::to_string(first) + ' ' + std::to_string(second);
-      CheckAllPaths(rows, kDim, std::nextafter(similarity, -1.0F), what);
-      CheckAllPaths(rows, kDim, similarity, what);
+      CheckAllTargets(rows, kDim, std::nextafter(similarity, -1.0F), what);
+      CheckAllTargets(rows, kDim, similarity, what);
     }
   }
 }
@@ -207,7 +200,7 @@ TEST(ScannerTest, ZerosOneHotAndRowsOfAnyMagnitude) {
   rows[87 * dim + 66] = std::numeric_limits<float>::infinity();
   rows[88 * dim] = -std::numeric_limits<float>::infinity();
   for (const float threshold : {-2.0F, -1.0F, -1e-44F, -0.0F, 0.0F, 1e-44F, 0.75F, 0.999F, 1.0F, 2.0F}) {
-    CheckAllPaths(rows, dim, threshold, "magnitudes");
+    CheckAllTargets(rows, dim, threshold, "magnitudes");
   }
 }
 
@@ -219,14 +212,14 @@ TEST(ScannerTest, ManySimilarRowsThenFew) {
     for (std::size_t d = 0; d < dim; ++d) rows[i * dim + d] = 3 + rows[i * dim + d];
   }
   NormalizeRows(rows.data(), 2600, dim);
-  CheckAllPaths(rows, dim, 0.75F, "dense");
+  CheckAllTargets(rows, dim, 0.75F, "dense");
 }
 
 // Longer than the filter takes.
 TEST(ScannerTest, VeryLongRows) {
   const std::size_t dim = 64001;
-  CheckAllPaths(NearDuplicates(6, dim, 3), dim, 0.75F, "long");
-  CheckAllPaths(NearDuplicates(6, dim - 1, 3), dim - 1, 0.75F, "long");
+  CheckAllTargets(NearDuplicates(6, dim, 3), dim, 0.75F, "long");
+  CheckAllTargets(NearDuplicates(6, dim - 1, 3), dim - 1, 0.75F, "long");
 }
 
 TEST(ScannerTest, KernelsFlagExactlyWhatTheyShould) {
@@ -237,8 +230,8 @@ TEST(ScannerTest, KernelsFlagExactlyWhatTheyShould) {
   bytes[0] = bytes[1] = bytes[kFilterRows * depth] = 127;
   bytes[2] = bytes[kFilterRows * depth + 2] = -127;
   // The expected flags from plain sums of the packed form.
-  for (const SearchPath& path : AvailablePaths()) {
-    if (path.filter.run == nullptr) continue;
+  for (const SearchTarget& target : AvailableTargets()) {
+    if (target.filter.run == nullptr) continue;
     std::vector<std::int8_t> a(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(kFilterRows * depth));
     alignas(64) static std::int8_t b[kFilterRows * 512];
     std::vector<std::int32_t> sums(kFilterRows, 0);
@@ -251,7 +244,7 @@ TEST(ScannerTest, KernelsFlagExactlyWhatTheyShould) {
         for (std::size_t i = 0; i < kFilterRows; ++i) products[i][j] += a[i * depth + d] * value;
       }
     }
-    if (path.filter.offset) {
+    if (target.filter.offset) {
       for (std::int8_t& v : a) v = static_cast<std::int8_t>(static_cast<unsigned char>(v) ^ 0x80U);
     }
     std::vector<float> scales(kFilterRows);
@@ -264,41 +257,60 @@ TEST(ScannerTest, KernelsFlagExactlyWhatTheyShould) {
       if (i == 10) limits[i] = -std::numeric_limits<float>::infinity();
     }
     std::vector<std::uint32_t> flags(kFilterRows, 0xdeadbeef);
-    if (path.filter.enter != nullptr) path.filter.enter();
-    const bool any = path.filter.run({a.data(), b, depth, sums.data(), scales.data(), limits.data(), flags.data()});
-    if (path.filter.leave != nullptr) path.filter.leave();
+    if (target.filter.enter != nullptr) target.filter.enter();
+    const bool any = target.filter.run({a.data(), b, depth, sums.data(), scales.data(), limits.data(), flags.data()});
+    if (target.filter.leave != nullptr) target.filter.leave();
     EXPECT_TRUE(any);
     for (std::size_t i = 0; i < kFilterRows; ++i) {
       for (std::size_t j = 0; j < kFilterRows; ++j) {
         const bool expected = !(static_cast<float>(products[i][j]) * scales[j] <= limits[i]);
-        EXPECT_EQ((flags[i] >> j & 1U) != 0, expected) << path.name << ' ' << i << ' ' << j;
+        EXPECT_EQ((flags[i] >> j & 1U) != 0, expected) << target.name << ' ' << i << ' ' << j;
       }
     }
   }
 }
 
-TEST(PathTest, EndsWithThePathsOfEveryMachine) {
-  const std::vector<SearchPath>& paths = AvailablePaths();
-  ASSERT_GE(paths.size(), 2U);
-  EXPECT_EQ(std::string(paths[paths.size() - 2].name), "float32");
-  EXPECT_EQ(std::string(paths.back().name), "portable");
+TEST(TargetTest, EndsWithTheTargetsOfEveryMachine) {
+  const std::vector<SearchTarget>& targets = AvailableTargets();
+  ASSERT_GE(targets.size(), 2U);
+  EXPECT_EQ(std::string(targets[targets.size() - 2].name), "float32");
+  EXPECT_EQ(std::string(targets.back().name), "portable");
 }
 
-TEST(PathTest, TheEnvironmentChooses) {
-  for (const SearchPath& path : AvailablePaths()) {
-    ASSERT_EQ(setenv("RRN_SEARCH_PATH", path.name, 1), 0);
-    const Result<SearchPath> chosen = ChoosePath();
+TEST(TargetTest, TheOptionsChoose) {
+  EXPECT_EQ(std::string(ChooseTarget("")->name), AvailableTargets().front().name);
+  std::vector<std::string> names;
+  for (const SearchTarget& target : AvailableTargets()) {
+    names.emplace_back(target.name);
+    const Result<SearchTarget> chosen = ChooseTarget(target.name);
     ASSERT_TRUE(chosen.ok());
-    EXPECT_EQ(std::string(chosen->name), path.name);
+    EXPECT_EQ(std::string(chosen->name), target.name);
   }
-  ASSERT_EQ(setenv("RRN_SEARCH_PATH", "warp", 1), 0);
+  EXPECT_EQ(SearchTargets(), names);
+}
+
+TEST(TargetTest, AnotherOneIsRefusedEverywhere) {
+  SearchOptions options;
+  options.target = "warp";
   const float row = 1;
-  const Status status = ForEachSimilarPair({&row, 1, 1}, 0.5F, 1, [](const SimilarPair*, std::size_t) { return true; });
-  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  EXPECT_NE(status.message().find("portable"), std::string::npos);
-  EXPECT_FALSE(GroupByRepresentative({&row, 1, 1}, 0.5F, 1).ok());
+  const EmbeddingsView view{&row, 1, 1};
+  const PairSink sink = [](const SimilarPair*, std::size_t) { return true; };
+  const Status status = CheckSearchOptions(options);
+  EXPECT_NE(status.message().find("'warp'"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("portable"), std::string::npos) << status.message();
+  for (const Status& refused : {status, FindPairs(view, options, sink), FindPairs(view, view, options, sink),
+                                FindNearest(view, 1, options).status(), FindNearest(view, view, 1, options).status(),
+                                GroupRows(view, options).status(), GroupRows(view, view, options).status()}) {
+    EXPECT_EQ(refused.code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(refused.message(), status.message());
+  }
+}
+
+// What an environment says does not change how a library searches.
+TEST(TargetTest, TheEnvironmentIsNotRead) {
+  ASSERT_EQ(setenv("RRN_SEARCH_PATH", "warp", 1), 0);
+  EXPECT_TRUE(CheckSearchOptions({}).ok());
   ASSERT_EQ(unsetenv("RRN_SEARCH_PATH"), 0);
-  EXPECT_EQ(std::string(ChoosePath()->name), AvailablePaths().front().name);
 }
 
 #ifdef __linux__
@@ -310,20 +322,20 @@ void SearchWithoutMatrixUnit() {
   stack.ss_sp = small;
   stack.ss_size = sizeof small;
   if (sigaltstack(&stack, nullptr) != 0) std::_Exit(0);  // this system does not even allow such a stack
-  for (const SearchPath& path : AvailablePaths()) {
-    if (std::string(path.name) == "amx") std::_Exit(1);
+  for (const SearchTarget& target : AvailableTargets()) {
+    if (std::string(target.name) == "amx") std::_Exit(1);
   }
   const std::vector<float> rows = NearDuplicates(100, 64, 3);
   const EmbeddingsView view{rows.data(), 100, 64};
-  Scanner scanner(view, 0.75F, AvailablePaths().front());
+  Scanner scanner(view, AvailableTargets().front());
   if (!scanner.Prepare(1).ok()) std::_Exit(2);
-  Found found;
-  scanner.Scan(AllRows(100), Columns::kLater, &found);
+  Neighbours found;
+  scanner.Scan(AllRows(100), 0.75F, Columns::kLater, &found);
   ExpectSame(found, DoubleLoop(view, 0.75F, AllRows(100), Columns::kLater), "without");
   std::_Exit(::testing::Test::HasFailure() ? 3 : 0);
 }
 
-TEST(PathDeathTest, DoesWithoutTheMatrixUnitWhereItIsRefused) {
+TEST(TargetDeathTest, DoesWithoutTheMatrixUnitWhereItIsRefused) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(SearchWithoutMatrixUnit(), ::testing::ExitedWithCode(0), "");
 }

@@ -32,11 +32,20 @@ void NoticeManyPairs(std::size_t images, double share, const SimilarityOptions& 
                  "this model, and the search takes long");
 }
 
+SearchOptions SearchAsAsked(const SimilarityOptions& options, const Progress& progress) {
+  SearchOptions search;
+  search.threshold = options.threshold;
+  search.threads = options.threads;
+  search.method = options.search;
+  search.approximate = options.approximate;
+  search.progress = progress;
+  return search;
+}
+
 Status CheckOptions(const SimilarityOptions& options) {
   Status threshold = CheckThreshold(options.threshold);
   if (!threshold.ok()) return threshold;
-  const bool approximate = options.search == SearchMethod::kApproximate;
-  if (!options.against.empty() && approximate) {
+  if (!options.against.empty() && options.search == SearchMethod::kApproximate) {
     return {StatusCode::kInvalidArgument,
             "a reference folder is searched exactly; it does not go with the approximate "
             "search"};
@@ -46,9 +55,7 @@ Status CheckOptions(const SimilarityOptions& options) {
                                               ", but with a reference folder the reference images are always kept; "
                                               "leave it out"};
   }
-  // Without embeddings it answers at once whether it can do this.
-  return approximate ? ForEachSimilarPairApproximately({}, options.threshold, options.approximate, 1, {}, nullptr)
-                     : Status();
+  return CheckSearchOptions(SearchAsAsked(options, {}));
 }
 
 // Gives what was embedded to the two sides; `own` is where the reference's paths begin.
@@ -106,12 +113,9 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
     rank = [&](const std::vector<std::uint32_t>& /*similar*/) { return RankImages(result->images, options.keep); };
   }
   const PairSink sink = NamePairs(result->paths, result->paths, pairs);
-  const Progress of_pairs = OnePhase(progress, "pairs");
-  Result<Grouping> grouping =
-      options.search == SearchMethod::kExact
-          ? GroupByRepresentative(view, options.threshold, options.threads, sink, of_pairs, rank)
-          : GroupByRepresentativeApproximately(view, options.threshold, options.approximate, options.threads, sink,
-                                               &result->recall, of_pairs, rank);
+  SearchOptions search = SearchAsAsked(options, OnePhase(progress, "pairs"));
+  search.recall = [result](const RecallEstimate& recall) { result->recall = recall; };
+  Result<Grouping> grouping = GroupRows(view, search, rank, sink);
   if (!grouping.ok()) return grouping.status();
   result->grouping = *std::move(grouping);
   return {};
@@ -137,16 +141,16 @@ Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options
   ReferenceResult& reference = *result->reference;
   const EmbeddingsView references{view.data + view.count * view.dim, reference.paths.size(), view.dim};
   NoticeManyPairs(std::min(view.count, references.count),
-                  options.notice ? EstimateSimilarShareAcross(view, references, options.threshold) : 0, options);
+                  options.notice ? EstimateSimilarShare(view, references, options.threshold) : 0, options);
   reference.same_files = FindSameFiles(result->images, reference.images);
   std::set<std::pair<std::uint32_t, std::uint32_t>> same;
   for (const SameFile& file : reference.same_files) same.insert({file.image, file.reference});
-  Result<ReferenceGrouping> grouping = GroupByReference(
-      view, references, options.threshold, options.threads,
+  Result<ReferenceGrouping> grouping = GroupRows(
+      view, references, SearchAsAsked(options, OnePhase(progress, "pairs")),
       [&](std::uint32_t row, std::uint32_t column) {
         return same.count({row, column}) != 0;
       },
-      NamePairs(result->paths, reference.paths, pairs), OnePhase(progress, "pairs"));
+      NamePairs(result->paths, reference.paths, pairs));
   if (!grouping.ok()) return grouping.status();
   result->grouping = std::move(grouping->grouping);
   reference.similar = std::move(grouping->reference_similar);

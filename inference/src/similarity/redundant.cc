@@ -56,7 +56,7 @@ std::vector<RedundantImage> RedundantImages(const SimilarityResult& result) {
   }
   std::vector<RedundantImage> redundant;
   for (const Group& group : result.grouping.groups) {
-    for (const GroupMember& member : group.members) {
+    for (const Neighbour& member : group.members) {
       if (kept[member.index] || IsTheKeptOne(result.paths[member.index], RepresentativePath(result, group))) continue;
       redundant.push_back({result.paths[member.index], RepresentativePath(result, group), member.similarity});
     }

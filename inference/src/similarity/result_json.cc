@@ -58,7 +58,7 @@ void WriteGroups(const SimilarityResult& result, std::ostream& out) {
     out << separator << "{\"representative\":" << JsonString(RepresentativePath(result, group)) << ",\"members\":[";
     separator = ",\n  ";
     const char* member_separator = "";
-    for (const GroupMember& member : group.members) {
+    for (const Neighbour& member : group.members) {
       out << member_separator << "\n    {\"path\":" << JsonString(result.paths[member.index])
           << ",\"similarity\":" << Decimals(member.similarity, 6) << '}';
       member_separator = ",";

@@ -85,7 +85,7 @@ void WriteText(const SimilarityResult& result, std::ostream& out) {
     out << "\ngroup " << Digits(++number) << ": " << Digits(group.members.size() + 1) << " images\n";
     table.Representative(group);
     if (!result.reference) grouped[group.representative] = true;
-    for (const GroupMember& member : group.members) {
+    for (const Neighbour& member : group.members) {
       table.Row(Decimals(member.similarity, 4), member.index);
       grouped[member.index] = true;
     }

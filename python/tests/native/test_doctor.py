@@ -24,7 +24,7 @@ def test_diagnosis(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert checks["numpy"]["detail"] == np.__version__
     assert rrn_native.__version__ in checks["rrn"]["detail"]
     assert importlib.metadata.version("onnxruntime") in checks["onnxruntime"]["detail"]
-    assert checks["pair search"]["detail"] == f"{rrn_native._native.search_path_in_use()} instructions"
+    assert checks["pair search"]["detail"] == f"{rrn_native.search_targets()[0]} instructions"
     for check in checks.values():
         assert check["status"] in ("ok", "missing", "failed")
         assert check["name"] in text
@@ -56,11 +56,16 @@ def test_a_damaged_model_is_found(tmp_path: Path) -> None:
 
 
 def test_a_core_that_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("RRN_SEARCH_PATH", "nonsense")
+    search = rrn_native.similar_pairs
+
+    def loses_a_pair(rows: np.ndarray, threshold: float, *, target: str) -> tuple[np.ndarray, ...]:
+        return tuple(column[target != "portable" :] for column in search(rows, threshold, target=target))
+
+    monkeypatch.setattr(rrn_native, "similar_pairs", loses_a_pair)
     assert doctor.main([]) == 1
     text = capsys.readouterr().out
     assert "failed   pair search" in text
-    assert "-> unset RRN_SEARCH_PATH" in text
+    assert "find other pairs" in text
     assert text.endswith("see the lines that say failed or no.\n")
 
 

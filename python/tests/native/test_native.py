@@ -215,60 +215,18 @@ def test_similar_pairs_bad_input() -> None:
         rrn_native.similar_pairs(np.zeros((3, 3), np.float32), float("nan"))
 
 
-def test_similar_pairs_are_the_same_on_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_similar_pairs_are_the_same_on_every_target(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
     rows = random.normal(size=(900, 65)).astype(np.float32)
     rows[1::3] = rows[::3] + 0.4 * rows[1::3]
-    monkeypatch.setenv("RRN_SEARCH_PATH", "none")
-    with pytest.raises(ValueError, match=r"this machine has .*portable") as error:
-        rrn_native.similar_pairs(rows)
-    paths = str(error.value).partition("machine has ")[2].split(", ")
-    assert paths[-2:] == ["float32", "portable"]
-    found = []
-    for path in paths:
-        monkeypatch.setenv("RRN_SEARCH_PATH", path)
-        found.append([column.tobytes() for column in rrn_native.similar_pairs(rows, 0.75)])
+    with pytest.raises(ValueError, match=r"'none'; this machine has .*portable"):
+        rrn_native.similar_pairs(rows, target="none")
+    targets = rrn_native.search_targets()
+    assert targets[-2:] == ("float32", "portable")
+    monkeypatch.setenv("RRN_SEARCH_PATH", "none")  # no environment variable changes how the library searches
+    found = [[column.tobytes() for column in rrn_native.similar_pairs(rows, 0.75, target=t)] for t in (None, *targets)]
     assert len(found[0][0]) > 100 * 8
     assert all(pairs == found[0] for pairs in found)
-
-
-needs_approximate = pytest.mark.skipif(
-    not rrn_native._native.approximate_search_available(), reason="built without hnswlib"
-)
-
-
-@needs_approximate
-def test_similar_pairs_approximate() -> None:
-    random = np.random.default_rng(6)
-    rows = random.normal(size=(1500, 64)).astype(np.float32)
-    rows[1::3] = rows[::3] + 0.4 * rows[1::3]
-    i, j, similarity = rrn_native.similar_pairs(rows)
-    exact = dict(zip(zip(i.tolist(), j.tolist(), strict=True), similarity.tolist(), strict=True))
-    i, j, similarity, recall = rrn_native.similar_pairs_approximate(rows, threads=2)
-    found = dict(zip(zip(i.tolist(), j.tolist(), strict=True), similarity.tolist(), strict=True))
-    assert found.items() <= exact.items()
-    assert len(found) > 0.95 * len(exact) > 400
-    assert 0.9 < recall <= 1
-    with pytest.raises(ValueError, match="expected 1 to 10000"):
-        rrn_native.similar_pairs_approximate(rows, effort=0)
-    with pytest.raises(ValueError, match="expected 1 to 10000"):
-        rrn_native.similar_pairs_approximate(rows, neighbours=10_001)
-    with pytest.raises(rrn_native.CancelledError):
-        rrn_native.similar_pairs_approximate(rows, progress=lambda *_: False)
-
-
-@needs_approximate
-def test_find_similar_approximate(run_similarity: RunSimilarity, photos: Path) -> None:
-    result = rrn_native.find_similar(photos, 0.9, size=64, search="approximate")
-    assert result.search.method == "approximate"
-    assert result.search.recall == 1
-    exact = rrn_native.find_similar(photos, 0.9, size=64)
-    assert exact.search == rrn_native.Search("exact", 1)
-    assert result.groups == exact.groups
-    run = run_similarity(photos, "--size", 64, "--threshold", 0.9, "--json", "-", "--search", "approximate")
-    assert json.loads(run.stdout) == result.to_dict()
-    with pytest.raises(ValueError, match="expected 'exact' or 'approximate'"):
-        rrn_native.find_similar(photos, search="quick")  # type: ignore[arg-type]
 
 
 def reference_reduction(layers: list[npt.NDArray[Any]], channels: int) -> npt.NDArray[np.float64]:

@@ -119,7 +119,7 @@ std::vector<bool> WantedThumbnails(const HtmlPage& page, std::size_t most, bool*
     see(pair.second, pair.similarity);
   }
   for (const Group& group : result.grouping.groups) {
-    for (const GroupMember& member : group.members) {
+    for (const Neighbour& member : group.members) {
       see(group.representative, member.similarity);
       see(member.index, member.similarity);
     }
@@ -298,7 +298,7 @@ void WritePairs(const HtmlPage& page, std::ostream& out) {
   WriteList(groups.size(), out, [&](std::size_t i) {
     out << "\n[" << std::to_string(groups[i].representative) << ',';
     WriteList(groups[i].members.size(), out, [&](std::size_t k) {
-      const GroupMember& member = groups[i].members[k];
+      const Neighbour& member = groups[i].members[k];
       out << '[' << std::to_string(member.index) << ',' << ShortestText(member.similarity) << ']';
     });
     out << ']';
@@ -347,11 +347,13 @@ Result<PagePairs> CollectPagePairs(const EmbeddingsView& unit, float wanted, flo
     }
     return true;
   };
-  const float start = page.floor;
-  Status status =
-      method == SearchMethod::kExact
-          ? ForEachSimilarPair(unit, start, options.threads, sink, progress)
-          : ForEachSimilarPairApproximately(unit, start, options.approximate, options.threads, sink, nullptr, progress);
+  SearchOptions search;
+  search.threshold = page.floor;
+  search.threads = options.threads;
+  search.method = method;
+  search.approximate = options.approximate;
+  search.progress = progress;
+  Status status = FindPairs(unit, search, sink);
   if (!status.ok()) return status;
   Trim(most, &page);
   std::sort(page.pairs.begin(), page.pairs.end(), [](const SimilarPair& a, const SimilarPair& b) {

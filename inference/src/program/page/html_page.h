@@ -64,7 +64,7 @@ struct HtmlPage {
 // The pairs above `wanted`, or above the lowest higher floor with at most `max_pairs`. Where a sample says that there
 // are very many pairs between `wanted` and `threshold` (>= wanted), it begins higher.
 //   unit: normalized rows. progress: may be empty.
-// Errors: those of ForEachSimilarPair and ForEachSimilarPairApproximately.
+// Errors: those of FindPairs.
 Result<PagePairs> CollectPagePairs(const EmbeddingsView& unit, float wanted, float threshold, SearchMethod method,
                                    const HtmlPageOptions& options, const Progress& progress);
 

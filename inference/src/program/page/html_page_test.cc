@@ -148,7 +148,9 @@ class PageTest : public testing::Test {
     }
     std::vector<float> unit = result.embeddings;
     NormalizeRows(unit.data(), paths.size(), 2);
-    result.grouping = *GroupByRepresentative({unit.data(), paths.size(), 2}, result.threshold, 1);
+    SearchOptions search;
+    search.threshold = result.threshold;
+    result.grouping = *GroupRows({unit.data(), paths.size(), 2}, search);
     return result;
   }
 

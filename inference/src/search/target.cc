@@ -1,7 +1,6 @@
-#include "search/path.h"
+#include "search/target.h"
 
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -51,8 +50,8 @@ bool HasNeonDot() {
 }
 #endif
 
-std::vector<SearchPath> FindPaths() {
-  std::vector<SearchPath> paths;
+std::vector<SearchTarget> FindTargets() {
+  std::vector<SearchTarget> targets;
   DotTileFunction best = DotTilePortable;
 #ifdef __x86_64__
   const bool avx2 = __builtin_cpu_supports("avx2") != 0;
@@ -64,39 +63,37 @@ std::vector<SearchPath> FindPaths() {
   }
   constexpr unsigned kEax = 0;
   constexpr unsigned kAvxVnni = 4;
-  if (avx512 && MayUseAmx()) paths.push_back({"amx", best, {FilterAmx, false, EnterAmx, LeaveAmx}});
+  if (avx512 && MayUseAmx()) targets.push_back({"amx", best, {FilterAmx, false, EnterAmx, LeaveAmx}});
   if (avx512 && __builtin_cpu_supports("avx512vnni") != 0) {
-    paths.push_back({"avx512vnni", best, {FilterAvx512Vnni, true}});
+    targets.push_back({"avx512vnni", best, {FilterAvx512Vnni, true}});
   }
-  if (avx2 && CpuidLeaf7(1, kEax, kAvxVnni)) paths.push_back({"avxvnni", best, {FilterAvxVnni, true}});
-  if (avx2) paths.push_back({"avx2", best, {FilterAvx2}});
+  if (avx2 && CpuidLeaf7(1, kEax, kAvxVnni)) targets.push_back({"avxvnni", best, {FilterAvxVnni, true}});
+  if (avx2) targets.push_back({"avx2", best, {FilterAvx2}});
 #endif
 #if defined(__aarch64__) && defined(__linux__)
-  if (HasNeonDot()) paths.push_back({"neon", best, {FilterNeonDot}});
+  if (HasNeonDot()) targets.push_back({"neon", best, {FilterNeonDot}});
 #endif
-  paths.push_back({"float32", best, {}});
-  paths.push_back({"portable", DotTilePortable, {}});
-  return paths;
+  targets.push_back({"float32", best, {}});
+  targets.push_back({"portable", DotTilePortable, {}});
+  return targets;
 }
 
 }  // namespace
 
-const std::vector<SearchPath>& AvailablePaths() {
-  static const std::vector<SearchPath> paths = FindPaths();
-  return paths;
+const std::vector<SearchTarget>& AvailableTargets() {
+  static const std::vector<SearchTarget> targets = FindTargets();
+  return targets;
 }
 
-Result<SearchPath> ChoosePath() {
-  const std::vector<SearchPath>& paths = AvailablePaths();
-  const char* wanted = std::getenv("RRN_SEARCH_PATH");
-  if (wanted == nullptr || *wanted == '\0') return paths.front();
+Result<SearchTarget> ChooseTarget(const std::string& name) {
+  const std::vector<SearchTarget>& targets = AvailableTargets();
+  if (name.empty()) return targets.front();
   std::string names;
-  for (const SearchPath& path : paths) {
-    if (std::string(wanted) == path.name) return path;
-    names += std::string(names.empty() ? "" : ", ") + path.name;
+  for (const SearchTarget& target : targets) {
+    if (name == target.name) return target;
+    names += std::string(names.empty() ? "" : ", ") + target.name;
   }
-  return Status(StatusCode::kInvalidArgument,
-                "RRN_SEARCH_PATH is '" + std::string(wanted) + "'; this machine has " + names);
+  return Status(StatusCode::kInvalidArgument, "the search target is '" + name + "'; this machine has " + names);
 }
 
 }  // namespace rrn::internal

@@ -1,0 +1,124 @@
+// rrn/search.h for Python.
+#include "rrn/search.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common.h"
+
+namespace rrn::bindings {
+namespace {
+
+// What Python says of a search; `neighbours` and `effort` are 0 for an exact one.
+SearchOptions MakeOptions(float threshold, int threads, const std::string& target, int neighbours, int effort) {
+  SearchOptions options;
+  options.threshold = threshold;
+  options.threads = threads;
+  options.target = target;
+  if (neighbours != 0 || effort != 0) {
+    options.method = SearchMethod::kApproximate;
+    options.approximate = {neighbours, effort};
+  }
+  return options;
+}
+
+// A normalized copy of an array.
+class UnitRows {
+ public:
+  // Without the interpreter's lock.
+  explicit UnitRows(const EmbeddingsView& rows)
+      : data_(rows.data, rows.data + rows.count * rows.dim), view_{data_.data(), rows.count, rows.dim} {
+    NormalizeRows(data_.data(), rows.count, rows.dim);
+  }
+  UnitRows(const UnitRows&) = delete;
+  UnitRows& operator=(const UnitRows&) = delete;
+  const EmbeddingsView& view() const { return view_; }
+
+ private:
+  std::vector<float> data_;
+  EmbeddingsView view_;
+};
+
+// (first, second, similarity, recall): three columns and a number.
+py::tuple ToColumns(const std::vector<SimilarPair>& pairs, double recall) {
+  const auto count = static_cast<py::ssize_t>(pairs.size());
+  py::array_t<std::int64_t> first(count);
+  py::array_t<std::int64_t> second(count);
+  py::array_t<float> similarity(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const SimilarPair& pair = pairs[static_cast<std::size_t>(i)];
+    first.mutable_at(i) = pair.first;
+    second.mutable_at(i) = pair.second;
+    similarity.mutable_at(i) = pair.similarity;
+  }
+  return py::make_tuple(first, second, similarity, recall);
+}
+
+// Returns the columns of pairs and the recall, which is 1 for an exact search.
+py::tuple SimilarPairs(const Rows& embeddings, SearchOptions options, const Callback& progress) {
+  const EmbeddingsView view = View(embeddings);
+  std::vector<SimilarPair> pairs;
+  RecallEstimate recall;
+  Guard guard;
+  options.recall = [&recall](const RecallEstimate& measured) { recall = measured; };
+  options.progress = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
+  Status status;
+  {
+    const py::gil_scoped_release nogil;
+    const UnitRows rows(view);
+    status = FindPairs(rows.view(), options, [&pairs](const SimilarPair* found, std::size_t count) {
+      pairs.insert(pairs.end(), found, found + count);
+      return true;
+    });
+  }
+  guard.Rethrow();
+  if (!status.ok()) Throw(status);
+  return ToColumns(pairs, recall.value());
+}
+
+float CosineOfTwo(const Rows& embeddings) {
+  const EmbeddingsView view = View(embeddings);
+  if (view.count != 2) throw py::value_error("expected two embeddings");
+  std::vector<float> unit(view.data, view.data + 2 * view.dim);
+  rrn::NormalizeRows(unit.data(), 2, view.dim);
+  return CosineSimilarity(unit.data(), unit.data() + view.dim, view.dim);
+}
+
+// float32 [n]: the similarity of one row, float32 [1, dim], to each of [n, dim]; raw rows. The bits are those of the
+// engine's own pairs.
+py::array_t<float> Similarities(const Rows& query, const Rows& embeddings) {
+  const EmbeddingsView one = View(query);
+  const EmbeddingsView view = View(embeddings);
+  if (one.count != 1 || one.dim != view.dim) throw py::value_error("expected [1, dim] and [n, dim]");
+  py::array_t<float> similarities(static_cast<py::ssize_t>(view.count));
+  float* output = similarities.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    std::vector<float> first(one.data, one.data + one.dim);
+    NormalizeRows(first.data(), 1, one.dim);
+    std::vector<float> second(view.dim);
+    for (std::size_t i = 0; i < view.count; ++i) {
+      second.assign(view.data + i * view.dim, view.data + (i + 1) * view.dim);
+      NormalizeRows(second.data(), 1, view.dim);
+      output[i] = CosineSimilarity(first.data(), second.data(), view.dim);
+    }
+  }
+  return similarities;
+}
+
+}  // namespace
+
+void BindSearch(py::module_& m) {
+  py::class_<SearchOptions>(m, "SearchOptions")
+      .def(py::init(&MakeOptions), py::kw_only(), py::arg("threshold"), py::arg("threads"), py::arg("target"),
+           py::arg("neighbours") = 0, py::arg("effort") = 0);
+  m.def("similar_pairs", &SimilarPairs);
+  m.def("approximate_search_available", &ApproximateSearchAvailable);
+  m.def("search_targets", &SearchTargets);
+  m.def("cosine_similarity", &CosineOfTwo);
+  m.def("similarities", &Similarities);
+}
+
+}  // namespace rrn::bindings

@@ -1,0 +1,18 @@
+// The approximate search. approximate.cc is built where hnswlib was found, approximate_missing.cc elsewhere.
+#ifndef RRN_SEARCH_APPROXIMATE_H_
+#define RRN_SEARCH_APPROXIMATE_H_
+
+#include "rrn/search.h"
+#include "rrn/status.h"
+
+namespace rrn::internal {
+
+// Errors: kUnsupported (built without it), kInvalidArgument (out of range).
+Status CheckApproximate(const ApproximateOptions& options);
+
+// FindPairs with SearchMethod::kApproximate; `options` were checked.
+Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, const PairSink& sink);
+
+}  // namespace rrn::internal
+
+#endif  // RRN_SEARCH_APPROXIMATE_H_

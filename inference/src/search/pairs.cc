@@ -1,0 +1,87 @@
+#include "search/pairs.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "search/approximate.h"
+#include "search/ordered_jobs.h"
+#include "search/target.h"
+
+namespace rrn {
+namespace internal {
+
+Status CheckRows(const EmbeddingsView& rows) {
+  if (rows.count <= std::numeric_limits<std::uint32_t>::max()) return {};
+  return {StatusCode::kInvalidArgument, "expected at most 4294967295 embeddings, got " + std::to_string(rows.count)};
+}
+
+Status CheckSides(const EmbeddingsView& rows, const EmbeddingsView& columns, const SearchOptions& options) {
+  for (const EmbeddingsView& side : {rows, columns}) {
+    Status status = CheckRows(side);
+    if (!status.ok()) return status;
+  }
+  if (rows.dim != columns.dim) {
+    return {StatusCode::kInvalidArgument, "expected embeddings of one length, got " + std::to_string(rows.dim) +
+                                              " and " + std::to_string(columns.dim)};
+  }
+  if (options.method == SearchMethod::kApproximate) {
+    return {StatusCode::kInvalidArgument,
+            "the approximate search finds pairs and groups of one set of embeddings only"};
+  }
+  return {};
+}
+
+Status PrepareForPairs(const SearchOptions& options, Scanner* scanner) {
+  // Below -1 everything is similar, so there is nothing to sort out.
+  return options.threshold < -1.0F ? Status() : scanner->Prepare(options.threads);
+}
+
+Status ScanPairs(const EmbeddingsView& rows, const Scanner& scanner, const SearchOptions& options,
+                 const PairSink& sink) {
+  const double pairs_per_row = EstimateSimilarShare(rows, options.threshold) * static_cast<double>(rows.count);
+  return ScanInOrder(
+      rows.count, pairs_per_row,
+      [&](const std::vector<std::uint32_t>& some, Neighbours* found) {
+        scanner.Scan(some, options.threshold, Columns::kLater, found);
+      },
+      options, sink);
+}
+
+}  // namespace internal
+
+Status FindPairs(const EmbeddingsView& rows, const SearchOptions& options, const PairSink& sink) {
+  Status status = CheckSearchOptions(options);
+  if (status.ok()) status = internal::CheckRows(rows);
+  if (!status.ok()) return status;
+  if (options.method == SearchMethod::kApproximate) return internal::FindPairsApproximately(rows, options, sink);
+  internal::Scanner scanner(rows, *internal::ChooseTarget(options.target));
+  status = internal::PrepareForPairs(options, &scanner);
+  if (!status.ok()) return status;
+  return internal::ScanPairs(rows, scanner, options, sink);
+}
+
+Status FindPairs(const EmbeddingsView& rows, const EmbeddingsView& columns, const SearchOptions& options,
+                 const PairSink& sink) {
+  Status status = CheckSearchOptions(options);
+  if (status.ok()) status = internal::CheckSides(rows, columns, options);
+  if (!status.ok()) return status;
+  const internal::SearchTarget target = *internal::ChooseTarget(options.target);
+  internal::Scanner from(rows, target);
+  internal::Scanner against(columns, target);
+  for (internal::Scanner* scanner : {&from, &against}) {
+    status = internal::PrepareForPairs(options, scanner);
+    if (!status.ok()) return status;
+  }
+  const double share = EstimateSimilarShare(rows, columns, options.threshold);
+  return internal::ScanInOrder(
+      rows.count, share * static_cast<double>(columns.count),
+      [&](const std::vector<std::uint32_t>& some, Neighbours* found) {
+        against.ScanRowsOf(from, some, options.threshold, internal::Columns::kAll, found);
+      },
+      options, sink);
+}
+
+}  // namespace rrn

@@ -1,0 +1,183 @@
+#include "search/rounded_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <vector>
+
+#include "base/parallel.h"
+#include "search/dot_kernel.h"
+#include "search/filter_kernel.h"
+
+namespace rrn::internal {
+namespace {
+
+// Longer rows are compared without the filter: the sums of its products would not fit 32 bits, and the bound on their
+// rounding needs |e| <= |x|, which is sure up to 254^2.
+constexpr std::size_t kMaxDepth = 64000;
+
+constexpr double kShortest = 0x1p-20;
+constexpr double kLongest = 0x1p20;
+
+constexpr std::size_t RoundUp(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
+
+// g of rounded_rows.h.
+double SumError(std::size_t dim) {
+  const std::size_t terms = RoundUp(dim, kLanes) / kLanes + 4;
+  const double roundings = static_cast<double>(terms) * 0x1p-24;
+  return roundings / (1 - roundings) + 1e-6;
+}
+
+// The sum of squares of `term(d)` for d < dim, in eight lanes that the compiler can vectorise.
+template <typename Term>
+double SumOfSquares(std::size_t dim, const Term& term) {
+  constexpr std::size_t kDoubles = 8;
+  std::array<double, kDoubles> sums = {};
+  const std::size_t whole = dim - dim % kDoubles;
+  for (std::size_t d = 0; d < whole; d += kDoubles) {
+    for (std::size_t lane = 0; lane < kDoubles; ++lane) {
+      const double value = term(d + lane);
+      sums[lane] += value * value;
+    }
+  }
+  for (std::size_t d = whole; d < dim; ++d) sums[0] += term(d) * term(d);
+  double sum = 0;
+  for (const double lane : sums) sum += lane;
+  return sum;
+}
+
+float Largest(const float* x, std::size_t dim) {
+  std::array<float, kLanes> lanes = {};
+  const std::size_t whole = dim - dim % kLanes;
+  for (std::size_t d = 0; d < whole; d += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const float value = std::fabs(x[d + lane]);
+      lanes[lane] = lanes[lane] < value ? value : lanes[lane];
+    }
+  }
+  for (std::size_t d = whole; d < dim; ++d) lanes[0] = std::max(lanes[0], std::fabs(x[d]));
+  return *std::max_element(lanes.begin(), lanes.end());
+}
+
+}  // namespace
+
+void FreeBytes::operator()(std::int8_t* bytes) const { std::free(bytes); }
+
+AlignedBytes AllocateBytes(std::size_t bytes) {
+  constexpr std::size_t kCacheLine = 64;
+  return AlignedBytes(static_cast<std::int8_t*>(std::aligned_alloc(kCacheLine, RoundUp(bytes, kCacheLine))));
+}
+
+RoundedRows::RoundedRows(const EmbeddingsView& embeddings)
+    : embeddings_(embeddings), depth_(RoundUp(embeddings.dim, kFilterDepth)), sum_error_(SumError(embeddings.dim)) {}
+
+Status RoundedRows::Prepare(int threads) {
+  const std::size_t padded = RoundUp(embeddings_.count, kFilterRows);
+  if (padded == 0 || depth_ == 0 || depth_ > kMaxDepth) return {};
+  const std::size_t chunks = RoundUp(padded, kChunk) / kChunk;
+  packed_ = AllocateBytes(padded * depth_);
+  if (packed_ == nullptr) return {};
+  try {
+    rows_.resize(embeddings_.count);
+    scales_.resize(padded);
+    sums_.resize(padded);
+    bounds_.resize(chunks);
+  } catch (const std::bad_alloc& no_memory) {
+    static_cast<void>(no_memory);
+    packed_.reset();
+    return {};
+  }
+  std::atomic<std::size_t> next{0};
+  Status status = RunOnThreads(
+      ThreadCount(threads, chunks),
+      [&] {
+        for (std::size_t chunk = next++; chunk < chunks; chunk = next++) RoundChunk(chunk);
+      },
+      [&] { next = chunks; });
+  ready_ = status.ok();
+  return status;
+}
+
+void RoundedRows::RoundChunk(std::size_t chunk) {
+  const std::size_t begin = chunk * kChunk;
+  const std::size_t end = std::min(begin + kChunk, scales_.size());
+  std::memset(packed_.get() + begin * depth_, 0, (end - begin) * depth_);
+  Bound& bound = bounds_[chunk];
+  for (std::size_t row = begin; row < std::min(end, embeddings_.count); ++row) {
+    RoundRow(row);
+    const Row& r = rows_[row];
+    if (std::isnan(r.length)) continue;
+    bound.error = std::max(bound.error, r.error + sum_error_ * r.length);
+    bound.length = std::max(bound.length, r.length + r.error);
+  }
+}
+
+void RoundedRows::RoundRow(std::size_t row) {
+  constexpr double kSafety = 1 + 1e-9;  // over the roundings of sums of squares
+  const std::size_t dim = embeddings_.dim;
+  const float* x = embeddings_.data + row * dim;
+  Row& rounded = rows_[row];
+  const double length = std::sqrt(SumOfSquares(dim, [x](std::size_t d) { return static_cast<double>(x[d]); }));
+  if (length == 0) return;
+  if (!(length >= kShortest && length <= kLongest)) {
+    rounded.length = std::numeric_limits<double>::quiet_NaN();
+    scales_[row] = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  const float largest = Largest(x, dim);
+  const float steps = 127 / largest;
+  const double scale = static_cast<double>(largest) / 127;
+  // Sixteen rows lie side by side, four bytes at a time.
+  std::int8_t* to = packed_.get() + row / kPackRows * kPackRows * depth_ + row % kPackRows * 4;
+  std::int32_t sum = 0;
+  constexpr std::size_t kPiece = 256;
+  std::array<std::int32_t, kPiece> q;
+  double squares = 0;
+  for (std::size_t begin = 0; begin < dim; begin += kPiece) {
+    const std::size_t size = std::min(kPiece, dim - begin);
+    const float* from = x + begin;
+    for (std::size_t d = 0; d < size; ++d) {
+      q[d] = static_cast<std::int32_t>(from[d] * steps + std::copysign(0.5F, from[d]));
+    }
+    squares += SumOfSquares(
+        size, [&](std::size_t d) { return static_cast<double>(from[d]) - scale * static_cast<double>(q[d]); });
+    for (std::size_t d = 0; d < size; ++d) {
+      sum += q[d];
+      to[(begin + d) / 4 * 4 * kPackRows + d % 4] = static_cast<std::int8_t>(q[d]);
+    }
+  }
+  rounded.scale = scale;
+  rounded.length = length * kSafety;
+  rounded.error = std::sqrt(squares) * kSafety + length * 1e-12;
+  scales_[row] = static_cast<float>(scale);
+  sums_[row] = sum;
+}
+
+void RoundedRows::Unpack(std::uint32_t row, bool offset, std::int8_t* to) const {
+  const std::int8_t* from = packed_.get() + row / kPackRows * kPackRows * depth_ + row % kPackRows * std::size_t{4};
+  for (std::size_t d = 0; d < depth_; d += 4) std::memcpy(to + d, from + d * kPackRows, 4);
+  if (!offset) return;
+  for (std::size_t d = 0; d < depth_; ++d) to[d] = static_cast<std::int8_t>(static_cast<unsigned char>(to[d]) ^ 0x80U);
+}
+
+float RoundedRows::Limit(std::size_t row, const Bound& bound, float threshold) const {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  // Below -1 every similarity is above, whatever the product that was clamped to it.
+  if (threshold < -1.0F) return -kInfinity;
+  const Row& r = rows_[row];
+  // Its products with finite rows are exactly 0.
+  if (r.length == 0) return threshold < 0 ? -kInfinity : kInfinity;
+  const double tiny = static_cast<double>(embeddings_.dim) * 0x1p-125;
+  const double rest = static_cast<double>(threshold) - r.length * bound.error - r.error * bound.length - tiny;
+  const double limit = rest / r.scale;
+  return static_cast<float>(limit - std::fabs(limit) * 1e-6 - 1e-37);
+}
+
+}  // namespace rrn::internal
