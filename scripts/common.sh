@@ -88,12 +88,15 @@ pip_try() {
   echo "$*" > "$stamp"
 }
 
-# The oldest ONNX Runtime that rrn promises to work with, in a folder of its own for the tests. It has no wheel for the
-# newest Pythons; the tests that need it are skipped there.
-ensure_oldest_onnxruntime() {
-  local target=$ROOT/.deps/onnxruntime-1.20
-  [ -d "$target/onnxruntime" ] && return 0
-  say "Fetching ONNX Runtime 1.20 for the tests"
-  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" onnxruntime==1.20.1 2> /dev/null \
-    || echo "cannot get onnxruntime 1.20 for this Python; its tests will be skipped"
+# The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
+# each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
+ensure_other_onnxruntimes() {
+  local version target
+  for version in 1.20.1 1.22.1 1.24.1; do
+    target=$ROOT/.deps/onnxruntime-${version%.*}
+    [ -d "$target/onnxruntime" ] && continue
+    say "Fetching ONNX Runtime $version for the tests"
+    "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" "onnxruntime==$version" 2> /dev/null \
+      || echo "cannot get onnxruntime $version for this Python; its tests will be skipped"
+  done
 }

@@ -25,7 +25,7 @@ fi
 ensure_python
 cd "$ROOT"
 
-ensure_oldest_onnxruntime
+ensure_other_onnxruntimes
 
 say "clang-format"
 git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' '*.cu' | xargs -0 clang-format --dry-run --Werror

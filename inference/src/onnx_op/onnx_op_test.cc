@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "reduction/reduction_cases.h"
@@ -168,22 +169,79 @@ TEST_P(BadOnnxOp, IsRefusedWithAllShapes) {
 
 INSTANTIATE_TEST_SUITE_P(Table, BadOnnxOp, ValuesIn(BadReductionCases()), CaseName{});
 
-TEST_F(OnnxOpTest, InfersSymbolicShapes) {
-  Ort::Session session =
-      Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"batch", "64"}, {"batch", "512"}}, 0));
-  const Ort::TypeInfo type = session.GetOutputTypeInfo(0);
-  const auto info = type.GetTensorTypeAndShapeInfo();
-  EXPECT_THAT(info.GetShape(), ::testing::ElementsAre(-1, 512));
-  std::vector<const char*> symbols(2);
-  info.GetSymbolicDimensions(symbols.data(), symbols.size());
-  EXPECT_STREQ(symbols[0], "batch");
+// How much a model says about the shapes of its inputs.
+enum class Declared { kKnown, kSymbolic, kNothing };
+
+using InferenceCase = std::tuple<ReductionType, Declared, int>;  // and the rank
+
+class InferenceTable : public OnnxOpTest, public ::testing::WithParamInterface<InferenceCase> {};
+
+TEST_P(InferenceTable, InfersTypeAndShapeAndRuns) {
+  const auto& [type, declared, rank] = GetParam();
+  const Dims shape = rank == 1 ? Dims{64} : rank == 2 ? Dims{3, 64} : Dims{3, 64, 2, 5};
+  std::vector<std::string> dims;
+  const char* names[] = {"batch", "", "height", "width"};
+  for (std::size_t d = 0; d < shape.size() && declared != Declared::kNothing; ++d) {
+    const bool free = declared == Declared::kSymbolic && rank > 1 && d != 1;
+    dims.push_back(free ? names[d] : std::to_string(shape[d]));
+  }
+  Ort::Session session = Open(OneNodeModel(OnnxType(type), {dims, dims}, 128));
+  const Ort::TypeInfo output = session.GetOutputTypeInfo(0);
+  const auto info = output.GetTensorTypeAndShapeInfo();
+  EXPECT_EQ(info.GetElementType(), OnnxType(type));
+  if (declared != Declared::kNothing) {
+    std::vector<std::int64_t> expected = {declared == Declared::kKnown ? 3 : -1, 128};
+    if (rank == 1) expected.erase(expected.begin());
+    EXPECT_EQ(info.GetShape(), expected);
+    std::vector<const char*> symbols(expected.size());
+    info.GetSymbolicDimensions(symbols.data(), symbols.size());
+    EXPECT_STREQ(symbols[0], expected[0] < 0 ? "batch" : "");
+  }
+  const ReductionCase c{"inference", {shape, shape}, 128, type};
+  const std::vector<Array> inputs = MakeInputs(c);
+  EXPECT_EQ(Compare(c, ScalarReference(c, inputs), RunCase(session, type, inputs)), "");
 }
 
-TEST_F(OnnxOpTest, InfersFixedShapesOfMapsAndVectors) {
-  Ort::Session maps = Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"3", "64", "h", "w"}}, 128));
-  EXPECT_THAT(maps.GetOutputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape(), ::testing::ElementsAre(3, 128));
-  Ort::Session vectors = Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {{"64"}}, 0));
-  EXPECT_THAT(vectors.GetOutputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape(), ::testing::ElementsAre(512));
+INSTANTIATE_TEST_SUITE_P(
+    All, InferenceTable,
+    ::testing::Combine(ValuesIn({ReductionType::kFloat32, ReductionType::kFloat16, ReductionType::kBFloat16}),
+                       ValuesIn({Declared::kKnown, Declared::kSymbolic, Declared::kNothing}), ValuesIn({1, 2, 4})));
+
+TEST_F(OnnxOpTest, InfersFromWhateverInputIsKnown) {
+  const auto shape = [this](const std::vector<std::vector<std::string>>& inputs) {
+    return Open(OneNodeModel(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, inputs, 0))
+        .GetOutputTypeInfo(0)
+        .GetTensorTypeAndShapeInfo()
+        .GetShape();
+  };
+  using ::testing::ElementsAre;
+  EXPECT_THAT(shape({{}, {"3", "64"}}), ElementsAre(3, 512));
+  EXPECT_THAT(shape({{"batch", "64"}, {"3", "512"}}), ElementsAre(3, 512)) << "a number says more than a name";
+  EXPECT_THAT(shape({{"batch", "64"}, {"n", "channels"}}), ElementsAre(-1, 512));
+  EXPECT_THAT(shape({{"0", "64"}, {"0", "512"}}), ElementsAre(0, 512));
+}
+
+// ONNX Runtime drops what shape inference says against a model, so such models open, and the kernel says it.
+TEST_F(OnnxOpTest, WrongDeclaredShapesAreRefusedWithAllShapes) {
+  for (const BadReductionCase& c : BadReductionCases()) {
+    if (c.shapes.empty() || c.channels == 0) continue;
+    std::vector<std::vector<std::string>> declared;
+    for (const Dims& shape : c.shapes) {
+      std::vector<std::string>& dims = declared.emplace_back();
+      for (const std::int64_t dim : shape) dims.push_back(std::to_string(dim));
+    }
+    for (const ReductionType type : {ReductionType::kFloat32, ReductionType::kFloat16}) {
+      Ort::Session session = Open(OneNodeModel(OnnxType(type), declared, c.channels));
+      ReductionCase good{c.name, c.shapes};
+      good.type = type;
+      try {
+        RunCase(session, type, MakeInputs(good));
+        ADD_FAILURE() << c.name << ": accepted";
+      } catch (const Ort::Exception& error) {
+        EXPECT_THAT(error.what(), HasSubstr(c.words)) << c.name;
+      }
+    }
+  }
 }
 
 TEST_F(OnnxOpTest, MixedTypesAreRefusedWhenTheModelIsOpened) {

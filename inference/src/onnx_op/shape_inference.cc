@@ -32,38 +32,59 @@ std::int64_t ReadChannels(const OrtApi& api, OrtShapeInferContext* context) {
   return channels;
 }
 
+// What is known of the inputs, and so of the output.
+struct Known {
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  std::size_t rank = 0;     // 0: unknown
+  std::int64_t batch = -1;  // -1: unknown
+  std::string symbol;       // its name, where it has one
+  bool contradictory = false;
+};
+
+void Look(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info, Known* known) {
+  // ONNX Runtime asks one of the operators of all element types, so the type is that of the inputs, not of the
+  // operator.
+  if (known->type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED) Check(api.GetTensorElementType(info, &known->type));
+  std::size_t rank = 0;
+  Check(api.GetDimensionsCount(info, &rank));
+  if (rank == 0) return;  // ONNX Runtime gives an unknown shape as rank 0.
+  if (known->rank != 0 && known->rank != rank) known->contradictory = true;
+  known->rank = rank;
+  if (rank == 1) return;
+  std::vector<std::int64_t> dims(rank);
+  std::vector<const char*> symbols(rank);
+  Check(api.GetDimensions(info, dims.data(), rank));
+  Check(api.GetSymbolicDimensions(info, symbols.data(), rank));
+  if (dims[0] >= 0) {
+    if (known->batch >= 0 && known->batch != dims[0]) known->contradictory = true;
+    known->batch = dims[0];
+  }
+  if (known->symbol.empty() && symbols[0] != nullptr) known->symbol = symbols[0];
+}
+
 void Infer(const OrtApi& api, OrtShapeInferContext* context) {
   const std::int64_t channels = ReadChannels(api, context);
   std::size_t count = 0;
   Check(api.ShapeInferContext_GetInputCount(context, &count));
-  std::size_t rank = 0;
-  std::int64_t batch = -1;  // -1: unknown
-  std::string symbol;
+  Known known;
   for (std::size_t k = 0; k < count; ++k) {
     OrtTensorTypeAndShapeInfo* info = nullptr;  // owned by the context
     Check(api.ShapeInferContext_GetInputTypeShape(context, k, &info));
-    std::size_t input_rank = 0;
-    Check(api.GetDimensionsCount(info, &input_rank));
-    if (input_rank == 0) continue;  // ONNX Runtime gives an unknown shape as rank 0.
-    rank = input_rank;
-    if (rank == 1) continue;
-    std::vector<std::int64_t> dims(rank);
-    std::vector<const char*> symbols(rank);
-    Check(api.GetDimensions(info, dims.data(), rank));
-    Check(api.GetSymbolicDimensions(info, symbols.data(), rank));
-    if (dims[0] >= 0) batch = dims[0];
-    if (symbol.empty() && symbols[0] != nullptr) symbol = symbols[0];
+    Look(api, info, &known);
   }
-  if (rank == 0) return;  // Nothing is known, so nothing is said.
+  // Nothing is known, so nothing is said. Nor of what the kernel will refuse with a message: one from here is lost.
+  if (known.contradictory || (known.rank != 1 && known.rank != 2 && known.rank != 4)) return;
 
   OrtTensorTypeAndShapeInfo* raw = nullptr;
   Check(api.CreateTensorTypeAndShapeInfo(&raw));
   const Info output(raw);
-  const std::array<std::int64_t, 2> dims = {batch, channels};
-  const std::size_t output_rank = rank == 1 ? 1 : 2;
-  Check(api.SetDimensions(output.get(), dims.data() + (2 - output_rank), output_rank));
-  if (output_rank == 2 && batch < 0 && !symbol.empty()) {
-    std::array<const char*, 2> symbols = {symbol.c_str(), ""};
+  // Without a type ONNX Runtime takes it for float32.
+  Check(api.SetTensorElementType(output.get(), known.type));
+  const std::array<std::int64_t, 2> dims = {known.batch, channels};
+  const std::size_t rank = known.rank == 1 ? 1 : 2;
+  Check(api.SetDimensions(output.get(), dims.data() + (2 - rank), rank));
+  if (rank == 2 && known.batch < 0 && !known.symbol.empty()) {
+    std::array<const char*, 2> symbols = {known.symbol.c_str(), ""};
     Check(api.SetSymbolicDimensions(output.get(), symbols.data(), symbols.size()));
   }
   Check(api.ShapeInferContext_SetOutputTypeShape(context, 0, output.get()));
