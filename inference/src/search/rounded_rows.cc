@@ -167,17 +167,21 @@ void RoundedRows::Unpack(std::uint32_t row, bool offset, std::int8_t* to) const 
   for (std::size_t d = 0; d < depth_; ++d) to[d] = static_cast<std::int8_t>(static_cast<unsigned char>(to[d]) ^ 0x80U);
 }
 
-float RoundedRows::Limit(std::size_t row, const Bound& bound, float threshold) const {
+inline float RoundedRows::Limit(const Row& row, const Bound& bound, float threshold) const {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   // Below -1 every similarity is above, whatever the product that was clamped to it.
   if (threshold < -1.0F) return -kInfinity;
-  const Row& r = rows_[row];
   // Its products with finite rows are exactly 0.
-  if (r.length == 0) return threshold < 0 ? -kInfinity : kInfinity;
+  if (row.length == 0) return threshold < 0 ? -kInfinity : kInfinity;
   const double tiny = static_cast<double>(embeddings_.dim) * 0x1p-125;
-  const double rest = static_cast<double>(threshold) - r.length * bound.error - r.error * bound.length - tiny;
-  const double limit = rest / r.scale;
+  const double rest = static_cast<double>(threshold) - row.length * bound.error - row.error * bound.length - tiny;
+  const double limit = rest / row.scale;
   return static_cast<float>(limit - std::fabs(limit) * 1e-6 - 1e-37);
+}
+
+void RoundedRows::Limits(const std::uint32_t* rows, std::size_t count, const Bound& bound, const float* above,
+                         float* limits) const {
+  for (std::size_t i = 0; i < count; ++i) limits[i] = Limit(rows_[rows[i]], bound, above[i]);
 }
 
 }  // namespace rrn::internal

@@ -76,9 +76,10 @@ class RoundedRows {
   // One row as `depth` bytes; with `offset`, every byte b as b + 128.
   void Unpack(std::uint32_t row, bool offset, std::int8_t* to) const;
 
-  // What t q.p must be above, for this row and a chunk of columns of any RoundedRows of the same dim, so that the
-  // similarity can be above `threshold`; rounded down.
-  float Limit(std::size_t row, const Bound& bound, float threshold) const;
+  // For each of `count` rows, what t q.p must be above so that the similarity to a column can be above above[i],
+  // rounded down. `bound` is of a chunk of columns of any RoundedRows of the same dim.
+  void Limits(const std::uint32_t* rows, std::size_t count, const Bound& bound, const float* above,
+              float* limits) const;
 
  private:
   // What is known of a row besides its bytes. With length = NaN, nothing.
@@ -88,6 +89,7 @@ class RoundedRows {
     double error = 0;   // at least |e|
   };
 
+  float Limit(const Row& row, const Bound& bound, float threshold) const;
   void RoundChunk(std::size_t chunk);
   void RoundRow(std::size_t row);
 

@@ -190,9 +190,7 @@ bool Scanner::ScanChunk(const Scanner& from, std::size_t column, std::size_t col
   std::size_t left_over = 0;
   for (std::size_t i = 0; i < rows.size(); i += kFilterRows) {
     limits.fill(std::numeric_limits<float>::infinity());
-    for (std::size_t r = i; r < std::min(i + kFilterRows, rows.size()); ++r) {
-      limits[r - i] = from.rounded_.Limit(rows[r], bound, left->above[r]);
-    }
+    from.rounded_.Limits(&rows[i], std::min(kFilterRows, rows.size() - i), bound, &left->above[i], limits.data());
     block.a = left->bytes.get() + i * block.depth;
     for (std::size_t j = column; j < column_end; j += kFilterRows) {
       if (left->columns == Columns::kLater && j + kFilterRows - 1 <= rows[i]) continue;
