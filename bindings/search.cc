@@ -1,9 +1,13 @@
 // rrn/search.h for Python.
 #include "rrn/search.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common.h"
@@ -24,13 +28,14 @@ SearchOptions MakeOptions(float threshold, int threads, const std::string& targe
   return options;
 }
 
-// A normalized copy of an array.
+// The normalized rows of an array: a copy, or `own`, which is the array's memory, normalized in place.
 class UnitRows {
  public:
   // Without the interpreter's lock.
-  explicit UnitRows(const EmbeddingsView& rows)
-      : data_(rows.data, rows.data + rows.count * rows.dim), view_{data_.data(), rows.count, rows.dim} {
-    NormalizeRows(data_.data(), rows.count, rows.dim);
+  explicit UnitRows(const EmbeddingsView& rows, float* own = nullptr)
+      : data_(rows.data, own == nullptr ? rows.data + rows.count * rows.dim : rows.data),
+        view_{own == nullptr ? data_.data() : own, rows.count, rows.dim} {
+    NormalizeRows(own == nullptr ? data_.data() : own, rows.count, rows.dim);
   }
   UnitRows(const UnitRows&) = delete;
   UnitRows& operator=(const UnitRows&) = delete;
@@ -78,6 +83,41 @@ py::tuple SimilarPairs(const Rows& embeddings, SearchOptions options, const Call
   return ToColumns(pairs, recall.value());
 }
 
+// (indices, similarities): int64 and float32 [n, width], filled up with -1 and NaN where there are fewer.
+py::tuple ToMatrices(const Neighbours& nearest, std::size_t width) {
+  const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(nearest.size()), static_cast<py::ssize_t>(width)};
+  py::array_t<std::int64_t> index(shape);
+  py::array_t<float> similarity(shape);
+  std::fill_n(index.mutable_data(), index.size(), std::int64_t{-1});
+  std::fill_n(similarity.mutable_data(), similarity.size(), std::numeric_limits<float>::quiet_NaN());
+  for (std::size_t row = 0; row < nearest.size(); ++row) {
+    for (std::size_t i = 0; i < nearest[row].size(); ++i) {
+      index.mutable_data()[row * width + i] = nearest[row][i].index;
+      similarity.mutable_data()[row * width + i] = nearest[row][i].similarity;
+    }
+  }
+  return py::make_tuple(index, similarity);
+}
+
+// Without `columns`, among `rows`. With `overwrite`, the columns are normalized in place, which saves a copy.
+py::tuple Nearest(const Rows& rows, std::optional<Rows> columns, std::size_t k, SearchOptions options,
+                  const Callback& progress, bool overwrite) {
+  const EmbeddingsView left = View(rows);
+  const EmbeddingsView right = columns ? View(*columns) : left;
+  float* const own = columns && overwrite ? columns->mutable_data() : nullptr;
+  Guard guard;
+  options.progress = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
+  Result<Neighbours> nearest = [&] {
+    const py::gil_scoped_release nogil;
+    const UnitRows unit(left);
+    return columns ? FindNearest(unit.view(), UnitRows(right, own).view(), k, options)
+                   : FindNearest(unit.view(), k, options);
+  }();
+  guard.Rethrow();
+  const std::size_t others = columns || right.count == 0 ? right.count : right.count - 1;
+  return ToMatrices(Unwrap(std::move(nearest)), std::min(k, others));
+}
+
 float CosineOfTwo(const Rows& embeddings) {
   const EmbeddingsView view = View(embeddings);
   if (view.count != 2) throw py::value_error("expected two embeddings");
@@ -119,6 +159,7 @@ void BindSearch(py::module_& m) {
   m.def("search_targets", &SearchTargets);
   m.def("cosine_similarity", &CosineOfTwo);
   m.def("similarities", &Similarities);
+  m.def("nearest", &Nearest);
 }
 
 }  // namespace rrn::bindings

@@ -25,7 +25,7 @@ using internal::RoundedRows;
 using internal::Scanner;
 
 // Rounding all columns for the filter costs as much as comparing each with about this many rows.
-constexpr std::size_t kFewRows = 64;
+constexpr std::size_t kFewRows = 128;
 
 // Few rows would be too few jobs for all threads, so that their columns are shared out as well, in spans of at least
 // this many. A span begins without what was found in the others, so there are no more spans than needed.

@@ -15,9 +15,9 @@ namespace rrn::internal {
 namespace {
 
 // When the filter leaves over more than a quarter of a chunk's pairs, it costs more than it saves; this many chunks are
-// then scanned without it. In a scan for the nearest rows, every chunk raises the bound for the next one.
+// then scanned without it. In a scan for the nearest rows, every piece raises the bound for the next one.
 constexpr std::size_t kChunksWithoutFilter = 7;
-constexpr std::size_t kNearestChunksWithoutFilter = 1;
+constexpr std::size_t kNearestPiecesWithoutFilter = 1;
 constexpr std::size_t kLeftOverShare = 4;
 
 // In a tile with so many pairs to check, computing all its 16 products at once is faster.
@@ -62,8 +62,9 @@ struct Scanner::Left {
   std::vector<float> copies;    // of the rows, where they are not side by side
   AlignedBytes bytes;           // the rounded rows; null: no filter
   Columns columns = Columns::kOthers;
-  std::size_t k = 0;         // keep the k nearest ones; 0: all
-  std::vector<float> above;  // for each row: what a similarity must be above to be kept
+  std::size_t k = 0;  // keep the k nearest ones; 0: all
+  float threshold = 0;
+  std::vector<float> above;  // for each row: what a similarity must be above to be kept, at least the threshold
   Neighbours* found = nullptr;
 
   // The columns of a row come in ascending order.
@@ -208,13 +209,18 @@ void Scanner::ScanColumns(const Scanner& from, std::size_t column, std::size_t c
   const bool filtering = left->bytes != nullptr;
   const FilterScope scope(filtering ? &target_.filter : nullptr);
   const std::size_t rows = left->rows->size();
+  const std::size_t start = column;
   std::size_t without_filter = 0;
   while (column < column_end) {
     const std::size_t chunk = column / RoundedRows::kChunk;
-    const std::size_t end = std::min((chunk + 1) * RoundedRows::kChunk, column_end);
-    if (filtering && without_filter == 0) {
+    std::size_t end = std::min((chunk + 1) * RoundedRows::kChunk, column_end);
+    // The bound of the k nearest rises with the first columns most of all, so the first pieces are smaller.
+    if (left->k != 0) end = std::min(end, column + std::max(kFilterRows, column - start));
+    // Until there are k, everything would be left over.
+    const bool full = left->k <= column - start || left->threshold >= -1.0F;
+    if (filtering && full && without_filter == 0) {
       if (ScanChunk(from, column, end, left)) {
-        without_filter = left->k == 0 ? kChunksWithoutFilter : kNearestChunksWithoutFilter;
+        without_filter = left->k == 0 ? kChunksWithoutFilter : kNearestPiecesWithoutFilter;
       }
     } else {
       for (std::size_t i = 0; i < rows; i += kFilterRows) {
@@ -235,6 +241,7 @@ void Scanner::ScanRowsOf(const Scanner& from, const std::vector<std::uint32_t>& 
   found->resize(rows.size());
   if (rows.empty()) return;
   Left left = Take(from, rows, columns, found);
+  left.threshold = threshold;
   left.above.assign(rows.size(), threshold);
   const std::size_t start = columns == Columns::kLater ? rows.front() / kFilterRows * kFilterRows : 0;
   ScanColumns(from, start, embeddings_.count, &left);
@@ -246,6 +253,7 @@ void Scanner::ScanNearest(const Scanner& from, const std::vector<std::uint32_t>&
   if (rows.empty()) return;
   Left left = Take(from, rows, scan.columns, found);
   left.k = scan.k;
+  left.threshold = scan.threshold;
   left.above.assign(rows.size(), scan.threshold);
   ScanColumns(from, scan.begin, scan.end, &left);
   for (std::vector<Neighbour>& list : *found) std::sort_heap(list.begin(), list.end(), IsNearer);
