@@ -24,12 +24,12 @@ file(REAL_PATH "${OnnxRuntime_LIBRARY}" rrn_onnxruntime)
 install(FILES "${rrn_onnxruntime}" DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libonnxruntime.so.1)
 
 if(RRN_BUILD_TESTS AND NOT RRN_WITH_SANITIZER)
-  # An outside project finds the install tree, builds against it and runs.
+  # The examples of the documentation are an outside project: it finds the install tree, builds against it and runs.
   add_test(
     NAME install_and_find_package
     COMMAND
       ${CMAKE_COMMAND} -D BUILD_DIR=${CMAKE_BINARY_DIR} -D WORK_DIR=${CMAKE_BINARY_DIR}/install_test
-      -D SOURCE_DIR=${PROJECT_SOURCE_DIR}/cmake/install_test -D GENERATOR=${CMAKE_GENERATOR}
-      -P ${PROJECT_SOURCE_DIR}/cmake/install_test/run.cmake)
+      -D SOURCE_DIR=${PROJECT_SOURCE_DIR}/python/docs/examples -D GENERATOR=${CMAKE_GENERATOR}
+      -P ${PROJECT_SOURCE_DIR}/cmake/InstallTest.cmake)
   set_tests_properties(install_and_find_package PROPERTIES TIMEOUT 600)
 endif()

@@ -5,11 +5,13 @@ Pages hold markers, a line each:
     {{ help: build/similarity }}       what the command prints with --help, from the repository's root
     {{ rrn }}                          the same for `rrn` and each of its verbs, as far as they exist
     {{ file: scripts/run.sh }}         that file's text, for use within a fenced block
+    {{ notebook: FILE.ipynb }}         the text and the code of its cells
     {{ modules }}                      mkdocstrings for every public module of rrn_native but the package itself
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -49,11 +51,26 @@ def _replacement(name: str, argument: str) -> str:
                 return (ROOT / argument).read_text(encoding="utf-8").rstrip()
             except OSError as error:
                 raise PluginError(f"a page shows {argument}, which cannot be read: {error.strerror}") from error
+        case "notebook":
+            return notebook(ROOT / argument)
         case "rrn":
             return rrn()
         case "modules":
             return modules()
     raise PluginError(f"a page has the marker {name!r}, which hooks.py does not know")
+
+
+def notebook(path: Path) -> str:
+    """Returns a notebook's cells as Markdown, headings one level lower.
+
+    Args:
+        path: A notebook of format 4, without outputs.
+    """
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```py\n{text}\n```" if cell["cell_type"] == "code" else re.sub(r"^#", "##", text))
+    return "\n\n".join(parts)
 
 
 def help_text(command: list[str]) -> str:

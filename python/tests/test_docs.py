@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -75,6 +76,22 @@ def test_code_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest
         elif language == "bash":
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{where}: {done.stderr}"
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a notebook's code cells in their order, in a folder with photos/; the file keeps no outputs."""
+    pytest.importorskip("matplotlib")
+    assert photos == tmp_path / "photos"
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": path.stem}
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    for number, cell in enumerate(cells):
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        exec(compile("".join(cell["source"]), f"{path.name}, code cell {number}", "exec"), names)
+    result = names["result"]
+    assert result.read > 2 and result.groups
 
 
 def test_only_known_languages() -> None:
