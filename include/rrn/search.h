@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,9 @@ struct SearchOptions {
   ApproximateOptions approximate;
   // Instructions to use, one of SearchTargets(); empty: the fastest. For measurements and tests.
   std::string target;
+  // For GroupRows of one set of rows: where this is below the threshold, the sink also receives the pairs between the
+  // two, from the same search. The groups do not depend on it.
+  float sink_threshold = std::numeric_limits<float>::infinity();
   Progress progress;
   // If not empty, receives how much SearchMethod::kApproximate found, once, before the first pair. Without it, nothing
   // is measured, which saves time, and memory for a quarter of the embeddings.
@@ -169,7 +173,7 @@ using RankRows = std::function<Result<std::vector<std::uint32_t>>(const std::vec
 // row joins the representative it is most similar to, the earlier one in index order at equal similarity. So no two
 // representatives are similar to each other, and `unique` is their number plus the rows without any similar row.
 //
-//   sink: if not empty, also receives every similar pair.
+//   sink: if not empty, also receives every similar pair, and those above SearchOptions::sink_threshold.
 // With SearchMethod::kApproximate, the groups are those of the pairs that it finds.
 // Errors: as for FindPairs, those of `rank`, and kInvalidArgument (not one rank for each row).
 Result<Grouping> GroupRows(const EmbeddingsView& rows, const SearchOptions& options, const RankRows& rank = {},

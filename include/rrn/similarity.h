@@ -63,7 +63,16 @@ struct ImageRecord {
 // A rank for each image, as RankRows wants it; `keep` is not kMostSimilar.
 std::vector<std::uint32_t> RankImages(const std::vector<ImageRecord>& images, RepresentativePolicy keep);
 
-// What FindSimilar shall do.
+// For a page whose threshold can be moved: pairs that are not similar enough, from the same search.
+struct NearPairs {
+  // If not empty, called once before the search, with the images' rows of unit length; returns the similarity above
+  // which pairs go to `sink`. One above the threshold means the threshold.
+  std::function<float(const EmbeddingsView& unit)> floor;
+  // Receives the pairs, similar ones too, as positions in SimilarityResult::paths. Not used without `floor`.
+  PairSink sink;
+};
+
+// What FindSimilar does.
 struct SimilarityOptions {
   float threshold = kDefaultThreshold;  // similar is: cosine > threshold; -1 <= threshold < 1
   int threads = 0;                      // of the pair search; 0: one for each core
@@ -79,6 +88,8 @@ struct SimilarityOptions {
   // A reference folder; empty: none. With it, images are compared with its images only, see ReferenceResult. Needs the
   // exact search and no `keep`.
   std::string against;
+
+  NearPairs near;  // not with `against`
 
   // If not empty, receives a line for people, without a line break, before the pair search of 10,000 images or more,
   // when more than half of a sample of pairs are similar. Called on the calling thread.

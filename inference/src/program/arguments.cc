@@ -314,8 +314,6 @@ void Complete(const Words& words, Arguments* arguments) {
   if (arguments->list.empty() && !arguments->paths.empty()) arguments->action.folder = arguments->paths[0];
   arguments->action.reference = arguments->similarity.against;
   arguments->page.path = arguments->outputs.html;
-  arguments->page.threads = arguments->embedder.threads;
-  arguments->page.approximate = arguments->similarity.approximate;
   if (!arguments->outputs.html.empty()) arguments->similarity.thumbnail_edge = kPageThumbnailEdge;
 }
 

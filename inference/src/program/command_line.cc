@@ -1,5 +1,6 @@
 #include "program/command_line.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -184,6 +185,14 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
       told = true;
     };
   }
+  PagePairCollector near(std::min(options.threshold, kPageFloor), arguments.page.max_pairs);
+  if (!arguments.outputs.html.empty()) {
+    options.near = {[&](const EmbeddingsView& unit) { return near.Begin(unit, options.threshold); },
+                    [&](const SimilarPair* pairs, std::size_t count) {
+                      near.Add(pairs, count);
+                      return true;
+                    }};
+  }
   Result<SimilarityResult> result =
       arguments.list.empty()
           ? FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink())
@@ -192,7 +201,7 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
   if (!result.ok()) return Fail(arguments.program, result.status());
   std::optional<HtmlPage> page;
   if (!arguments.outputs.html.empty()) {
-    Result<HtmlPage> made = MakeHtmlPage(*result, arguments.page, progress);
+    Result<HtmlPage> made = MakeHtmlPage(*result, near.Take(), arguments.page, progress);
     line.Clear();
     if (!made.ok()) return Fail(arguments.program, made.status());
     page = *std::move(made);

@@ -158,7 +158,7 @@ Status EstimateRecall(const EmbeddingsView& e, const SearchOptions& options, con
 Status Cancelled() { return {StatusCode::kCancelled, "cancelled"}; }
 
 // The pairs that the graph suggests for each step of kRowsPerStep rows; threads share the steps.
-Status SearchGraph(const EmbeddingsView& e, const SearchOptions& options, const ByteSpace& space,
+Status SearchGraph(const EmbeddingsView& e, const SearchOptions& options, float floor, const ByteSpace& space,
                    const hnswlib::HierarchicalNSW<float>& graph, Steps* done,
                    std::vector<std::vector<SimilarPair>>* found) {
   const std::size_t wanted = std::min(static_cast<std::size_t>(options.approximate.neighbours) + 1, e.count);
@@ -172,7 +172,7 @@ Status SearchGraph(const EmbeddingsView& e, const SearchOptions& options, const 
         for (std::size_t step = next++; step < steps && !stop; step = next++) {
           const std::size_t begin = step * kRowsPerStep;
           const std::size_t end = std::min(begin + kRowsPerStep, e.count);
-          PairsOfRows(e, options.threshold, graph, space, wanted, begin, end, &(*found)[step]);
+          PairsOfRows(e, floor, graph, space, wanted, begin, end, &(*found)[step]);
           const std::lock_guard<std::mutex> lock(mutex);
           if (!stop && !done->Done(1)) stop = true;
         }
@@ -194,7 +194,7 @@ std::vector<SimilarPair> MergePairs(std::vector<std::vector<SimilarPair>>* found
   return pairs;
 }
 
-Status Search(const EmbeddingsView& e, const SearchOptions& options, const PairSink& sink) {
+Status Search(const EmbeddingsView& e, const SearchOptions& options, float floor, const PairSink& sink) {
   const std::size_t steps = (e.count + kRowsPerStep - 1) / kRowsPerStep;
   Steps done(options.progress, 2 * steps);
   ByteSpace space(e.dim);
@@ -208,7 +208,7 @@ Status Search(const EmbeddingsView& e, const SearchOptions& options, const PairS
   const auto neighbours = static_cast<std::size_t>(options.approximate.neighbours);
   graph.setEf(std::max(effort, std::min(neighbours + 1, e.count)));
   std::vector<std::vector<SimilarPair>> found(steps);
-  Status status = SearchGraph(e, options, space, graph, &done, &found);
+  Status status = SearchGraph(e, options, floor, space, graph, &done, &found);
   if (!status.ok()) return status;
   const std::vector<SimilarPair> pairs = MergePairs(&found);
   if (options.recall) {
@@ -239,7 +239,8 @@ Status CheckApproximate(const ApproximateOptions& options) {
                                             std::to_string(options.effort) + ", expected 1 to 10000 for both"};
 }
 
-Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, const PairSink& sink) {
+Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, float floor,
+                              const PairSink& sink) {
   constexpr std::size_t kMostRows = std::numeric_limits<std::int32_t>::max();
   constexpr std::size_t kLongest = 100'000;  // of products of bytes that fit 32 bits
   if (rows.count > kMostRows || rows.dim > kLongest) {
@@ -253,7 +254,7 @@ Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& o
   Status status;
   // The library reports errors by exceptions, and memory runs out in one place more.
   const Status caught = RunOnThreads(
-      1, [&] { status = Search(rows, options, sink); }, [] {});
+      1, [&] { status = Search(rows, options, floor, sink); }, [] {});
   return caught.ok() ? status : caught;
 }
 

@@ -10,8 +10,10 @@ namespace rrn::internal {
 // Errors: kUnsupported (built without it), kInvalidArgument (out of range).
 Status CheckApproximate(const ApproximateOptions& options);
 
-// FindPairs with SearchMethod::kApproximate; `options` were checked.
-Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, const PairSink& sink);
+// FindPairs with SearchMethod::kApproximate; `options` were checked. `sink` receives the pairs above `floor`, which is
+// at most the threshold; the recall is that of pairs above the threshold.
+Status FindPairsApproximately(const EmbeddingsView& rows, const SearchOptions& options, float floor,
+                              const PairSink& sink);
 
 }  // namespace rrn::internal
 

@@ -12,7 +12,8 @@ Status CheckApproximate(const ApproximateOptions& /*options*/) {
           "this build has no approximate search; install hnswlib (Debian: libhnswlib-dev) and build again"};
 }
 
-Status FindPairsApproximately(const EmbeddingsView& /*rows*/, const SearchOptions& options, const PairSink& /*sink*/) {
+Status FindPairsApproximately(const EmbeddingsView& /*rows*/, const SearchOptions& options, float /*floor*/,
+                              const PairSink& /*sink*/) {
   return CheckApproximate(options.approximate);
 }
 

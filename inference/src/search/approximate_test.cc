@@ -115,6 +115,28 @@ TEST_F(ApproximateTest, GroupsAreThoseOfThePairs) {
   ASSERT_EQ(got->groups.size(), expected->groups.size());
 }
 
+TEST_F(ApproximateTest, TheSinkMaySeePairsBelowTheThreshold) {
+  SearchOptions options = Approximate({4, 8}, 2);
+  RecallEstimate recall;
+  options.recall = [&](const RecallEstimate& estimate) { recall = estimate; };
+  const Result<Grouping> plain = GroupRows(view_, options);
+  const RecallEstimate of_plain = recall;
+  options.sink_threshold = options.threshold - 0.1F;
+  std::size_t above = 0;
+  std::size_t below = 0;
+  const Result<Grouping> got = GroupRows(view_, options, {}, [&](const SimilarPair* pairs, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) ++(pairs[i].similarity > options.threshold ? above : below);
+    return true;
+  });
+  ASSERT_TRUE(plain.ok() && got.ok());
+  EXPECT_EQ(got->similar, plain->similar);
+  EXPECT_EQ(got->groups.size(), plain->groups.size());
+  EXPECT_EQ(recall.pairs, of_plain.pairs);
+  EXPECT_EQ(recall.found, of_plain.found);
+  EXPECT_EQ(above, FindApproximately(view_, {4, 8}, 1, nullptr).size());
+  EXPECT_GT(below, 0U);
+}
+
 TEST_F(ApproximateTest, FewRowsOddRowsAndCancelling) {
   RecallEstimate recall;
   EXPECT_TRUE(FindApproximately({rows_.data(), 0, kDim}, {}, 1, &recall).empty());

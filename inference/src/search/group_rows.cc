@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -21,10 +22,23 @@
 namespace rrn {
 namespace {
 
-// `sink`, after the pairs were added to `store`.
-PairSink AddTo(internal::PairStore* store, const PairSink& sink) {
-  return [store, &sink](const SimilarPair* pairs, std::size_t count) {
-    store->Add(pairs, count);
+// The lowest similarity that the sink of GroupRows wants to see.
+float SinkThreshold(const SearchOptions& options) { return std::min(options.threshold, options.sink_threshold); }
+
+// Adds the pairs above the threshold to `store`, then passes all to `sink`. They must stay where they are.
+PairSink AddTo(internal::PairStore* store, const SearchOptions& options, const PairSink& sink) {
+  if (!(options.sink_threshold < options.threshold)) {
+    return [store, &sink](const SimilarPair* pairs, std::size_t count) {
+      store->Add(pairs, count);
+      return !sink || sink(pairs, count);
+    };
+  }
+  return [store, threshold = options.threshold, &sink, similar = std::vector<SimilarPair>()](
+             const SimilarPair* pairs, std::size_t count) mutable {
+    similar.clear();
+    std::copy_if(pairs, pairs + count, std::back_inserter(similar),
+                 [threshold](const SimilarPair& pair) { return pair.similarity > threshold; });
+    store->Add(similar.data(), similar.size());
     return !sink || sink(pairs, count);
   };
 }
@@ -33,7 +47,7 @@ Result<Grouping> GroupApproximately(const EmbeddingsView& rows, const SearchOpti
                                     const PairSink& sink) {
   // All pairs are kept: there are at most `neighbours` for each row.
   internal::PairStore store(rows.count, std::numeric_limits<std::size_t>::max());
-  Status status = internal::FindPairsApproximately(rows, options, AddTo(&store, sink));
+  Status status = internal::FindPairsApproximately(rows, options, SinkThreshold(options), AddTo(&store, options, sink));
   if (!status.ok()) return status;
   Grouping grouping;
   status = store.Group({}, rank, &grouping);
@@ -99,9 +113,10 @@ Result<Grouping> GroupRows(const EmbeddingsView& rows, const SearchOptions& opti
   if (!status.ok()) return status;
   internal::PairStore store(rows.count, internal::kMaxStoredPairs);
   SearchOptions counted = options;
+  counted.threshold = SinkThreshold(options);
   std::size_t total = 0;
   counted.progress = CountSteps(options.progress, &total);
-  status = internal::ScanPairs(rows, scanner, counted, AddTo(&store, sink));
+  status = internal::ScanPairs(rows, scanner, counted, AddTo(&store, options, sink));
   if (!status.ok()) return status;
   Grouping grouping;
   status = store.Group(

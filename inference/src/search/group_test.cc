@@ -59,6 +59,42 @@ TEST(GroupTest, NothingSimilar) {
   EXPECT_EQ(GroupAll({}, 2, 0.75F, 2).unique, 0U);
 }
 
+// Groups do not depend on what else the sink sees, whether pairs are kept or searched for again.
+TEST(GroupTest, TheSinkMaySeePairsBelowTheThreshold) {
+  const std::size_t dim = 8;
+  for (const std::size_t count : {std::size_t{200}, std::size_t{3000}}) {
+    const std::vector<float> rows = MakeRows(count, dim, 5, 0.8F);
+    const EmbeddingsView view{rows.data(), count, dim};
+    // With 3000 rows, more pairs are above it than are kept.
+    const float threshold = count == 200 ? 0.6F : -0.9F;
+    const Result<Grouping> plain = GroupRows(view, With(threshold, 2));
+    for (const float floor : {threshold - 0.05F, threshold, threshold + 0.2F}) {
+      SearchOptions options = With(threshold, 2);
+      options.sink_threshold = floor;
+      std::vector<SimilarPair> seen;
+      const Result<Grouping> got = GroupRows(view, options, {}, [&](const SimilarPair* pairs, std::size_t found) {
+        seen.insert(seen.end(), pairs, pairs + found);
+        return true;
+      });
+      ASSERT_TRUE(plain.ok() && got.ok());
+      EXPECT_EQ(got->similar, plain->similar);
+      EXPECT_EQ(got->unique, plain->unique);
+      ASSERT_EQ(got->groups.size(), plain->groups.size());
+      for (std::size_t i = 0; i < got->groups.size(); ++i) {
+        EXPECT_EQ(got->groups[i].representative, plain->groups[i].representative);
+        EXPECT_EQ(got->groups[i].members.size(), plain->groups[i].members.size());
+      }
+      const auto expected = AllPairs(rows, dim, std::min(floor, threshold), 1);
+      ASSERT_EQ(seen.size(), expected.size());
+      for (std::size_t i = 0; i < seen.size(); ++i) {
+        EXPECT_EQ(seen[i].first, expected[i].first);
+        EXPECT_EQ(seen[i].second, expected[i].second);
+        EXPECT_EQ(seen[i].similarity, expected[i].similarity);
+      }
+    }
+  }
+}
+
 // The laws that every grouping keeps, whatever the data.
 TEST(GroupTest, LawsHoldOnRandomData) {
   for (std::uint32_t seed = 0; seed < 30; ++seed) {

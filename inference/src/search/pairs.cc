@@ -56,7 +56,9 @@ Status FindPairs(const EmbeddingsView& rows, const SearchOptions& options, const
   Status status = CheckSearchOptions(options);
   if (status.ok()) status = internal::CheckRows(rows);
   if (!status.ok()) return status;
-  if (options.method == SearchMethod::kApproximate) return internal::FindPairsApproximately(rows, options, sink);
+  if (options.method == SearchMethod::kApproximate) {
+    return internal::FindPairsApproximately(rows, options, options.threshold, sink);
+  }
   internal::Scanner scanner(rows, *internal::ChooseTarget(options.target));
   status = internal::PrepareForPairs(options, &scanner);
   if (!status.ok()) return status;

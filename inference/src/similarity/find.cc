@@ -50,6 +50,9 @@ Status CheckOptions(const SimilarityOptions& options) {
             "a reference folder is searched exactly; it does not go with the approximate "
             "search"};
   }
+  if (!options.against.empty() && options.near.floor) {
+    return {StatusCode::kInvalidArgument, "pairs below the threshold do not go with a reference folder"};
+  }
   if (!options.against.empty() && options.keep != RepresentativePolicy::kMostSimilar) {
     return {StatusCode::kInvalidArgument, std::string("keep is ") + RepresentativePolicyName(options.keep) +
                                               ", but with a reference folder the reference images are always kept; "
@@ -94,13 +97,13 @@ PixelUse FillRecords(const SimilarityOptions& options, std::vector<ImageRecord>*
   return use;
 }
 
-// `pairs` as a sink of rows; empty if it is. Everything must stay where it is.
-PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std::string>& second,
+// `pairs` as a sink of rows, which takes those above the threshold; empty if it is. Everything must stay where it is.
+PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std::string>& second, float threshold,
                    const PathPairSink& pairs) {
   if (!pairs) return {};
-  return [&](const SimilarPair* found, std::size_t count) {
+  return [&, threshold](const SimilarPair* found, std::size_t count) {
     return std::all_of(found, found + count, [&](const SimilarPair& pair) {
-      return pairs(first[pair.first], second[pair.second], pair.similarity);
+      return !(pair.similarity > threshold) || pairs(first[pair.first], second[pair.second], pair.similarity);
     });
   };
 }
@@ -112,8 +115,14 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
   if (options.keep != RepresentativePolicy::kMostSimilar) {
     rank = [&](const std::vector<std::uint32_t>& /*similar*/) { return RankImages(result->images, options.keep); };
   }
-  const PairSink sink = NamePairs(result->paths, result->paths, pairs);
+  PairSink sink = NamePairs(result->paths, result->paths, options.threshold, pairs);
   SearchOptions search = SearchAsAsked(options, OnePhase(progress, "pairs"));
+  if (options.near.floor) {
+    search.sink_threshold = options.near.floor(view);
+    sink = [&near = options.near.sink, named = std::move(sink)](const SimilarPair* found, std::size_t count) {
+      return near(found, count) && (!named || named(found, count));
+    };
+  }
   search.recall = [result](const RecallEstimate& recall) { result->recall = recall; };
   Result<Grouping> grouping = GroupRows(view, search, rank, sink);
   if (!grouping.ok()) return grouping.status();
@@ -150,7 +159,7 @@ Status GroupAgainst(const EmbeddingsView& view, const SimilarityOptions& options
       [&](std::uint32_t row, std::uint32_t column) {
         return same.count({row, column}) != 0;
       },
-      NamePairs(result->paths, reference.paths, pairs));
+      NamePairs(result->paths, reference.paths, options.threshold, pairs));
   if (!grouping.ok()) return grouping.status();
   result->grouping = std::move(grouping->grouping);
   reference.similar = std::move(grouping->reference_similar);

@@ -1,5 +1,5 @@
 // The result of a search as one HTML page that needs nothing but itself: thumbnails, and the similar pairs, from which
-// the page's own script (page.js) makes the groups anew for any threshold, by the rule of rrn/search.h.
+// the page's own script (page.js) makes the groups again for any threshold, by the rule of rrn/search.h.
 #ifndef RRN_PROGRAM_PAGE_HTML_PAGE_H_
 #define RRN_PROGRAM_PAGE_HTML_PAGE_H_
 
@@ -29,15 +29,36 @@ struct HtmlPageOptions {
   std::string path;                   // where the page will be; links to images are relative to it
   std::uint64_t max_pairs = 200'000;  // that the page may carry, >= 1
   std::size_t max_thumbnails = kPageMostThumbnails;
-  int threads = 0;                 // 0: one for each core
-  ApproximateOptions approximate;  // for reports of SearchMethod::kApproximate
 };
 
 // The pairs above a floor.
 struct PagePairs {
   float wanted = 0;                // the floor that was asked for
-  float floor = 0;                 // the floor there is: every pair above it is in `pairs`, none other
-  std::vector<SimilarPair> pairs;  // by falling similarity, then by (first, second)
+  float floor = 0;                 // the floor that was reached: `pairs` are all pairs above it
+  std::vector<SimilarPair> pairs;  // by descending similarity, then by (first, second)
+};
+
+// Collects the pairs above `wanted`, or above the lowest higher floor with at most `max_pairs`, while the run searches;
+// for NearPairs. Not thread-safe.
+class PagePairCollector {
+ public:
+  // max_pairs: >= 1.
+  PagePairCollector(float wanted, std::uint64_t max_pairs);
+
+  // Where to begin, at most `threshold`. Where a sample says that there are very many pairs between `wanted` and
+  // `threshold`, that is higher than `wanted`: the search of the run would take much longer otherwise.
+  //   unit: normalized rows.
+  float Begin(const EmbeddingsView& unit, float threshold);
+
+  // Takes pairs above Begin's floor, in any order.
+  void Add(const SimilarPair* pairs, std::size_t count);
+
+  // What was collected; the collector is empty afterwards.
+  PagePairs Take();
+
+ private:
+  std::size_t most_;
+  PagePairs page_;
 };
 
 // How the similarities of all pairs, or of a sample of them, are spread: counts[i] is of those in
@@ -56,26 +77,20 @@ struct HtmlPage {
   PageHistogram histogram;
   std::vector<bool> with_thumbnail;  // of each image: does the page show its thumbnail?
   bool limited = false;              // some do not because of HtmlPageOptions::max_thumbnails
-  // The order in which images become representatives, one rank for each image, as RankRows gives it; empty: by falling
-  // count of similar ones.
+  // The order in which images become representatives, one rank for each image, as RankRows gives it; empty: in
+  // descending order of their count of similar ones.
   std::vector<std::uint32_t> rank;
 };
-
-// The pairs above `wanted`, or above the lowest higher floor with at most `max_pairs`. Where a sample says that there
-// are very many pairs between `wanted` and `threshold` (>= wanted), it begins higher.
-//   unit: normalized rows. progress: may be empty.
-// Errors: those of FindPairs.
-Result<PagePairs> CollectPagePairs(const EmbeddingsView& unit, float wanted, float threshold, SearchMethod method,
-                                   const HtmlPageOptions& options, const Progress& progress);
 
 // Of all pairs if there are at most a million, otherwise of a million drawn at random, the same for the same count.
 // Errors: kCancelled.
 Result<PageHistogram> CountSimilarities(const EmbeddingsView& unit, const Progress& progress);
 
-// Searches down to the floor (phase "pairs"). Memory: once the embeddings, and the pairs.
+// Counts similarities (phase "pairs") and chooses thumbnails. Memory: once the embeddings.
 //   result: with its embeddings (SimilarityOptions::keep_embeddings) and thumbnails of kPageThumbnailEdge.
+//   pairs: what a PagePairCollector found in the same run.
 // Errors: kInvalidArgument (no embeddings), kCancelled, kRuntime.
-Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, const HtmlPageOptions& options,
+Result<HtmlPage> MakeHtmlPage(const SimilarityResult& result, PagePairs pairs, const HtmlPageOptions& options,
                               const PhaseProgress& progress = {});
 
 // The page. Same page, same bytes.

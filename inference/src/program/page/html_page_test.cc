@@ -64,44 +64,52 @@ Pairs AsMap(const PagePairs& page) {
   return pairs;
 }
 
-TEST(CollectPagePairsTest, AllAboveTheFloorAndTheFloorAsLowAsPossible) {
+// What a run collects for a page.
+PagePairs Collect(const EmbeddingsView& unit, float threshold, std::uint64_t max_pairs, int threads = 0) {
+  PagePairCollector collector(0.5F, max_pairs);
+  SearchOptions options;
+  options.threshold = threshold;
+  options.threads = threads;
+  options.sink_threshold = collector.Begin(unit, threshold);
+  const Result<Grouping> grouping = GroupRows(unit, options, {}, [&](const SimilarPair* pairs, std::size_t count) {
+    collector.Add(pairs, count);
+    return true;
+  });
+  EXPECT_TRUE(grouping.ok()) << grouping.status().message();
+  return collector.Take();
+}
+
+TEST(PagePairCollectorTest, AllAboveTheFloorAndTheFloorAsLowAsPossible) {
   const std::vector<float> rows = Rows(300, 1);
   const EmbeddingsView view{rows.data(), 300, kDim};
   const Pairs all = AllPairs(rows, 0.5F);
   ASSERT_GT(all.size(), 2000U);
   for (const std::size_t most :
        {std::size_t{1}, std::size_t{17}, std::size_t{1000}, all.size() - 1, all.size(), all.size() + 1}) {
-    HtmlPageOptions options;
-    options.max_pairs = most;
-    const Result<PagePairs> page = CollectPagePairs(view, 0.5F, 0.75F, SearchMethod::kExact, options, {});
-    ASSERT_TRUE(page.ok()) << page.status().message();
-    EXPECT_LE(page->pairs.size(), most);
-    EXPECT_EQ(AsMap(*page), AllPairs(rows, page->floor)) << most;
-    EXPECT_TRUE(std::is_sorted(page->pairs.begin(), page->pairs.end(),
+    const PagePairs page = Collect(view, 0.75F, most);
+    EXPECT_LE(page.pairs.size(), most);
+    EXPECT_EQ(AsMap(page), AllPairs(rows, page.floor)) << most;
+    EXPECT_TRUE(std::is_sorted(page.pairs.begin(), page.pairs.end(),
                                [](const auto& a, const auto& b) { return a.similarity > b.similarity; }));
     if (most >= all.size()) {
-      EXPECT_EQ(page->floor, 0.5F);
+      EXPECT_EQ(page.floor, 0.5F);
     } else {
       // One step lower there would be too many.
       const auto at_floor = static_cast<std::size_t>(
-          std::count_if(all.begin(), all.end(), [&](const auto& entry) { return entry.second >= page->floor; }));
+          std::count_if(all.begin(), all.end(), [&](const auto& entry) { return entry.second >= page.floor; }));
       EXPECT_GT(at_floor, most);
     }
   }
 }
 
-TEST(CollectPagePairsTest, DoesNotDependOnThreads) {
+TEST(PagePairCollectorTest, DoesNotDependOnThreads) {
   const std::vector<float> rows = Rows(900, 2);
   const EmbeddingsView view{rows.data(), 900, kDim};
   std::set<std::pair<float, std::size_t>> results;
   for (const int threads : {1, 2, 5}) {
-    HtmlPageOptions options;
-    options.max_pairs = 500;
-    options.threads = threads;
-    const Result<PagePairs> page = CollectPagePairs(view, 0.5F, 0.9F, SearchMethod::kExact, options, {});
-    ASSERT_TRUE(page.ok());
-    EXPECT_EQ(AsMap(*page), AllPairs(rows, page->floor));
-    results.insert({page->floor, page->pairs.size()});
+    const PagePairs page = Collect(view, 0.9F, 500, threads);
+    EXPECT_EQ(AsMap(page), AllPairs(rows, page.floor));
+    results.insert({page.floor, page.pairs.size()});
   }
   EXPECT_EQ(results.size(), 1U);
 }
@@ -154,6 +162,14 @@ class PageTest : public testing::Test {
     return result;
   }
 
+  static Result<HtmlPage> Make(const SimilarityResult& result, const HtmlPageOptions& options = {},
+                               const PhaseProgress& progress = {}) {
+    std::vector<float> unit = result.embeddings;
+    NormalizeRows(unit.data(), unit.size() / 2, 2);
+    PagePairs pairs = Collect({unit.data(), unit.size() / 2, 2}, result.threshold, options.max_pairs);
+    return MakeHtmlPage(result, std::move(pairs), options, progress);
+  }
+
   static std::string Text(const HtmlPage& page) {
     std::ostringstream out;
     WriteHtmlPage(page, out);
@@ -169,7 +185,7 @@ TEST_F(PageTest, ShowsTheThumbnailsOfTheRunAndSaysWhatIsMissing) {
   result.images[0].width = 320;
   result.images[0].height = 200;
   for (const std::size_t i : {0U, 1U}) result.images[i].thumbnail = {'J', 'P', static_cast<std::uint8_t>('0' + i)};
-  const Result<HtmlPage> page = MakeHtmlPage(result, {});
+  const Result<HtmlPage> page = Make(result);
   ASSERT_TRUE(page.ok()) << page.status().message();
   const std::string text = Text(*page);
   EXPECT_NE(text.find("\"a.bmp\",320,200,12345]"), std::string::npos);
@@ -178,7 +194,7 @@ TEST_F(PageTest, ShowsTheThumbnailsOfTheRunAndSaysWhatIsMissing) {
 
   HtmlPageOptions options;
   options.max_thumbnails = 1;
-  const Result<HtmlPage> limited = MakeHtmlPage(result, options);
+  const Result<HtmlPage> limited = Make(result, options);
   ASSERT_TRUE(limited.ok());
   EXPECT_TRUE(limited->limited);
   EXPECT_FALSE(MissingFromPage(*limited).empty());
@@ -188,23 +204,23 @@ TEST_F(PageTest, ShowsTheThumbnailsOfTheRunAndSaysWhatIsMissing) {
 TEST_F(PageTest, CanBeCancelled) {
   const SimilarityResult result = Report({"a.bmp", "b.bmp"});
   const auto progress = [](const char* /*phase*/, std::size_t /*done*/, std::size_t /*total*/) { return false; };
-  EXPECT_EQ(MakeHtmlPage(result, {}, progress).status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(Make(result, {}, progress).status().code(), StatusCode::kCancelled);
 }
 
 TEST_F(PageTest, NeedsTheEmbeddings) {
   SimilarityResult result = Report({"a.bmp"});
   result.embeddings.clear();
-  EXPECT_EQ(MakeHtmlPage(result, {}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(Make(result).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST_F(PageTest, NoTextBreaksOut) {
   const std::string hostile = "</script><script>alert(1)</script><!--\xE2\x80\xA8\"'\\&\xFF\n%%DATA%%.bmp";
   SimilarityResult result = Report({"photos/" + hostile, "photos/b.bmp"});
   result.skipped.push_back({"photos/" + hostile, "</script>" + hostile});
-  const Result<HtmlPage> page = MakeHtmlPage(result, {});
+  const Result<HtmlPage> page = Make(result);
   ASSERT_TRUE(page.ok());
   const std::string text = Text(*page);
-  const std::string plain = Text(*MakeHtmlPage(Report({"photos/a.bmp", "photos/b.bmp"}), {}));
+  const std::string plain = Text(*Make(Report({"photos/a.bmp", "photos/b.bmp"})));
   const auto count = [](const std::string& in, const std::string& what) {
     std::size_t found = 0;
     for (std::size_t at = in.find(what); at != std::string::npos; at = in.find(what, at + 1)) ++found;
@@ -224,7 +240,7 @@ TEST_F(PageTest, LinksAreRelativeToThePage) {
   const SimilarityResult result = Report({folder_ + "/odd %#?:name/a.bmp", folder_ + "/b.bmp"});
   HtmlPageOptions options;
   options.path = folder_ + "/results/page.html";
-  const std::string text = Text(*MakeHtmlPage(result, options));
+  const std::string text = Text(*Make(result, options));
   EXPECT_NE(text.find("\"./../odd%20%25%23%3F%3Aname/\""), std::string::npos);
   EXPECT_NE(text.find("\"./../\""), std::string::npos);
 }
@@ -233,11 +249,11 @@ TEST_F(PageTest, GroupsComeAlongWhereTheFloorIsAboveTheThreshold) {
   const SimilarityResult result = Report({"a", "b", "c", "d"});
   HtmlPageOptions options;
   options.path = "page.html";
-  const Result<HtmlPage> whole = MakeHtmlPage(result, options);
+  const Result<HtmlPage> whole = Make(result, options);
   EXPECT_NE(Text(*whole).find("\"groups\":null"), std::string::npos);
   EXPECT_EQ(MissingFromPage(*whole), "");
   options.max_pairs = 1;
-  const Result<HtmlPage> few = MakeHtmlPage(result, options);
+  const Result<HtmlPage> few = Make(result, options);
   EXPECT_GT(few->pairs.floor, result.threshold);
   EXPECT_EQ(Text(*few).find("\"groups\":null"), std::string::npos);
   EXPECT_NE(MissingFromPage(*few).find("--html-pairs"), std::string::npos);
