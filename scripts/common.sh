@@ -28,7 +28,7 @@ as_root() {
 apt_install() {
   local missing=() package
   if ! command -v apt-get > /dev/null; then
-    echo "No apt-get here; these Debian packages, or their likes, are needed: $*"
+    echo "No apt-get here; these Debian packages or their equivalents are needed: $*"
     return 0
   fi
   for package in "$@"; do

@@ -29,7 +29,7 @@ struct Image {
   int full_height = 0;
 };
 
-// The same layout over memory that somebody else owns and keeps alive.
+// The same layout over memory that the caller owns and keeps alive.
 struct ImageView {
   const std::uint8_t* rgb = nullptr;
   int width = 0;

@@ -63,7 +63,7 @@ struct ReductionOptions {
   bool normalize = false;                           // divide every row by its Euclidean length
 };
 
-// At most so many inputs; so many output channels where nothing else is asked for.
+// The largest number of inputs; the number of output channels unless another one is given.
 inline constexpr int kMaxReductionInputs = 32;
 inline constexpr std::int64_t kDefaultReductionChannels = 512;
 

@@ -4,7 +4,7 @@
 // float32 in one fixed order on every machine, with every instruction set, in every block and thread, so the same two
 // embeddings always have the same similarity, bit for bit. A similarity that is not a number is above no threshold.
 //
-// Where the machine has instructions for it, pairs that cannot be similar are sorted out by products of 8-bit integers
+// Where the machine has instructions for it, pairs that cannot be similar are excluded by products of 8-bit integers
 // with a proven bound on their error, and only the rest is computed in float32. The result is the same, bit for bit.
 //
 // Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows) and of results, never with
@@ -103,8 +103,8 @@ Status CheckSearchOptions(const SearchOptions& options);
 bool ApproximateSearchAvailable();
 
 // The sets of instructions that the exact search can use on this machine, the fastest first: amx, avx512vnni, avxvnni,
-// avx2, neon where there are such, and always float32 (nothing is sorted out by 8-bit products) and portable (nor any
-// special instructions used), which come last.
+// avx2, neon where the machine has them, and always float32 (no pair is excluded by 8-bit products) and portable (no
+// special instructions either), which come last.
 std::vector<std::string> SearchTargets();
 
 // Scales every row of [count, dim] to length 1 in place. A row of zeros stays zero: its similarity to all others is 0.

@@ -27,14 +27,14 @@ struct FolderListing {
 };
 
 // Lists a folder. Symbolic links to files are followed, links to folders are not, so loops cannot happen.
-//   skip: folders that are not looked into, whatever they are called on the way there; those that do not exist are
-//   none. Nothing of them is listed or counted.
+//   skip: folders that are not looked into, under any name; folders that do not exist are ignored. Nothing in them is
+//   listed or counted.
 // Errors: kNotFound, kInvalidArgument (not a folder), kUnreadable.
 Result<FolderListing> ListFolder(const std::string& folder, bool recursive, const std::vector<std::string>& skip = {});
 
 // Lists files by name, each once however often it is named, "./a" and "a" being one name: regular files become
 // candidates, all others are skipped with the reason (missing, a folder, a socket ...).
-//   skip: folders whose files, at any depth, are neither listed nor counted; those that do not exist are none.
+//   skip: folders whose files, at any depth, are neither listed nor counted; folders that do not exist are ignored.
 FolderListing ListFiles(std::vector<std::string> paths, const std::vector<std::string>& skip = {});
 
 // Which image of a group represents it, and so is kept where the others are not: the one with the most similar images,

@@ -150,7 +150,7 @@ int Undocumented();  // NOLINT(nothing)
         "inline constexpr int kMin = 1;",
         "inline constexpr int kMax = 2;  ///< Sides.",
     ]
-    assert lines[12] == "  int loose = 0;"  # nobody documents it, so Doxygen complains
+    assert lines[12] == "  int loose = 0;"  # without documentation, so Doxygen complains
     assert lines[17] == "  int first = 0;  ///< See the description above."
     assert lines[18:20] == ["  int second = 0;  ///< the larger one,", "                   ///< always"]
     assert lines[20] == "  int sum() const;"  # a function needs a comment of its own

@@ -44,7 +44,7 @@ inline FileId IdOf(const struct stat& info) { return {info.st_dev, info.st_ino};
 std::optional<FileId> IdOf(const std::string& path);
 
 // A new, empty file or folder under a name that nothing else has, beside `place`: "PLACE." and six characters, for this
-// user alone. It is removed with all that is in it, unless Move moved it to its place: so nobody sees half of it.
+// user alone. It is removed with its contents unless Move moved it to its place, so no process sees half of it.
 class Temporary {
  public:
   enum class Kind { kFile, kFolder };

@@ -9,7 +9,7 @@
 namespace rrn {
 namespace {
 
-// Length of the UTF-8 sequence at text[i], or 0 if the bytes there are none (RFC 3629: no overlong forms, surrogates or
+// Length of the UTF-8 sequence at text[i], or 0 if the bytes are not one (RFC 3629: no overlong forms, surrogates or
 // values above U+10FFFF).
 std::size_t Utf8Length(const std::string& text, std::size_t i) {
   const auto byte = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0U; };

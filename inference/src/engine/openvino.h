@@ -19,7 +19,7 @@ std::string FindOpenVino();
 
 // Loads the plugin at `library` into ONNX Runtime, once a process, and appends its CPU device to the session's
 // providers. Every setting that could change a result is given: OpenVINO would choose bf16 by itself.
-//   threads: so many inferences run at the same time, each on one core.
+//   threads: the number of inferences that run at the same time, each on one core.
 //   cache: a folder for the compiled model; empty for none.
 // Thread-safe. Errors: kNotFound (an ONNX Runtime, or a build of rrn, that knows no plugins), kUnsupported (this CPU
 // lacks the precision, or with choice.only_if_fast is slow in it), kRuntime. May throw Ort::Exception.

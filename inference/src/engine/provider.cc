@@ -63,7 +63,7 @@ Result<std::vector<Choice>> ChoicesFor(const EmbedderOptions& options) {
   }
   if (options.provider == "auto") return Automatic(precision);
   if (precision == "auto") {
-    // Whoever names openvino wants its speed, and it has none in fp32.
+    // openvino is named for its speed, and it is not faster in fp32.
     if (options.provider == "openvino") return std::vector<Choice>{{"openvino", "bf16", true}, {"openvino", "fp32"}};
     precision = "fp32";
   }
@@ -83,7 +83,7 @@ std::string FallbackNote(const EmbedderOptions& options, const Choice& picked, c
   std::string reasons;
   for (const Refusal& refusal : refusals) {
     const bool not_installed = refusal.status.code() == StatusCode::kNotFound;
-    // Nobody without a GPU needs to hear that TensorRT is missing.
+    // Without a GPU, a missing TensorRT is not worth a note.
     if (not_installed && (as_asked || refusal.choice.provider == "tensorrt")) continue;
     reasons += (reasons.empty() ? "" : "; ") + refusal.choice.provider + ": " + refusal.status.message();
   }

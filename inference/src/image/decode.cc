@@ -263,7 +263,7 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options, F
   if (path.find('\0') != std::string::npos) {
     return Status(StatusCode::kNotFound, "no such file: the path has a zero byte in it");
   }
-  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  // O_NONBLOCK: opening a pipe without a writer would block.
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.value() < 0) {
     return SystemError(errno);

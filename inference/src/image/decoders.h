@@ -15,7 +15,7 @@
 
 namespace rrn::image_internal {
 
-// A file in memory that somebody else owns.
+// A file in memory, owned by the caller.
 struct Bytes {
   const std::uint8_t* data = nullptr;
   std::size_t size = 0;

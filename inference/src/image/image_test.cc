@@ -515,7 +515,7 @@ TEST(Tiff, AlphaOverWhite) {
   EXPECT_EQ(Pixels(EncodeTiff(spec, {10, 20, 30, 51, 10, 20, 30, 255})), (std::vector<int>{206, 208, 210, 10, 20, 30}));
   spec.extra_sample = EXTRASAMPLE_ASSOCALPHA;
   EXPECT_EQ(Pixels(EncodeTiff(spec, {2, 4, 6, 51, 10, 20, 30, 255})), (std::vector<int>{206, 208, 210, 10, 20, 30}));
-  // A sample that nobody says is alpha is none.
+  // An extra sample counts as alpha only where the file says so.
   spec.extra_sample = EXTRASAMPLE_UNSPECIFIED;
   EXPECT_EQ(Pixels(EncodeTiff(spec, {10, 20, 30, 51, 10, 20, 30, 0})), (std::vector<int>{10, 20, 30, 10, 20, 30}));
   TiffSpec grey = Tiff(1, 1, 8, 2, PHOTOMETRIC_MINISBLACK);

@@ -11,7 +11,7 @@
 namespace rrn::image_internal {
 
 // The same PNG with its pixel data stored instead of compressed, and all checksums already verified. Its own checksums
-// are left out (zero), so whoever reads it must not look at them.
+// are left out (zero), so readers must not check them.
 //
 // Empty for a file in which anything is unusual (damaged, cut short, too much or too little data, over the limits),
 // and where rrn was built without libdeflate: libpng then decides on the file as it is.

@@ -22,7 +22,7 @@ namespace rrn {
 
 namespace fs = std::filesystem;
 
-// A file that is written under a temporary name beside its own and moved there when it is complete: nobody ever reads
+// A file that is written under a temporary name beside its own and moved there when it is complete: no reader ever sees
 // half of it, and an interrupted run leaves the old one alone. Devices and pipes are written directly, and a symbolic
 // link keeps pointing where it does.
 class OutputFile {

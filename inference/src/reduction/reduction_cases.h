@@ -199,7 +199,7 @@ inline std::vector<ReductionCase> WithTypesAndLayouts(const std::vector<Reductio
       for (const ReductionLayout layout : {ReductionLayout::kNchw, ReductionLayout::kNhwc}) {
         if (layout == ReductionLayout::kNhwc && shape.shapes[0].size() != 4) continue;
         for (const bool normalize : {false, true}) {
-          // The derived bound of so many additions is larger than the only output, so its sign would be left open.
+          // The derived bound of these additions is larger than the only output, so its sign would be undetermined.
           if (normalize && shape.name == "MapsOneChannelOfManyPixels") continue;
           ReductionCase c = shape;
           c.name += std::string(suffix) + (layout == ReductionLayout::kNhwc ? "Nhwc" : "") + (normalize ? "Unit" : "");

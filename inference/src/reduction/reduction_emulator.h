@@ -47,7 +47,7 @@ struct EmulatedMemory {
   WatchedArray workspace;
   // Of each float of the workspace.
   struct Written {
-    int block = -1;  // -1: by nobody
+    int block = -1;  // -1: none
     int thread = -1;
     std::int64_t phase = -1;
     std::int64_t counted = 0;  // how often that block had counted itself as done before

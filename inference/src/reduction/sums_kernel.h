@@ -1,8 +1,8 @@
 // The loops of sums.h, for sums_*.cc to compile each for one instruction set.
 //
-// Whoever compiles this for more than the machine's least includes all other headers before: an inline function of a
-// standard header, compiled with AVX2 in one file, could be the copy that the linker keeps for the whole program. For
-// the same reason `Lanes`, the template argument of everything here, must be of an unnamed namespace.
+// A file that compiles this for more than the baseline instructions includes all other headers before it: an inline
+// function of a standard header, compiled with AVX2 in one file, could be the copy that the linker keeps for the whole
+// program. For the same reason `Lanes`, the template argument of everything here, must be of an unnamed namespace.
 #ifndef RRN_REDUCTION_SUMS_KERNEL_H_
 #define RRN_REDUCTION_SUMS_KERNEL_H_
 

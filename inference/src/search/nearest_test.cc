@@ -75,7 +75,7 @@ TEST(NearestTest, EqualsTheLoopOnEveryTargetForAnyThreads) {
   }
 }
 
-// So many columns that the threads share them out, and so many similar ones at the end that the bound rises late.
+// Enough columns for the threads to share them, and many similar ones at the end, so that the bound rises late.
 TEST(NearestTest, FewRowsAgainstManyColumns) {
   constexpr std::size_t kDim = 24;
   constexpr std::size_t kCount = 30'000;

@@ -35,7 +35,7 @@ Status CheckSides(const EmbeddingsView& rows, const EmbeddingsView& columns, con
 }
 
 Status PrepareForPairs(const SearchOptions& options, Scanner* scanner) {
-  // Below -1 everything is similar, so there is nothing to sort out.
+  // Below -1 everything is similar, so nothing can be excluded.
   return options.threshold < -1.0F ? Status() : scanner->Prepare(options.threads);
 }
 

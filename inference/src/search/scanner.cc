@@ -20,7 +20,7 @@ constexpr std::size_t kChunksWithoutFilter = 7;
 constexpr std::size_t kNearestPiecesWithoutFilter = 1;
 constexpr std::size_t kLeftOverShare = 4;
 
-// In a tile with so many pairs to check, computing all its 16 products at once is faster.
+// In a tile with this many pairs to check, computing all its 16 products together is faster.
 constexpr int kWholeTile = 4;
 
 constexpr std::size_t RoundUp(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }

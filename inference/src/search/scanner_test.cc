@@ -315,7 +315,7 @@ TEST(TargetTest, TheEnvironmentIsNotRead) {
 
 #ifdef __linux__
 // The system hands out the matrix unit only if every thread's signal stack can hold its registers. A fresh process, in
-// which nobody has asked yet, with a small one must do without, and quietly.
+// which has not been requested yet, with a small one must do without it, silently.
 void SearchWithoutMatrixUnit() {
   static char small[4096];
   stack_t stack = {};

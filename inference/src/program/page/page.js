@@ -36,14 +36,14 @@ function makePairs(count, first, second, similarity) {
 }
 
 /**
- * The rule of rrn/search.h, to the bit: rows in the order of falling numbers of similar ones (equal numbers: in order of
- * position); a row that is similar to no earlier representative becomes one; every other row joins the representative
+ * The rule of rrn/search.h, to the bit: rows in descending order of their number of similar ones (equal numbers: in
+ * order of position); a row that is similar to no earlier representative becomes one; every other row joins the representative
  * it is most similar to, the earlier one in position at equal similarity.
  * @param {ReturnType<makePairs>} pairs all pairs above some floor
  * @param {number} threshold at least that floor
  * @param {number[] | null} rank of every row, if the order is given instead; lower ranks come first
  * @return {{groups: {representative: number, members: {index: number, similarity: number}[]}[], unique: number}}
- *     groups by position of the representative, members by falling similarity, then by position
+ *     groups by position of the representative, members by descending similarity, then by position
  */
 function groupByRepresentative(pairs, threshold, rank) {
   const { count, begin, neighbour, value, exact } = pairs;
@@ -180,7 +180,7 @@ function sizeText(index) {
   return (width > 0 ? [`${width} × ${height}`] : []).concat(bytes > 0 ? [bytesText(bytes)] : []).join(" · ");
 }
 
-/** The thumbnail as a data: URL; empty if there is none. */
+/** The thumbnail as a data: URL; empty without one. */
 function thumbnail(index) {
   const number = Math.floor(index / data.block);
   if (!parsedBlocks.has(number)) {

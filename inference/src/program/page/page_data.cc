@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t kMostCountedPairs = 1'000'000;
 constexpr std::size_t kBins = 200;
-// Between two chances to cancel.
+// Between two calls that may cancel.
 constexpr std::uint64_t kPairsPerStep = 1U << 16U;
 
 std::uint64_t PairsOf(std::size_t count) {
