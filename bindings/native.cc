@@ -12,6 +12,8 @@
 
 #include "common.h"
 #include "program/command_line.h"
+#include "program/flags/about.h"
+#include "program/flags/generate.h"
 #include "rrn/embedder.h"
 #include "rrn/image.h"
 #include "rrn/reduction.h"
@@ -186,6 +188,11 @@ py::array Reduction(const std::vector<py::array>& layers, int type, std::int64_t
   return output;
 }
 
+// Of "rrn find" and "rrn compare".
+rrn::Caller CallerOf(const std::string& program) {
+  return {program, program == "rrn compare" ? rrn::Verb::kCompare : rrn::Verb::kFind};
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
@@ -231,9 +238,10 @@ PYBIND11_MODULE(_native, m) {
       "run_command_line",
       [](const std::string& program, const std::string& model, const std::string& op_library,
          const std::vector<std::string>& words) {
-        return rrn::RunCommandLine({program, model, op_library}, words);
+        return rrn::RunCommandLine({CallerOf(program), model, op_library}, words);
       },
       py::call_guard<py::gil_scoped_release>());
+  m.def("command_line_flags", [](const std::string& program) { return rrn::FlagsJson(CallerOf(program)); });
   m.def("list_folder", [](const std::string& folder, bool recursive) {
     const rrn::FolderListing listing = Unwrap(rrn::ListFolder(folder, recursive));
     std::vector<py::bytes> paths(listing.paths.begin(), listing.paths.end());

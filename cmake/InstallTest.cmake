@@ -24,4 +24,15 @@ run(sh -c "printf 'BM\\106\\0\\0\\0\\0\\0\\0\\0\\066\\0\\0\\0\\050\\0\\0\\0\\2\\
 file(COPY_FILE "${WORK_DIR}/a.bmp" "${WORK_DIR}/b.bmp")
 prints("1.000000" "${WORK_DIR}/build/compare_two_images" "${WORK_DIR}/a.bmp" "${WORK_DIR}/b.bmp")
 run("${WORK_DIR}/prefix/bin/similarity" --version)
+foreach(
+  file
+  man/man1/similarity.1
+  bash-completion/completions/similarity
+  zsh/site-functions/_similarity
+  fish/vendor_completions.d/similarity.fish)
+  file(SIZE "${WORK_DIR}/prefix/share/${file}" size)
+  if(size EQUAL 0)
+    message(FATAL_ERROR "${file} is empty")
+  endif()
+endforeach()
 file(REMOVE_RECURSE "${WORK_DIR}")

@@ -36,10 +36,11 @@ for argument in "$@"; do
 done
 
 apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
-  libgif-dev libdeflate-dev libcli11-dev nlohmann-json3-dev python3-venv python3-dev
+  libgif-dev libdeflate-dev nlohmann-json3-dev python3-venv python3-dev
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
-[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy git locales
+[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy git locales groff-base \
+  zsh fish
 # For the tests of the HTML page, which say what to do where there is no browser.
 if [ $tests = ON ] && [ "${RRN_NO_BROWSER:-}" != 1 ] && apt-cache show chromium-driver > /dev/null 2>&1; then
   apt_install chromium chromium-driver

@@ -2,6 +2,7 @@
 #ifndef RRN_EMBEDDER_H_
 #define RRN_EMBEDDER_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,14 @@ namespace rrn {
 // Sides of the network's input square, in pixels.
 inline constexpr int kMinImageSize = 32;
 inline constexpr int kMaxImageSize = 4096;
+
+// The greatest EmbedderOptions::batch and ::threads.
+inline constexpr int kMaxBatch = 1024;
+inline constexpr int kMaxThreads = 1024;
+
+// What EmbedderOptions::provider and ::precision may be.
+inline constexpr std::array<const char*, 5> kProviderNames = {"auto", "cpu", "openvino", "cuda", "tensorrt"};
+inline constexpr std::array<const char*, 5> kPrecisionNames = {"auto", "fp32", "fp16", "bf16", "int8"};
 
 // What to run, on what, and how.
 struct EmbedderOptions {

@@ -156,8 +156,8 @@ Status CheckOptions(const EmbedderOptions& options) {
   if (options.size != 0 && (options.size < kMinImageSize || options.size > kMaxImageSize)) {
     return range("size", options.size, kMinImageSize, kMaxImageSize);
   }
-  if (options.batch < 1 || options.batch > 1024) return range("batch", options.batch, 1, 1024);
-  if (options.threads < 0 || options.threads > 1024) return range("threads", options.threads, 0, 1024);
+  if (options.batch < 1 || options.batch > kMaxBatch) return range("batch", options.batch, 1, kMaxBatch);
+  if (options.threads < 0 || options.threads > kMaxThreads) return range("threads", options.threads, 0, kMaxThreads);
   return internal::ChoicesFor(options).status();
 }
 

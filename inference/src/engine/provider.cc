@@ -12,9 +12,6 @@ namespace {
 constexpr const char* kInt8Suffix = ".int8.onnx";
 constexpr const char* kOnnxSuffix = ".onnx";
 
-constexpr std::array<const char*, 5> kProviders = {"auto", "cpu", "openvino", "cuda", "tensorrt"};
-constexpr std::array<const char*, 5> kPrecisions = {"auto", "fp32", "fp16", "bf16", "int8"};
-
 bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -51,8 +48,8 @@ std::string ModelFileFor(const std::string& model, const std::string& precision)
 }
 
 Result<std::vector<Choice>> ChoicesFor(const EmbedderOptions& options) {
-  Status status = CheckName("provider", options.provider, kProviders);
-  if (status.ok()) status = CheckName("precision", options.precision, kPrecisions);
+  Status status = CheckName("provider", options.provider, kProviderNames);
+  if (status.ok()) status = CheckName("precision", options.precision, kPrecisionNames);
   if (!status.ok()) return status;
   std::string precision = options.precision;
   if (IsInt8Model(options.model)) {

@@ -12,11 +12,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/text.h"
 #include "program/actions/actions.h"
 #include "program/arguments.h"
+#include "program/exit_code.h"
 #include "program/outputs.h"
 #include "program/page/html_page.h"
 #include "program/path_list.h"
@@ -26,18 +28,6 @@
 
 namespace rrn {
 namespace {
-
-// The process's exit codes; they are part of the interface and listed in --help.
-enum ExitCode : int {
-  kDone = 0,
-  kNotSimilar = 1,
-  kUsage = 2,
-  kNothingReadable = 3,
-  kRuntimeError = 4,
-};
-
-// What shells report for a program that a signal ended: 130 for Ctrl-C.
-constexpr int kSignalBase = 128;
 
 // The signal that asked to stop; a handler can reach nothing but a global.
 volatile std::sig_atomic_t g_signal = 0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
@@ -67,6 +57,8 @@ int Fail(const std::string& program, const Status& status) {
   }
 }
 
+void Note(const std::string& program, const std::string& text) { std::cerr << program << ": note: " << text << '\n'; }
+
 // For a shell: in quotes where it needs them.
 std::string Quoted(const std::string& word) {
   const std::string plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:=@%";
@@ -87,12 +79,12 @@ int ReportFailures(const Arguments& arguments, const std::vector<SkippedFile>& f
   return failed.empty() ? kDone : kRuntimeError;
 }
 
-int ActOn(const SimilarityResult& result, const Arguments& arguments) {
-  const ActionResult outcome = Act(result, arguments.action, [] { return g_signal == 0; });
-  const bool move = arguments.action.action == Action::kMove;
-  if (!arguments.outputs.quiet) {
+int ActOn(const SimilarityResult& result, const Arguments& arguments, const FindOptions& find) {
+  const ActionResult outcome = Act(result, find.action, [] { return g_signal == 0; });
+  const bool move = find.action.action == Action::kMove;
+  if (!arguments.quiet) {
     // The JSON has standard output for itself.
-    std::ostream& out = arguments.outputs.json == "-" ? std::cerr : std::cout;
+    std::ostream& out = find.outputs.json == "-" ? std::cerr : std::cout;
     out << "\nredundant: " << Files(outcome.redundant) << '\n'
         << (move ? "moved: " : "linked: ") << Files(outcome.done.size()) << '\n';
     for (const DoneAction& done : outcome.done) {
@@ -105,8 +97,8 @@ int ActOn(const SimilarityResult& result, const Arguments& arguments) {
     if (!outcome.journal.empty()) {
       out << "journal: " << OneLine(outcome.journal) << '\n'
           << "to undo: " << arguments.program << " --undo " << Quoted(outcome.journal) << '\n';
-      if (move && IsInside(arguments.action.target, arguments.action.folder)) {
-        out << "to leave them out of later runs: --skip " << Quoted(arguments.action.target) << '\n';
+      if (move && IsInside(find.action.target, find.action.folder)) {
+        out << "to leave them out of later runs: --skip " << Quoted(find.action.target) << '\n';
       }
     }
     out.flush();
@@ -117,14 +109,14 @@ int ActOn(const SimilarityResult& result, const Arguments& arguments) {
   return ReportFailures(arguments, outcome.failed, outcome.stopped);
 }
 
-int UndoJournal(const Arguments& arguments) {
-  const Result<UndoResult> result = Undo(arguments.undo, [] { return g_signal == 0; });
+int UndoJournal(const Arguments& arguments, const UndoOptions& undo) {
+  const Result<UndoResult> result = Undo(undo.journal, [] { return g_signal == 0; });
   if (!result.ok()) {
     const StatusCode code = result.status().code();
     const bool usage = code == StatusCode::kNotFound || code == StatusCode::kCorrupt;
     return Fail(arguments.program, usage ? kUsage : kRuntimeError, result.status().message());
   }
-  if (!arguments.outputs.quiet) {
+  if (!arguments.quiet) {
     if (result->done.empty() && result->failed.empty() && result->stopped.ok()) {
       std::cout << "nothing left to undo\n";
     } else {
@@ -138,13 +130,13 @@ int UndoJournal(const Arguments& arguments) {
   return ReportFailures(arguments, result->failed, result->stopped);
 }
 
-int Compare(const Embedder& embedder, const Arguments& arguments) {
+int Compare(const Embedder& embedder, const Arguments& arguments, const CompareOptions& compare) {
   const Result<float> similarity =
-      CompareFiles(embedder, arguments.paths[0], arguments.paths[1],
+      CompareFiles(embedder, compare.first, compare.second,
                    [](std::size_t /*done*/, std::size_t /*total*/) { return g_signal == 0; });
   if (!similarity.ok()) return Fail(arguments.program, similarity.status());
-  const bool similar = *similarity > arguments.similarity.threshold;
-  if (!arguments.outputs.quiet) {
+  const bool similar = *similarity > compare.threshold;
+  if (!arguments.quiet) {
     std::printf("%.6f %s\n", static_cast<double>(*similarity), similar ? "similar" : "not similar");
   }
   if (std::fflush(stdout) != 0) return Fail(arguments.program, kRuntimeError, "standard output: cannot write here");
@@ -165,28 +157,29 @@ bool MostPairsAreSimilar(const SimilarityResult& result) {
 }
 
 // `listed`: the paths of --list.
-int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::string> listed) {
-  Outputs outputs(arguments.outputs);
+int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions& find,
+         std::vector<std::string> listed) {
+  Outputs outputs(find.outputs);
   // Before the work begins: a wrong path should not cost an hour.
   Status status = outputs.Check();
   if (!status.ok()) return Fail(arguments.program, status);
 
-  ProgressLine line(!arguments.outputs.quiet);
+  ProgressLine line(!arguments.quiet);
   const auto progress = [&line](const char* phase, std::size_t done, std::size_t total) {
     line.Update(phase, done, total);
     return g_signal == 0;
   };
-  SimilarityOptions options = arguments.similarity;
+  SimilarityOptions options = find.similarity;
   bool told = false;
-  if (!arguments.outputs.quiet) {
+  if (!arguments.quiet) {
     options.notice = [&](const std::string& text) {
       line.Clear();
       std::cerr << arguments.program << ": warning: " << text << '\n';
       told = true;
     };
   }
-  PagePairCollector near(std::min(options.threshold, kPageFloor), arguments.page.max_pairs);
-  if (!arguments.outputs.html.empty()) {
+  PagePairCollector near(std::min(options.threshold, kPageFloor), find.page.max_pairs);
+  if (!find.outputs.html.empty()) {
     options.near = {[&](const EmbeddingsView& unit) { return near.Begin(unit, options.threshold); },
                     [&](const SimilarPair* pairs, std::size_t count) {
                       near.Add(pairs, count);
@@ -194,71 +187,82 @@ int Find(const Embedder& embedder, const Arguments& arguments, std::vector<std::
                     }};
   }
   Result<SimilarityResult> result =
-      arguments.list.empty()
-          ? FindSimilar(embedder, arguments.paths[0], options, progress, outputs.PairSink())
+      find.list.empty()
+          ? FindSimilar(embedder, find.folder, options, progress, outputs.PairSink())
           : FindSimilar(embedder, ListFiles(std::move(listed), options.skip), options, progress, outputs.PairSink());
   line.Clear();
   if (!result.ok()) return Fail(arguments.program, result.status());
   std::optional<HtmlPage> page;
-  if (!arguments.outputs.html.empty()) {
-    Result<HtmlPage> made = MakeHtmlPage(*result, near.Take(), arguments.page, progress);
+  if (!find.outputs.html.empty()) {
+    Result<HtmlPage> made = MakeHtmlPage(*result, near.Take(), find.page, progress);
     line.Clear();
     if (!made.ok()) return Fail(arguments.program, made.status());
     page = *std::move(made);
   }
   status = outputs.Write(*result, page ? &*page : nullptr);
   if (!status.ok()) return Fail(arguments.program, status);
-  if (!arguments.outputs.quiet && page && !MissingFromPage(*page).empty()) {
+  if (!arguments.quiet && page && !MissingFromPage(*page).empty()) {
     std::cerr << arguments.program << ": warning: " << MissingFromPage(*page) << '\n';
   }
-  if (!arguments.outputs.quiet && !outputs.Missing().empty()) {
+  if (!arguments.quiet && !outputs.Missing().empty()) {
     std::cerr << arguments.program << ": warning: " << outputs.Missing() << '\n';
   }
-  if (!arguments.outputs.quiet && !told && MostPairsAreSimilar(*result)) {
+  if (!arguments.quiet && !told && MostPairsAreSimilar(*result)) {
     std::cerr << arguments.program
               << ": warning: more than half of all pairs are similar; unless the pictures really are, the "
                  "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
   }
   if (result->paths.empty()) {
     return Fail(arguments.program, kNothingReadable,
-                (arguments.list.empty() ? arguments.paths[0] : "--list " + arguments.list) +
-                    ": no readable image among " + std::to_string(result->files()) +
-                    (result->files() == 1 ? " file" : " files"));
+                (find.list.empty() ? find.folder : "--list " + find.list) + ": no readable image among " +
+                    std::to_string(result->files()) + (result->files() == 1 ? " file" : " files"));
   }
-  const bool acts = arguments.action.action == Action::kMove || arguments.action.action == Action::kHardlink;
-  return acts ? ActOn(*result, arguments) : kDone;
+  return find.action.action == Action::kNone ? kDone : ActOn(*result, arguments, find);
 }
 
-int Run(const CommandLineDefaults& defaults, const std::vector<std::string>& words) {
-  const Result<Arguments> parsed = ParseArguments(defaults, words);
-  if (!parsed.ok()) return Fail(defaults.program, parsed.status());
-  const Arguments& arguments = *parsed;
-  if (!arguments.answer.empty()) {
-    std::cout << arguments.answer << std::flush;
-    return std::cout ? kDone : kRuntimeError;
-  }
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    // Whoever started it with one of them ignored, as nohup does, wants it to go on.
-    struct sigaction old = {};
-    if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) continue;
-    std::signal(signal, OnSignal);
-  }
-  if (!arguments.undo.empty()) return UndoJournal(arguments);
+// The work that needs a model: Find or Compare.
+int RunModel(const Arguments& arguments) {
+  const auto* find = std::get_if<FindOptions>(&arguments.options);
+  const auto* compare = std::get_if<CompareOptions>(&arguments.options);
   std::vector<std::string> listed;
-  if (!arguments.list.empty()) {
-    Result<std::vector<std::string>> read = ReadPathList(arguments.list);
-    if (!read.ok()) return Fail(arguments.program, kUsage, read.status().message());
+  if (find != nullptr && !find->list.empty()) {
+    Result<std::vector<std::string>> read = ReadPathList(find->list);
+    if (!read.ok()) return Fail(arguments.program, read.status());
     listed = *std::move(read);
   }
-  const Result<Embedder> embedder = Embedder::Create(arguments.embedder);
+  const Result<Embedder> embedder = Embedder::Create(find != nullptr ? find->embedder : compare->embedder);
   if (!embedder.ok()) {
     const bool usage = embedder.status().code() == StatusCode::kInvalidArgument;
     return Fail(arguments.program, usage ? kUsage : kRuntimeError, embedder.status().message());
   }
-  if (!embedder->info().note.empty() && !arguments.outputs.quiet) {
-    std::cerr << arguments.program << ": note: " << embedder->info().note << '\n';
+  if (!embedder->info().note.empty() && !arguments.quiet) Note(arguments.program, embedder->info().note);
+  return find != nullptr ? Find(*embedder, arguments, *find, std::move(listed))
+                         : Compare(*embedder, arguments, *compare);
+}
+
+void HandleSignals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    // A program that was started with one of them ignored, as nohup does, should go on.
+    struct sigaction old = {};
+    if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+    std::signal(signal, OnSignal);
   }
-  return arguments.paths.size() == 2 ? Compare(*embedder, arguments) : Find(*embedder, arguments, std::move(listed));
+}
+
+int Run(const CommandLineDefaults& defaults, const std::vector<std::string>& words) {
+  const Result<Arguments> parsed = ParseArguments(defaults, words);
+  if (!parsed.ok()) return Fail(defaults.caller.program, parsed.status());
+  const Arguments& arguments = *parsed;
+  if (arguments.mode() == Mode::kAnswer) {
+    std::cout << std::get<AnswerOptions>(arguments.options).text << std::flush;
+    return std::cout ? kDone : kRuntimeError;
+  }
+  HandleSignals();
+  if (!arguments.quiet) {
+    for (const std::string& note : arguments.notes) Note(arguments.program, note);
+  }
+  if (arguments.mode() == Mode::kUndo) return UndoJournal(arguments, std::get<UndoOptions>(arguments.options));
+  return RunModel(arguments);
 }
 
 }  // namespace
@@ -267,7 +271,7 @@ int RunCommandLine(const CommandLineDefaults& defaults, const std::vector<std::s
   try {
     return Run(defaults, words);
   } catch (const std::exception& error) {
-    std::cerr << defaults.program << ": " << error.what() << '\n';
+    std::cerr << defaults.caller.program << ": " << error.what() << '\n';
     return kRuntimeError;
   }
 }

@@ -1,15 +1,17 @@
-// The command line around FindSimilar: ./build/similarity, and `rrn find` of the Python package.
+// The command line around FindSimilar: ./build/similarity, and `rrn find` and `rrn compare` of the Python package.
 #ifndef RRN_PROGRAM_COMMAND_LINE_H_
 #define RRN_PROGRAM_COMMAND_LINE_H_
 
 #include <string>
 #include <vector>
 
+#include "program/flags/about.h"
+
 namespace rrn {
 
 // What depends on who is called.
 struct CommandLineDefaults {
-  std::string program;     // for messages and --help
+  Caller caller;           // for messages and --help
   std::string model;       // empty: the one beside the executable
   std::string op_library;  // empty: the one beside the executable
 };

@@ -9,5 +9,7 @@ int main(int argc, char** argv) {
   // Releases of ONNX Runtime from 1.31 on report their use over the network, and keep a device id, unless told before
   // they start. This program works without a network; whoever wants the reports can set the variable to 0.
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
-  return rrn::RunCommandLine({"similarity", "", ""}, std::vector<std::string>(argv + 1, argv + argc));
+  rrn::CommandLineDefaults defaults;
+  defaults.caller.program = "similarity";
+  return rrn::RunCommandLine(defaults, std::vector<std::string>(argv + 1, argv + argc));
 }

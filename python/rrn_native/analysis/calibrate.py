@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="""examples:
   rrn calibrate --groups groups.csv             (columns file, group)
   rrn calibrate --pairs pairs.csv --plot c.png  (columns first, second, similar)
-  rrn calibrate --groups g.csv --model mine.onnx --precision 0.99
+  rrn calibrate --groups g.csv --model mine.onnx --min-precision 0.99
 
 Exit codes: 0 measured, 1 the wanted precision is out of reach, 2 wrong usage or table, 4 model, runtime or output
 failed.""",
@@ -273,7 +273,9 @@ failed.""",
     )
     parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
     parser.add_argument("--size", type=int, default=224, metavar="PIXELS", help="input size (default %(default)s)")
-    parser.add_argument("--precision", type=float, metavar="P", help="also the lowest threshold of this precision")
+    parser.add_argument(
+        "--min-precision", type=float, metavar="P", help="also the lowest threshold with a precision of at least P"
+    )
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw the curves and histograms (needs matplotlib)"
     )
@@ -310,9 +312,9 @@ def main(argv: list[str] | None = None) -> int:
             return fail("rrn calibrate", error, RUNTIME_ERROR)
         result = calibrate(pairs, embedder, progress=_show_progress if sys.stderr.isatty() else None)
         summary = result.to_dict() | {"model": (arguments.model or Path(rrn_native.default_model())).name}
-        if arguments.precision is not None:
+        if arguments.min_precision is not None:
             summary["threshold_for_precision"] = metrics.threshold_for_precision(
-                result.scores, result.labels, arguments.precision
+                result.scores, result.labels, arguments.min_precision
             )
         if arguments.plot is not None:
             plot(result, arguments.plot, f"{summary['model']}, {result.pairs} pairs")
@@ -321,12 +323,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, rrn_native.RrnError) as error:
         return fail("rrn calibrate", error, failure_code(error))
     print(_table(result))
-    if arguments.precision is None:
+    if arguments.min_precision is None:
         return 0
     threshold = summary["threshold_for_precision"]
     if threshold is None:
-        print(f"no threshold has a precision of {arguments.precision:g}")
+        print(f"no threshold has a precision of {arguments.min_precision:g}")
         return 1
-    typed = for_typing(result, threshold, arguments.precision)
-    print(f"for a precision of {arguments.precision:g}: --threshold {typed}")
+    typed = for_typing(result, threshold, arguments.min_precision)
+    print(f"for a precision of {arguments.min_precision:g}: --threshold {typed}")
     return 0

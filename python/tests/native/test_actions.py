@@ -50,17 +50,41 @@ def album(photos: Path) -> Path:
     return photos
 
 
-def test_list_is_the_default(run_similarity: RunSimilarity, album: Path) -> None:
-    plain = run_similarity(album, *SMALL)
+def test_nothing_is_done_by_default(run_similarity: RunSimilarity, album: Path) -> None:
     before = snapshot(album)
-    for words in ((album, "--action", "list"), ("--action", "list", album)):
-        assert run_similarity(*words, *SMALL).stdout == plain.stdout
+    assert b"group 1: 7 images" in run_similarity(album, *SMALL).stdout
+    assert snapshot(album) == before
+
+
+def test_old_forms_work_and_say_what_they_are_called_now(
+    run_similarity: RunSimilarity, album: Path, tmp_path: Path
+) -> None:
+    before = snapshot(album)
+    for old, new, note in (
+        (("--action", "list"), (), "--action list is what happens without it"),
+        (("--action", "json"), ("--json", "-"), "--action json is now --json -"),
+    ):
+        for words in ((album, *old), (*old, album)):
+            run = run_similarity(*words, *SMALL)
+            assert run.stdout == run_similarity(album, *new, *SMALL).stdout
+            assert run.stderr.decode() == f"similarity: note: {note}\n"
+            assert run_similarity(*words, *SMALL, "--quiet").stderr == b""
+    assert snapshot(album) == before
+    moved = run_similarity(album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t")
+    assert moved.stderr == b"similarity: note: --action move DIR is now --move-to DIR\n"
+    assert b"moved: 6 files" in moved.stdout
+    assert run_similarity(*undo_command(moved.stdout)).returncode == 0
+    linked = run_similarity(album, *SMALL, "--keep", "first", "--action", "hardlink", cwd=tmp_path)
+    assert linked.stderr == b"similarity: note: --action hardlink is now --hardlink\n"
+    assert b"linked: 4 files" in linked.stdout
+    (journal,) = tmp_path.glob("rrn-journal-*.jsonl")
+    assert run_similarity("--undo", journal).returncode == 0
     assert snapshot(album) == before
 
 
 def test_json_lists_what_is_redundant(run_similarity: RunSimilarity, album: Path) -> None:
     plain = json.loads(run_similarity(album, *SMALL, "--json", "-").stdout)
-    for words in ((album, "--action", "json"), ("--action", "json", album, "--json", "-")):
+    for words in ((album, "--json=-"), ("--keep", "most-similar", album, "--json", "-")):
         data = json.loads(run_similarity(*words, *SMALL).stdout)
         redundant = data["redundant"]
         assert data == plain
@@ -76,7 +100,7 @@ def test_move_and_undo(run_similarity: RunSimilarity, album: Path, tmp_path: Pat
     before = snapshot(album)
     names = before.keys()
     target = tmp_path / "redundant ones"
-    run = run_similarity(album, *SMALL, "--keep", "largest", "--action", "move", target)
+    run = run_similarity(album, *SMALL, "--keep", "largest", "--move-to", target)
     assert run.returncode == 0, run.stderr
     assert b"moved: 6 files" in run.stdout
     left = snapshot(album)
@@ -86,7 +110,7 @@ def test_move_and_undo(run_similarity: RunSimilarity, album: Path, tmp_path: Pat
     assert {name: there[name] for name in moved} == {name: before[old] for name, old in moved.items()}
     assert len(there) == 7
     # A later run finds nothing more to do, and leaves nothing behind.
-    again = run_similarity(album, *SMALL, "--keep", "largest", "--action", "move", target)
+    again = run_similarity(album, *SMALL, "--keep", "largest", "--move-to", target)
     assert b"moved: 0 files" in again.stdout
     assert snapshot(target) == there
 
@@ -102,9 +126,9 @@ def test_move_and_undo(run_similarity: RunSimilarity, album: Path, tmp_path: Pat
 def test_a_target_inside_the_folder_is_not_searched(run_similarity: RunSimilarity, album: Path) -> None:
     before = snapshot(album)
     target = album / "redundant"
-    run = run_similarity(album, *SMALL, "--action", "move", target)
+    run = run_similarity(album, *SMALL, "--move-to", target)
     assert f"--skip {target}".encode() in run.stdout
-    second = run_similarity(album, *SMALL, "--action", "move", target)
+    second = run_similarity(album, *SMALL, "--move-to", target)
     assert b"moved: 0 files" in second.stdout
     files = json.loads(run_similarity(album, *SMALL, "--json", "-", "--skip", target).stdout)["files"]
     assert files == len(before) - 6
@@ -117,7 +141,7 @@ def test_a_target_inside_the_folder_is_not_searched(run_similarity: RunSimilarit
 
 def test_hardlink_and_undo(run_similarity: RunSimilarity, album: Path, tmp_path: Path) -> None:
     before = snapshot(album)
-    run = run_similarity(album, *SMALL, "--keep", "first", "--action", "hardlink", cwd=tmp_path)
+    run = run_similarity(album, *SMALL, "--keep", "first", "--hardlink", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert b"linked: 4 files" in run.stdout
     assert b"left alone: 2 files" in run.stdout
@@ -137,7 +161,7 @@ def test_known_images_move_and_the_reference_stays(run_similarity: RunSimilarity
     make_picture(1, 200, 150).save(reference / "one.png")
     os.link(album / "second.png", reference / "same.png")
     before, kept = snapshot(album), snapshot(reference)
-    words = (album, *SMALL, "--against", reference, "--action", "move")
+    words = (album, *SMALL, "--against", reference, "--move-to")
     assert run_similarity(*words, reference).returncode == 2
     run = run_similarity(*words, tmp_path / "known")
     assert run.returncode == 0, run.stderr
@@ -150,8 +174,8 @@ def test_known_images_move_and_the_reference_stays(run_similarity: RunSimilarity
 
 def test_symbolic_links_are_never_acted_on(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
     (photos / "a_link.png").symlink_to("first.png")
-    for action in (("move", tmp_path / "t"), ("hardlink",)):
-        run = run_similarity(photos, *SMALL, "--keep", "newest", "--action", *action, cwd=tmp_path)
+    for action in (("--move-to", tmp_path / "t"), ("--hardlink",)):
+        run = run_similarity(photos, *SMALL, "--keep", "newest", *action, cwd=tmp_path)
         assert run.returncode == 0
         assert b"a_link.png: a symbolic link, which is never acted on" in run.stdout
         assert (photos / "a_link.png").is_symlink()
@@ -161,10 +185,10 @@ def test_symbolic_links_are_never_acted_on(run_similarity: RunSimilarity, photos
 
 def test_the_only_real_file_is_not_redundant(run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
     (photos / "a_link.png").symlink_to("second.png")
-    run = run_similarity(photos, *SMALL, "--keep", "first", "--action", "json")
+    run = run_similarity(photos, *SMALL, "--keep", "first", "--json", "-")
     redundant = {Path(entry["path"]).name for entry in json.loads(run.stdout)["redundant"]}
     assert redundant == {"first_small.png", "first.jpg"}
-    moved = run_similarity(photos, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t")
+    moved = run_similarity(photos, *SMALL, "--keep", "first", "--move-to", tmp_path / "t")
     assert b"moved: 2 files" in moved.stdout
     assert (photos / "second.png").exists()
 
@@ -172,7 +196,7 @@ def test_the_only_real_file_is_not_redundant(run_similarity: RunSimilarity, phot
 def test_a_folder_that_is_mounted_twice(photos: Path, tmp_path: Path) -> None:
     (photos / "again").mkdir()
     before = {path.name for path in (photos / "sub").iterdir()}
-    command = [str(BINARY), str(photos), *map(str, SMALL), "--keep", "first", "--action", "move", str(tmp_path / "t")]
+    command = [str(BINARY), str(photos), *map(str, SMALL), "--keep", "first", "--move-to", str(tmp_path / "t")]
     unshare = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c"]
     mount = f"mount --bind {photos}/sub {photos}/again"
     if (
@@ -188,7 +212,7 @@ def test_a_folder_that_is_mounted_twice(photos: Path, tmp_path: Path) -> None:
 
 
 def test_a_target_above_the_folder(run_similarity: RunSimilarity, photos: Path) -> None:
-    run = run_similarity(photos / "sub", *SMALL, "--action", "move", photos)
+    run = run_similarity(photos / "sub", *SMALL, "--move-to", photos)
     assert run.returncode == 2
     assert b"above it" in run.stderr
 
@@ -202,7 +226,7 @@ def test_an_empty_journal(run_similarity: RunSimilarity, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_put_back_is_listed(run_similarity: RunSimilarity, album: Path, tmp_path: Path) -> None:
-    run = run_similarity(album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t", "--json", "-")
+    run = run_similarity(album, *SMALL, "--keep", "first", "--move-to", tmp_path / "t", "--json", "-")
     data = json.loads(run.stdout)
     assert len(data["redundant"]) == 6
     command = undo_command(run.stderr)  # standard output is the JSON's
@@ -223,7 +247,7 @@ def test_what_cannot_be_put_back_is_listed(run_similarity: RunSimilarity, album:
 
 def test_a_killed_run_can_be_undone(run_similarity: RunSimilarity, album: Path, tmp_path: Path) -> None:
     before = snapshot(album)
-    run = run_similarity(album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t")
+    run = run_similarity(album, *SMALL, "--keep", "first", "--move-to", tmp_path / "t")
     journal = Path(undo_command(run.stdout)[1])
     lines = journal.read_bytes().splitlines(keepends=True)
     # As if it had ended while writing down the last step, which then did not happen.
@@ -250,12 +274,12 @@ def run_limited(arguments: list[object], size: int) -> subprocess.CompletedProce
 
 def test_without_a_journal_nothing_is_done(album: Path, tmp_path: Path) -> None:
     before = snapshot(album)
-    run = run_limited([album, *SMALL, "--action", "move", tmp_path / "t"], 50)
+    run = run_limited([album, *SMALL, "--move-to", tmp_path / "t"], 50)
     assert run.returncode == 4
     assert b"cannot write the journal" in run.stderr
     assert snapshot(album) == before
     # Some steps fit, the rest is not begun.
-    run = run_limited([album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t2"], 1000)
+    run = run_limited([album, *SMALL, "--keep", "first", "--move-to", tmp_path / "t2"], 1000)
     assert run.returncode == 4
     moved = len(before) - len(snapshot(album))
     assert 0 < moved < 6
@@ -278,7 +302,7 @@ def test_a_full_disk_on_the_other_file_system(run_similarity: RunSimilarity, pho
         size = big.stat().st_size - 1
         assert size > 5000
         before = snapshot(photos)
-        run = run_limited([photos, *SMALL, "--keep", "first", "--action", "move", target], size)
+        run = run_limited([photos, *SMALL, "--keep", "first", "--move-to", target], size)
         assert run.returncode == 4
         assert b"moved: 2 files" in run.stdout
         assert b"first_big.png: cannot move it" in run.stderr
@@ -294,13 +318,16 @@ def test_a_full_disk_on_the_other_file_system(run_similarity: RunSimilarity, pho
     ("words", "code", "message"),
     [
         (("{photos}", "--action", "delete"), 2, "expected list, json, hardlink or move DIR, got delete"),
-        (("{photos}", "--action", "move"), 2, "--action move DIR"),
-        (("--action", "move", "{photos}"), 2, "a folder of images is required besides {photos}"),
-        (("{photos}", "--action", "move", "{photos}/../photos/"), 2, "a folder that is searched"),
-        (("{photos}", "--action", "move", "{photos}/first.png"), 2, "not a folder"),
-        (("{photos}", "--action", "move", "{photos}/first.png/x"), 4, "cannot make this folder"),
+        (("{photos}", "--action", "move"), 2, "--move-to DIR"),
         (("{photos}", "--action", "json", "--json", "x.json"), 2, "leave one of them out"),
-        (("{photos}/first.png", "{photos}/second.png", "--action", "hardlink"), 2, "belong to a folder"),
+        (("{photos}", "--action", "hardlink", "--hardlink"), 2, "leave it out"),
+        (("{photos}", "--move-to"), 2, "--move-to: expected DIR"),
+        (("--move-to", "{photos}"), 2, "a folder of images is required besides {photos}"),
+        (("{photos}", "--move-to", "{photos}/../photos/"), 2, "a folder that is searched"),
+        (("{photos}", "--move-to", "{photos}/first.png"), 2, "not a folder"),
+        (("{photos}", "--move-to", "{photos}/first.png/x"), 4, "cannot make this folder"),
+        (("{photos}", "--move-to", "x", "--hardlink"), 2, "expected one of them, got both"),
+        (("{photos}/first.png", "{photos}/second.png", "--hardlink"), 2, "belong to a folder"),
         (("--undo", "{photos}/first.png"), 2, "does not begin a journal"),
         (("--undo", "{photos}/none"), 2, "No such file"),
         (("--undo", "{photos}/none", "{photos}"), 2, "takes nothing but its journal"),
@@ -339,13 +366,13 @@ def test_read_only_folder(photos: Path) -> None:
             return subprocess.run(command, **options)  # type: ignore[call-overload, no-any-return]
 
         try:
-            refused = run("--action", "move", folder / "photos" / "sub")
+            refused = run("--move-to", folder / "photos" / "sub")
         except PermissionError:
             pytest.skip("nobody cannot reach the program in this checkout")
         assert refused.returncode == 4
         assert b"cannot write here" in refused.stderr
         # The target is fine, but nothing can leave its folder.
-        stuck = run("--keep", "first", "--action", "move", folder / "own" / "t")
+        stuck = run("--keep", "first", "--move-to", folder / "own" / "t")
         assert stuck.returncode == 4
         assert stuck.stderr.count(b"cannot move it") == 2
         after = {name: file for name, file in snapshot(folder).items() if b"rrn-journal" not in name}

@@ -288,7 +288,7 @@ def test_a_list_and_skipped_folders(run_similarity: RunSimilarity, photos: Path)
     data = read_json(run_similarity(*words, "--skip", photos / "sub", cwd=photos, input=listed))
     assert {image["path"] for image in data["images"]} == {"./first.png", "second.png"}
     assert data["files"] == 2
-    data = read_json(run_similarity(*words, "--action", "json", cwd=photos, input=listed))
+    data = read_json(run_similarity(*words, cwd=photos, input=listed))
     assert data["files"] == 4
 
 
@@ -402,7 +402,8 @@ def test_help_and_version(run_similarity: RunSimilarity) -> None:
     for option in (
         *("--threshold", "--model", "--size", "--batch", "--threads", "--provider", "--recursive", "--json", "--pairs"),
         *("--embeddings", "--quiet", "--version", "--precision", "--no-cache", "Exit codes", "130"),
-        *("--list", "--against", "--keep", "--skip", "--action", "--undo", "What to compare", "Examples"),
+        *("--list", "--against", "--keep", "--skip", "--move-to", "--hardlink", "--undo"),
+        *("What to compare", "Examples"),
     ):
         assert option in text
     assert b"ONNX Runtime" in run_similarity("--version").stdout

@@ -661,7 +661,7 @@ bool IsInside(const std::string& folder, const std::string& parent) {
 
 Status CheckAction(const ActionOptions& options) {
   if (options.action == Action::kHardlink && access(".", W_OK) != 0) {
-    return {StatusCode::kRuntime, "--action hardlink: cannot write its journal in the current folder"};
+    return {StatusCode::kRuntime, "--hardlink: cannot write its journal in the current folder"};
   }
   if (options.action != Action::kMove) return {};
   if (!IdOf(options.target)) {
@@ -670,22 +670,22 @@ Status CheckAction(const ActionOptions& options) {
     fs::path above = fs::absolute(options.target, error).lexically_normal();
     while (!fs::exists(above, error) && above.has_relative_path()) above = above.parent_path();
     if (fs::is_directory(above, error) && access(above.c_str(), W_OK) == 0) return {};
-    return {StatusCode::kRuntime, "--action move " + options.target + ": cannot make this folder"};
+    return {StatusCode::kRuntime, "--move-to " + options.target + ": cannot make this folder"};
   }
   std::error_code error;
   if (!fs::is_directory(options.target, error)) {
-    return {StatusCode::kInvalidArgument, "--action move " + options.target + ": not a folder"};
+    return {StatusCode::kInvalidArgument, "--move-to " + options.target + ": not a folder"};
   }
   for (const std::string& other : {options.folder, options.reference}) {
     // One above it, too: a path under it may lead right back.
     if (!other.empty() && IsInside(other, options.target)) {
-      return {StatusCode::kInvalidArgument, "--action move " + options.target +
+      return {StatusCode::kInvalidArgument, "--move-to " + options.target +
                                                 ": images cannot be moved into a folder that is searched, or into one "
                                                 "above it; name another"};
     }
   }
   if (access(options.target.c_str(), W_OK) != 0) {
-    return {StatusCode::kRuntime, "--action move " + options.target + ": cannot write here"};
+    return {StatusCode::kRuntime, "--move-to " + options.target + ": cannot write here"};
   }
   return {};
 }

@@ -15,11 +15,11 @@
 
 namespace rrn {
 
-enum class Action { kList, kJson, kHardlink, kMove };
+enum class Action { kNone, kHardlink, kMove };
 
 struct ActionOptions {
-  Action action = Action::kList;
-  std::string folder;     // that was searched; empty with --list
+  Action action = Action::kNone;
+  std::string folder;     // that was searched; empty with a list of files
   std::string reference;  // of --against, or empty
   std::string target;     // of kMove: where images go
   // Files that changed since then (nanoseconds since 1970) are left alone: what is known of them is out of date.

@@ -721,7 +721,7 @@ TEST_F(ActionTest, AcrossFileSystems) {
 
 TEST_F(ActionTest, ChecksBeforeTheWork) {
   const std::string file = work_.Write("file", "");
-  EXPECT_TRUE(CheckAction(Options(Action::kList, photos_.path())).ok());
+  EXPECT_TRUE(CheckAction(Options(Action::kNone, photos_.path())).ok());
   EXPECT_TRUE(CheckAction(Options(Action::kHardlink, photos_.path())).ok());
   EXPECT_TRUE(CheckAction(Options(Action::kMove, photos_.path(), work_.Sub("new/deep"))).ok());
   EXPECT_TRUE(CheckAction(Options(Action::kMove, photos_.path(), "relative")).ok());

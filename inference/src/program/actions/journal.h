@@ -1,4 +1,4 @@
-// The journal of --action move and hardlink: what is done to files, written down before it is done.
+// The journal of --move-to and --hardlink: what is done to files, written down before it is done.
 //
 // One JSON object a line, of strings and whole numbers only. Paths are absolute; bytes that are not UTF-8 are written
 // as JsonString does. A line that is not complete, because the machine stopped while it was written, was not acted on.
