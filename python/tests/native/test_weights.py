@@ -53,8 +53,8 @@ def official(
     torch.save({"conv1.weight": state_dict["conv1.weight"]}, buffer)
     content = buffer.getvalue()
     monkeypatch.setattr(weights, "IMAGENET_SHA256_PREFIX", hashlib.sha256(content).hexdigest()[:8])
-    monkeypatch.setenv("RRN_CACHE", str(tmp_path / "cache"))
-    return content, tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return content, tmp_path / "cache" / "rrn"
 
 
 def test_file(state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
