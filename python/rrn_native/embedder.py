@@ -197,6 +197,7 @@ class Embedder:
         threshold: float = DEFAULT_THRESHOLD,
         *,
         against: PathLike | None = None,
+        skip: Sequence[PathLike] = (),
         keep: Keep = "most-similar",
         recursive: bool = True,
         threads: int | None = None,
@@ -208,18 +209,18 @@ class Embedder:
             raise ValueError(f"search is {search!r}, expected 'exact' or 'approximate'")
         if against is not None and not os.fspath(against):
             raise ValueError("against is empty, expected a folder; '.' is the current one")
-        approximate = search == "approximate"
         one = isinstance(directory, (str, bytes, os.PathLike))
         json_text, embeddings = self._native.find_similar(
-            os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
-            None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
-            os.fsencode(against) if against is not None else b"",
-            keep,
-            threshold,
-            recursive,
-            threads or 0,
-            approximate,
-            continue_unless_false(progress),
+            folder=os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
+            files=None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
+            against=os.fsencode(against) if against is not None else b"",
+            skip=[os.fsencode(path) for path in skip],
+            keep=keep,
+            threshold=threshold,
+            recursive=recursive,
+            threads=threads or 0,
+            approximate=search == "approximate",
+            progress=continue_unless_false(progress),
         )
         return SimilarityResult.from_json(json_text, embeddings)
 
@@ -229,6 +230,7 @@ def find_similar(
     threshold: float = DEFAULT_THRESHOLD,
     *,
     against: PathLike | None = None,
+    skip: Sequence[PathLike] = (),
     keep: Keep = "most-similar",
     model: PathLike | None = None,
     size: int | None = None,
@@ -249,6 +251,7 @@ def find_similar(
         against: A reference folder. Images are then compared with its images and with nothing else, groups are a
             reference image and the images most similar to it, and ``result.reference`` says how many images are known
             and how many new. Needs the exact search and no ``keep``.
+        skip: Folders that are not looked into, of both folders: for example one that redundant images were moved to.
         keep: Which image represents a group: the one with the most similar images, or the first by path, the largest
             (pixels, then bytes), the sharpest (the most detail, so enlarged copies lose; all files are then decoded at
             full size, as with ``full_decode``) or the newest (modification time). ``result.redundant`` lists the rest.
@@ -277,6 +280,7 @@ def find_similar(
         directory,
         threshold,
         against=against,
+        skip=skip,
         keep=keep,
         recursive=recursive,
         threads=threads,

@@ -37,7 +37,7 @@ def write_report(
     Args:
         result: What :func:`rrn_native.find_similar` returned; its pictures are read again, for thumbnails.
         output: The folder; made if it is not there.
-        method: Of the map, see :func:`rrn_native.analysis.plots.project`.
+        method: Of the map, see :func:`rrn_native.analysis.projection.project`.
         pages: At most this many pages of groups are drawn, at least 1.
         progress: Called with the name of each file before it is made.
 

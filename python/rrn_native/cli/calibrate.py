@@ -19,7 +19,7 @@ def parser() -> Parser:
         epilog="""examples:
   rrn calibrate --groups groups.csv             (columns file, group)
   rrn calibrate --pairs pairs.csv --plot c.png  (columns first, second, similar)
-  rrn calibrate --groups g.csv --model mine.onnx --at-precision 0.99
+  rrn calibrate --groups g.csv --model mine.onnx --min-precision 0.99
 
 Exit codes: 0 measured, 1 the wanted precision is out of reach, 2 wrong usage or table, 4 model, runtime or output
 failed.""",
@@ -31,7 +31,7 @@ failed.""",
         "--images", type=Path, metavar="DIR", help="where relative names start (default: the CSV's folder)"
     )
     made.add_argument(
-        "--at-precision",
+        "--min-precision",
         type=float,
         metavar="P",
         help="also the lowest threshold at which a share of at least P of the pairs found is right",
@@ -63,9 +63,9 @@ def main(words: list[str]) -> int:
         result = calibrate.calibrate(pairs, embedder, progress=line)
         line.clear()
         summary = result.to_dict() | {"model": (arguments.model or Path(rrn_native.default_model())).name}
-        if arguments.at_precision is not None:
+        if arguments.min_precision is not None:
             summary["threshold_for_precision"] = metrics.threshold_for_precision(
-                result.scores, result.labels, arguments.at_precision
+                result.scores, result.labels, arguments.min_precision
             )
         if arguments.plot is not None:
             plots.save(plots.calibration_figure(result, f"{summary['model']}, {result.pairs} pairs"), arguments.plot)
@@ -75,12 +75,12 @@ def main(words: list[str]) -> int:
         line.clear()
         return fail("rrn calibrate", error, failure_code(error))
     print(calibrate.table(result))
-    if arguments.at_precision is None:
+    if arguments.min_precision is None:
         return 0
     threshold = summary["threshold_for_precision"]
     if threshold is None:
-        print(f"no threshold has a precision of {arguments.at_precision:g}")
+        print(f"no threshold has a precision of {arguments.min_precision:g}")
         return 1
-    typed = calibrate.for_typing(result, threshold, arguments.at_precision)
-    print(f"for a precision of {arguments.at_precision:g}: --threshold {typed}")
+    typed = calibrate.for_typing(result, threshold, arguments.min_precision)
+    print(f"for a precision of {arguments.min_precision:g}: --threshold {typed}")
     return 0

@@ -100,7 +100,16 @@ def labelled(tmp_path: Path) -> Path:
 
 def test_groups(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = labelled / "result.json"
-    arguments = ["--groups", str(labelled / "groups.csv"), "--size", "64", "--json", str(output), "--at-precision", "1"]
+    arguments = [
+        "--groups",
+        str(labelled / "groups.csv"),
+        "--size",
+        "64",
+        "--json",
+        str(output),
+        "--min-precision",
+        "1",
+    ]
     assert cli_calibrate.main(arguments) == 0
     text = capsys.readouterr().out
     assert "images 9, skipped 1, pairs 36, of them similar 9" in text

@@ -118,7 +118,7 @@ def test_imagenet_from_a_file_url(
 
 def test_damaged_cache_is_fetched_again(official: tuple[bytes, Path]) -> None:
     content, cache = official
-    cache.mkdir()
+    cache.mkdir(parents=True)
     (cache / weights.IMAGENET_FILE).write_bytes(content[:-1])
     server = Server(content)
     weights.load_weights("imagenet", server)
