@@ -67,6 +67,9 @@ Rows ToArray(std::vector<float> rows, std::size_t dim);
 // Adds a header's functions to the module.
 void BindSearch(py::module_& m);
 
+// Adds default_options(), which no header has.
+void BindDefaultOptions(py::module_& m);
+
 }  // namespace rrn::bindings
 
 #endif  // RRN_BINDINGS_COMMON_H_

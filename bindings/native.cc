@@ -1,5 +1,5 @@
 // The pybind11 module rrn_native._native. It only converts: arrays to views, Status to exceptions. The documentation is
-// in python/rrn_native/__init__.py, whose functions are what people call.
+// in rrn_native's arrays.py and embedder.py, whose functions are what people call.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -118,9 +118,10 @@ rrn::RepresentativePolicy KeepCalled(const std::string& name) {
 // from it, so the two can never disagree.
 std::pair<py::bytes, Rows> FindSimilar(const rrn::Embedder& embedder, const std::string& folder,
                                        const std::optional<std::vector<std::string>>& files, const std::string& against,
-                                       const std::string& keep, float threshold, bool recursive, int threads,
-                                       bool approximate, const PhaseCallback& progress) {
+                                       const std::vector<std::string>& skip, const std::string& keep, float threshold,
+                                       bool recursive, int threads, bool approximate, const PhaseCallback& progress) {
   rrn::SimilarityOptions options;
+  options.skip = skip;
   options.against = against;
   options.keep = KeepCalled(keep);
   options.threshold = threshold;
@@ -228,8 +229,11 @@ PYBIND11_MODULE(_native, m) {
       .def("embed_files", &EmbedFiles)
       .def("embed_images", &EmbedImages)
       .def("preprocess", &PreprocessForModel)
-      .def("find_similar", &FindSimilar);
+      .def("find_similar", &FindSimilar, py::kw_only(), py::arg("folder"), py::arg("files"), py::arg("against"),
+           py::arg("skip"), py::arg("keep"), py::arg("threshold"), py::arg("recursive"), py::arg("threads"),
+           py::arg("approximate"), py::arg("progress"));
 
+  rrn::bindings::BindDefaultOptions(m);
   m.def("decode", &Decode);
   m.def("preprocess", &Preprocess);
   rrn::bindings::BindSearch(m);

@@ -26,7 +26,7 @@ esac
 apt_install doxygen
 ensure_python
 if [ ! -x "$ROOT/build/similarity" ] \
-  || ! PYTHONPATH=$ROOT/python "$PYTHON" -c 'from rrn_native import _load; _load.native()' 2> /dev/null; then
+  || ! PYTHONPATH=$ROOT/python "$PYTHON" -c 'from rrn_native import _load; _load.load()' 2> /dev/null; then
   "$ROOT/scripts/build.sh"
 fi
 pip_install docs mkdocs==1.6.1 mkdocs-material==9.6.23 mkdocstrings==1.0.0 mkdocstrings-python==2.0.0 griffe==2.4.1

@@ -8,11 +8,13 @@ arguments and results.
     >>> result = rrn_native.find_similar("photos")
     >>> result.unique, [group.representative for group in result.groups]
 
-Heavier tools are modules of their own and verbs of the command line ``rrn``, for example ``rrn export``.
+What needs more than NumPy is in the sub-packages ``rrn_native.analysis`` (measures, figures, reports) and
+``rrn_native.model`` (the network, export, 8 bits), and in verbs of the command line, such as ``rrn report``.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -53,6 +55,8 @@ from rrn_native.result import (
 )
 
 if TYPE_CHECKING:
+    from rrn_native import analysis, model
+
     __version__: str
 
 __all__ = [
@@ -79,12 +83,14 @@ __all__ = [
     "Search",
     "SimilarityResult",
     "Skipped",
+    "analysis",
     "cosine_similarity",
     "custom_op_library",
     "decode",
     "default_model",
     "find_images",
     "find_similar",
+    "model",
     "preprocess",
     "reduction",
     "search_targets",
@@ -94,9 +100,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The native module, loaded when it is first used, and the version, which only it knows."""
-    if name == "_native":
-        return _load.native()
+    """The version, which only the native module knows, and the sub-packages, which few programs need."""
     if name == "__version__":
-        return _load.native().__version__
+        return _load.native.__version__
+    if name in ("analysis", "model"):
+        return importlib.import_module(f"rrn_native.{name}")
     raise AttributeError(f"module 'rrn_native' has no attribute {name!r}")

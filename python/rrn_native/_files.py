@@ -1,51 +1,84 @@
-"""Small helpers of the modules that write files and show pictures."""
+"""What several modules do with files: replace one as a whole, checksums, the cache folder, has a file changed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+# Size, time of modification, time of the last change of anything about the file, and inode.
+State = tuple[int, int, int, int]
+GONE: State = (-1, -1, -1, -1)
 
-import rrn_native
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary name in the folder of `path`, then gives that file its name.
+
+    A symbolic link stays one: the file that it points to is replaced.
+
+    Raises:
+        OSError: The file cannot be written. Nothing is left of it, and what was there before stays; the same holds for
+            any exception of `write`.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        write(temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it: it is complete, or untouched.
+    """Writes a file that is complete or, where that fails, untouched.
 
     Raises:
         OSError: The folder does not exist or cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_file(path, write)
 
 
-def thumbnail(picture: rrn_native.PathLike | rrn_native.PixelArray, side: int) -> rrn_native.PixelArray:
-    """Returns a small copy of a picture whose longer side is at most `side` pixels; nothing is enlarged.
-
-    Args:
-        picture: A file, read as the engine reads it (upright, RGB, large files at a fraction), or uint8
-            [height, width, 3].
-        side: In pixels, at least 1.
-
-    Returns:
-        uint8 [height, width, 3].
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal.
 
     Raises:
         OSError: The file cannot be read.
-        rrn_native.RrnError: It is no picture.
-        ModuleNotFoundError: Pillow is not installed.
     """
-    from PIL import Image
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    pixels = picture if isinstance(picture, np.ndarray) else rrn_native.decode(picture, target=side)
-    height, width = pixels.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+def sha256_of_bytes(*parts: bytes) -> str:
+    """Returns the SHA-256 of the parts, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path | None:
+    """Returns the folder of what can be made or fetched again, whether or not it exists; None where there is no place.
+
+    It is ``$XDG_CACHE_HOME/rrn``, or ``~/.cache/rrn``, as for the engine's compiled models.
+    """
+    for variable, below in (("XDG_CACHE_HOME", "rrn"), ("HOME", ".cache/rrn")):
+        folder = os.environ.get(variable, "")
+        if folder.startswith("/"):
+            return Path(folder) / below
+    return None
+
+
+def file_state(path: str) -> State:
+    """Returns what tells whether a file has changed; GONE for one that cannot be looked at."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes its time
+    except OSError:
+        return GONE
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

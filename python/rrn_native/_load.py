@@ -9,6 +9,12 @@ import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rrn_native import _native as native
+
+__all__ = ["load", "native", "onnxruntime_library", "openvino_plugin", "package_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLUGIN = "libonnxruntime_providers_openvino_plugin.so"
@@ -39,11 +45,19 @@ def openvino_plugin() -> Path | None:
     return plugin if plugin is not None and plugin.is_file() else None
 
 
-@functools.cache
-def native() -> ModuleType:
-    """Returns ``rrn_native._native``, loaded by the first call; later ones take no time.
+def __getattr__(name: str) -> Any:
+    """``_load.native`` is the native module, loaded when it is first used.
 
     So the package can be imported, and ``rrn doctor`` can run, where something that the module needs is missing.
+    """
+    if name == "native":
+        return load()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def load() -> ModuleType:
+    """Returns ``rrn_native._native``; takes no time after the first call.
 
     The module needs ``libonnxruntime.so.1`` in the process. The wheel's file has that SONAME, so loading it first
     satisfies the dynamic linker whatever the release.

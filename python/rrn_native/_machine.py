@@ -28,15 +28,6 @@ def describe() -> dict[str, Any]:
     }
 
 
-def cache_folder() -> Path | None:
-    """Returns where the engine keeps compiled models, whether or not it exists; None where there is no place."""
-    for variable, below in (("XDG_CACHE_HOME", "rrn"), ("HOME", ".cache/rrn")):
-        folder = os.environ.get(variable, "")
-        if folder.startswith("/"):
-            return Path(folder) / below
-    return None
-
-
 def _cpuinfo(key: str) -> str:
     try:
         found = re.search(rf"^{key}\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

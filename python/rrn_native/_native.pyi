@@ -57,16 +57,17 @@ class Embedder:
     def preprocess(self, pixels: _Pixels, /) -> _Floats: ...
     def find_similar(
         self,
+        *,
         folder: bytes,
         files: list[bytes] | None,
         against: bytes,
+        skip: list[bytes],
         keep: str,
         threshold: float,
         recursive: bool,
         threads: int,
         approximate: bool,
         progress: _PhaseProgress | None,
-        /,
     ) -> tuple[bytes, _Floats]: ...
 
 class SearchOptions:
@@ -78,6 +79,7 @@ def approximate_search_available() -> bool: ...
 def command_line_flags(program: str, /) -> str: ...
 def cosine_similarity(two_rows: _Floats, /) -> float: ...
 def decode(data: bytes, max_pixels: int, target: int, /) -> _Pixels: ...
+def default_options() -> dict[str, Any]: ...
 def list_folder(folder: bytes, recursive: bool, /) -> list[bytes]: ...
 def nearest(
     rows: _Floats,

@@ -6,9 +6,13 @@ import base64
 import html
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import rrn_native
-from rrn_native._files import thumbnail
+from rrn_native._thumbnail import thumbnail
+from rrn_native.errors import RrnError
+
+if TYPE_CHECKING:
+    from rrn_native.result import SimilarityResult
 
 # A page of a notebook is kept in its file, pictures included.
 GROUPS = 10
@@ -16,7 +20,7 @@ IMAGES = 6
 _SIDE = 112
 
 
-def result_html(result: rrn_native.SimilarityResult) -> str:
+def result_html(result: SimilarityResult) -> str:
     """Returns a piece of HTML without scripts or links; pictures are part of it. Files that are gone are named only."""
     counts = f"{result.files:,} files, {result.read:,} read, {len(result.skipped):,} skipped, "
     counts += f"<b>{len(result.groups):,} groups</b>, <b>{result.unique:,} unique images</b> "
@@ -47,7 +51,7 @@ def _picture(path: str) -> str:
 
         buffer = io.BytesIO()
         Image.fromarray(thumbnail(path, _SIDE)).save(buffer, "JPEG", quality=80)
-    except (OSError, rrn_native.RrnError, ModuleNotFoundError):
+    except (OSError, RrnError, ModuleNotFoundError):
         return ""
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f'<img alt="" src="data:image/jpeg;base64,{data}"><br>'

@@ -1,15 +1,8 @@
-"""ONNX Runtime sessions on the CPU that compute as the engine's do (``session.cc``)."""
+"""ONNX Runtime sessions on the CPU that compute as the engine's do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from rrn_native._lazy import LazyImport
-
-if TYPE_CHECKING:
-    import onnxruntime
-else:
-    onnxruntime = LazyImport("onnxruntime")
+import onnxruntime
 
 
 def session_options(library: str | None = None) -> onnxruntime.SessionOptions:
@@ -36,7 +29,6 @@ def cpu_session(model: str | bytes, library: str | None = None) -> onnxruntime.I
         library: ``libreduction_op.so``; None where the operator's ONNX function is to be run instead.
 
     Raises:
-        ModuleNotFoundError: onnxruntime is not installed.
         Exception: ONNX Runtime's own errors, which have no common base.
     """
     return onnxruntime.InferenceSession(model, session_options(library), providers=["CPUExecutionProvider"])

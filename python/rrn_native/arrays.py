@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rrn_native import _load
+
 FloatArray = npt.NDArray[np.float32]
 PixelArray = npt.NDArray[np.uint8]
 PathLike = str | os.PathLike[str]
@@ -52,12 +54,10 @@ def similar_pairs(
         ValueError: Not a matrix, the threshold is not a number, or this machine has no such target.
         CancelledError: The progress callback returned False.
     """
-    from rrn_native import _native
-
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
         rows,
-        _native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or ""),
+        _load.native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or ""),
         continue_unless_false(progress),
     )
     return pairs[:3]
@@ -69,9 +69,7 @@ def search_targets() -> tuple[str, ...]:
     The last two are on every machine: "float32" computes all similarities in float32, "portable" without special
     instructions.
     """
-    from rrn_native import _native
-
-    return tuple(_native.search_targets())
+    return tuple(_load.native.search_targets())
 
 
 def similar_pairs_approximate(
@@ -102,14 +100,12 @@ def similar_pairs_approximate(
         RrnError: This build has no approximate search.
         CancelledError: The progress callback returned False.
     """
-    from rrn_native import _native
-
     if neighbours < 1 or effort < 1:
         raise ValueError(f"neighbours is {neighbours} and effort {effort}, expected 1 to 10000 for both")
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _native.similar_pairs(
+    found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
         rows,
-        _native.SearchOptions(
+        _load.native.SearchOptions(
             threshold=threshold, threads=threads or 0, target="", neighbours=neighbours, effort=effort
         ),
         continue_unless_false(progress),
@@ -122,9 +118,7 @@ def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> floa
 
     It is 0 if one of them is zero, and NaN if one of them is not finite.
     """
-    from rrn_native import _native
-
-    return float(_native.cosine_similarity(np.stack([first, second]).astype(np.float32)))
+    return float(_load.native.cosine_similarity(np.stack([first, second]).astype(np.float32)))
 
 
 def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any]:
@@ -142,8 +136,6 @@ def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any
         ValueError: The shapes do not fit; the message names them all.
         TypeError: Mixed or unsupported dtypes; the message names them all.
     """
-    from rrn_native import _native
-
     arrays = [_native_order(np.asarray(layer)) for layer in layers]
     names = {array.dtype.name for array in arrays}
     if len(names) > 1 or not names <= _ELEMENT_TYPES.keys():
@@ -153,7 +145,7 @@ def reduction(*layers: npt.NDArray[Any], channels: int = 512) -> npt.NDArray[Any
     # pybind11 knows no bfloat16, so 16-bit types travel as integers of their size.
     carrier = dtype if dtype == np.float32 else np.dtype(np.uint16)
     carried = [array.view(carrier) for array in arrays]
-    output: npt.NDArray[Any] = _native.reduction(carried, _ELEMENT_TYPES[dtype.name], channels, carrier)
+    output: npt.NDArray[Any] = _load.native.reduction(carried, _ELEMENT_TYPES[dtype.name], channels, carrier)
     return output.view(dtype)
 
 
@@ -173,9 +165,7 @@ def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0
         OSError: The file cannot be read.
         RrnError: It is damaged, too large or of an unknown format.
     """
-    from rrn_native import _native
-
-    pixels: PixelArray = _native.decode(Path(path).read_bytes(), max_pixels, target)
+    pixels: PixelArray = _load.native.decode(Path(path).read_bytes(), max_pixels, target)
     return pixels
 
 
@@ -185,9 +175,7 @@ def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatAr
     Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / 255 - mean) / std with
     ImageNet's mean and standard deviation, as the default model wants it.
     """
-    from rrn_native import _native
-
-    prepared: FloatArray = _native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, size), size)
+    prepared: FloatArray = _load.native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, size), size)
     return prepared
 
 

@@ -1,7 +1,6 @@
 """Times this machine in under a minute, and says which options to take.
 
-    rrn bench
-    rrn bench --json result.json
+    print(bench.table(bench.measure()))
 
 The pictures are drawn, with grain like a camera's, so decoding times are near those of photos but not the same. It is a
 look at one machine, not a comparison with other programs.
@@ -9,13 +8,10 @@ look at one machine, not a comparison with other programs.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.util
 import io
-import json
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -27,10 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native import _machine
-from rrn_native.cli.common import Parser
+from rrn_native import _load, _machine
 from rrn_native.doctor import PRECISIONS, PROVIDERS, png, test_picture
-from rrn_native.query import replace_file
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -109,8 +103,6 @@ def measure(effort: Effort | None = None, say: Say = lambda _: None) -> Json:
     Returns:
         What ``--json`` writes: machine, versions, decode, network, pairs, operator, notes, advice.
     """
-    from rrn_native import _native
-
     effort = effort or Effort()
     notes: list[str] = []
     result: Json = {
@@ -118,7 +110,7 @@ def measure(effort: Effort | None = None, say: Say = lambda _: None) -> Json:
         "machine": _machine.describe(),
         "versions": {
             "rrn": rrn_native.__version__,
-            "onnxruntime": _native.onnxruntime_version(),
+            "onnxruntime": _load.native.onnxruntime_version(),
             "numpy": np.__version__,
         },
         "decode": _measure_decode(effort, say, notes),
@@ -268,50 +260,3 @@ def table(result: Json) -> str:
     )
     lines += ["", *(f"note: {note}" for note in result["notes"]), result["advice"]["text"]]
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="rrn bench",
-        description="Time this machine in under a minute on drawn pictures, and say which options to take.",
-        epilog="""Medians, and the lowest and highest of the rounds; other programs that run meanwhile disturb.
-Providers that are not installed are left out; rrn doctor says why. TensorRT builds an engine when it is first used,
-which takes minutes once.
-
-Exit codes: 0 measured, 2 wrong usage, 4 the model does not run or the result could not be written.""",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; '-' for standard output, not text")
-    parser.add_argument("--quick", action="store_true", help="small pictures and few rounds: some seconds, rough")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    if arguments.json not in (None, "-") and not Path(arguments.json).absolute().parent.is_dir():
-        print(f"rrn bench: --json {arguments.json}: no such folder to write to", file=sys.stderr)
-        return 2
-    shown = sys.stderr.isatty()
-
-    def say(what: str) -> None:
-        if shown:
-            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
-
-    result = measure(QUICK if arguments.quick else None, say)
-    if shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    text = json.dumps(result, indent=1) + "\n"
-    if arguments.json == "-":
-        sys.stdout.write(text)
-    else:
-        print(table(result))
-        if arguments.json is not None:
-            replace_file(Path(arguments.json), lambda path: _write_text(path, text))
-    if not result["network"]:
-        print(f"rrn bench: {result['advice']['text']}", file=sys.stderr)
-        return 4
-    return 0
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)

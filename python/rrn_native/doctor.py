@@ -1,21 +1,17 @@
 """Says what is installed, what works on this machine, and what to do about the rest.
 
-rrn doctor
-rrn doctor --json -
+The command line is ``rrn doctor``.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import hashlib
 import importlib
 import importlib.metadata
 import json
 import os
 import platform
 import struct
-import sys
 import time
 import warnings
 import zlib
@@ -26,8 +22,8 @@ import numpy as np
 
 import rrn_native
 from rrn_native import _load, _machine
-from rrn_native.cli.common import Parser
-from rrn_native.query import printable, replace_file
+from rrn_native._files import cache_folder, sha256_of
+from rrn_native._text import one_line
 
 PROVIDERS: tuple[rrn_native.Provider, ...] = ("cpu", "openvino", "cuda", "tensorrt")
 PRECISIONS: tuple[rrn_native.Precision, ...] = ("fp32", "fp16", "bf16", "int8")
@@ -180,7 +176,7 @@ def _try(
             embedder.embed([picture])
             times.append(time.perf_counter() - begin)
     except (OSError, ValueError, RuntimeError) as error:
-        return Run(provider, precision, False, _one_line(error)), None
+        return Run(provider, precision, False, one_line(error)), None
     milliseconds = round(float(np.median(times)) * 1000, 2)
     cosine = None if reference is None else round(rrn_native.cosine_similarity(reference, embedding), 6)
     good = bool(np.isfinite(embedding).all() and np.abs(embedding).max() > 0)
@@ -188,10 +184,6 @@ def _try(
         return Run(provider, precision, False, f"gives a wrong embedding (cosine {cosine})", cosine=cosine), embedding
     detail = f"{milliseconds:.1f} ms a picture on one thread"
     return Run(provider, precision, True, detail, milliseconds, cosine, round(loading, 3)), embedding
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _version(distribution: str) -> str | None:
@@ -226,12 +218,10 @@ def _onnxruntime() -> list[Check]:
 
 
 def _native_module() -> Check:
-    from rrn_native import _native
-
     try:
-        detail = f"{rrn_native.__version__}, runs on ONNX Runtime {_native.onnxruntime_version()}"
+        detail = f"{rrn_native.__version__}, runs on ONNX Runtime {_load.native.onnxruntime_version()}"
     except ImportError as error:
-        return Check("rrn", FAILED, _one_line(error), "see the causes in this line", needed=True)
+        return Check("rrn", FAILED, one_line(error), "see the causes in this line", needed=True)
     return Check("rrn", OK, detail, needed=True)
 
 
@@ -239,14 +229,14 @@ def _operator() -> Check:
     try:
         return Check("libreduction_op.so", OK, rrn_native.custom_op_library())
     except FileNotFoundError as error:
-        return Check("libreduction_op.so", MISSING, _one_line(error), "models run without it, a little slower")
+        return Check("libreduction_op.so", MISSING, one_line(error), "models run without it, a little slower")
 
 
 def _model() -> Check:
     try:
         path = Path(rrn_native.default_model())
     except FileNotFoundError as error:
-        return Check("model", FAILED, _one_line(error), "install rrn again", needed=True)
+        return Check("model", FAILED, one_line(error), "install rrn again", needed=True)
     return check_model(path, needed=True)
 
 
@@ -260,9 +250,9 @@ def check_model(path: Path, *, needed: bool = False) -> Check:
     manifest = path.with_suffix(".json")
     try:
         wanted = json.loads(manifest.read_text())["sha256"]
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256_of(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Check("model", FAILED, f"{path.name} or its manifest cannot be read: {_one_line(error)}", "", needed)
+        return Check("model", FAILED, f"{path.name} or its manifest cannot be read: {one_line(error)}", "", needed)
     if found != wanted:
         detail = f"{path} has SHA-256 {found[:12]}..., {manifest.name} says {str(wanted)[:12]}..."
         return Check("model", FAILED, detail, "the file is damaged or was replaced: install rrn again", needed)
@@ -282,13 +272,11 @@ def _int8_model() -> Check:
 
 def _decoding() -> Check:
     """A picture goes through a file, the decoder and back."""
-    from rrn_native import _native
-
     pixels = test_picture(64)
     try:
-        decoded = _native.decode(png(pixels), rrn_native.DEFAULT_MAX_PIXELS, 0)
+        decoded = _load.native.decode(png(pixels), rrn_native.DEFAULT_MAX_PIXELS, 0)
     except RuntimeError as error:
-        return Check("decoding", FAILED, _one_line(error), needed=True)
+        return Check("decoding", FAILED, one_line(error), needed=True)
     if not np.array_equal(decoded, pixels):
         return Check("decoding", FAILED, "a PNG file came out with other pixels", needed=True)
     return Check("decoding", OK, "a PNG file came out as it went in", needed=True)
@@ -301,16 +289,14 @@ def _search() -> Check:
     try:
         found = [rrn_native.similar_pairs(rows, 0.1, target=target) for target in (fastest, plain)]
     except RuntimeError as error:
-        return Check("pair search", FAILED, _one_line(error), needed=True)
+        return Check("pair search", FAILED, one_line(error), needed=True)
     if not all(np.array_equal(first, second) for first, second in zip(*found, strict=True)):
         return Check("pair search", FAILED, f"{fastest} and {plain} instructions find other pairs", needed=True)
     return Check("pair search", OK, f"{fastest} instructions", needed=True)
 
 
 def _approximate() -> Check:
-    from rrn_native import _native
-
-    if _native.approximate_search_available():
+    if _load.native.approximate_search_available():
         return Check("approximate search", OK, "built in")
     advice = "apt-get install libhnswlib-dev, then build rrn again"
     return Check("approximate search", MISSING, "not in this build (--search approximate)", advice)
@@ -361,7 +347,7 @@ def _optional() -> list[Check]:
 
 
 def _cache() -> Check:
-    folder = _machine.cache_folder()
+    folder = cache_folder()
     if folder is None:
         return Check("cache", MISSING, "no place for it: neither XDG_CACHE_HOME nor HOME is set", "export HOME=...")
     size = count = 0
@@ -400,35 +386,3 @@ def table(diagnosis: Diagnosis) -> str:
         "rrn works here." if diagnosis.works else "rrn does not work here; see the lines that say failed or no.",
     ]
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="rrn doctor",
-        description="Say what is installed, what works on this machine, and what to do about the rest.",
-        epilog="""'missing' is optional; 'failed' is not. Every provider and precision is tried with the default model.
-
-Exit codes: 0 rrn works here (similar images with the default model, fp32 on the CPU), 1 it does not, 2 wrong usage,
-4 the answer could not be written.""",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; '-' for standard output, not text")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    diagnosis = diagnose()
-    text = json.dumps(diagnosis.to_dict(), indent=1)
-    if arguments.json == "-":
-        print(text)
-    else:
-        sys.stdout.buffer.write(os.fsencode("\n".join(map(printable, table(diagnosis).split("\n"))) + "\n"))
-        sys.stdout.buffer.flush()
-        if arguments.json is not None:
-            replace_file(Path(arguments.json), lambda path: _write_text(path, text + "\n"))
-    return 0 if diagnosis.works else 1
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)

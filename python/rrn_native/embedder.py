@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from rrn_native import _load
 from rrn_native.arrays import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_THRESHOLD,
@@ -23,7 +24,7 @@ from rrn_native.arrays import (
 )
 from rrn_native.errors import RrnError
 from rrn_native.locate import custom_op_library, default_model
-from rrn_native.result import SimilarityResult
+from rrn_native.result import Model, SimilarityResult
 
 PhaseProgress = Callable[[str, int, int], bool | None]
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
@@ -37,7 +38,7 @@ class Embedder:
     Args:
         model: ONNX file with one input float32 [N, 3, H, W] and a first output float32 [N, D]; None for the model that
             comes with the package.
-        size: Side of the square that images are resized to, in pixels (32 ... 4096).
+        size: Side of the square that images are resized to, in pixels (32 ... 4096); None for the model's own.
         threads: Worker threads; None for one for each core. Embeddings do not depend on it.
         provider: Who computes: "auto", "cpu", "openvino", "cuda" or "tensorrt" (ONNX Runtime's execution providers).
             "auto" takes the first one that works here and gains from the precision. Embeddings are the same bits only
@@ -67,7 +68,7 @@ class Embedder:
     def __init__(
         self,
         model: PathLike | None = None,
-        size: int = 224,
+        size: int | None = None,
         threads: int | None = None,
         provider: Provider = "auto",
         *,
@@ -78,14 +79,14 @@ class Embedder:
         cache: bool = True,
         full_decode: bool = False,
     ) -> None:
-        from rrn_native import _native
-
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
-        self._native = _native.Embedder(
+        if size is not None and size < 1:
+            raise ValueError(f"size is {size}, expected 32 to 4096, or None for the model's own")
+        self._native = _load.native.Embedder(
             model=os.fsencode(model if model is not None else default_model()),
             op_library=os.fsencode(op_library if op_library is not None else custom_op_library()),
-            size=size,
+            size=size or 0,
             batch=batch,
             threads=threads or 0,
             provider=provider,
@@ -120,6 +121,20 @@ class Embedder:
     def precision(self) -> str:
         """What it computes in; never "auto"."""
         return str(self._native.info.precision)
+
+    @property
+    def model(self) -> Model:
+        """Which model this is, where it is computed and in which precision."""
+        info = self._native.info
+        return Model(
+            file=info.file,
+            weights_origin=info.weights_origin,
+            weights_sha256=info.weights_sha256,
+            size=info.size,
+            embedding_dim=info.dim,
+            provider=info.provider,
+            precision=info.precision,
+        )
 
     def embed(
         self,
@@ -182,6 +197,7 @@ class Embedder:
         threshold: float = DEFAULT_THRESHOLD,
         *,
         against: PathLike | None = None,
+        skip: Sequence[PathLike] = (),
         keep: Keep = "most-similar",
         recursive: bool = True,
         threads: int | None = None,
@@ -193,18 +209,18 @@ class Embedder:
             raise ValueError(f"search is {search!r}, expected 'exact' or 'approximate'")
         if against is not None and not os.fspath(against):
             raise ValueError("against is empty, expected a folder; '.' is the current one")
-        approximate = search == "approximate"
         one = isinstance(directory, (str, bytes, os.PathLike))
         json_text, embeddings = self._native.find_similar(
-            os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
-            None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
-            os.fsencode(against) if against is not None else b"",
-            keep,
-            threshold,
-            recursive,
-            threads or 0,
-            approximate,
-            continue_unless_false(progress),
+            folder=os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
+            files=None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
+            against=os.fsencode(against) if against is not None else b"",
+            skip=[os.fsencode(path) for path in skip],
+            keep=keep,
+            threshold=threshold,
+            recursive=recursive,
+            threads=threads or 0,
+            approximate=search == "approximate",
+            progress=continue_unless_false(progress),
         )
         return SimilarityResult.from_json(json_text, embeddings)
 
@@ -214,9 +230,10 @@ def find_similar(
     threshold: float = DEFAULT_THRESHOLD,
     *,
     against: PathLike | None = None,
+    skip: Sequence[PathLike] = (),
     keep: Keep = "most-similar",
     model: PathLike | None = None,
-    size: int = 224,
+    size: int | None = None,
     threads: int | None = None,
     provider: Provider = "auto",
     precision: Precision = "auto",
@@ -234,6 +251,7 @@ def find_similar(
         against: A reference folder. Images are then compared with its images and with nothing else, groups are a
             reference image and the images most similar to it, and ``result.reference`` says how many images are known
             and how many new. Needs the exact search and no ``keep``.
+        skip: Folders that are not looked into, of both folders: for example one that redundant images were moved to.
         keep: Which image represents a group: the one with the most similar images, or the first by path, the largest
             (pixels, then bytes), the sharpest (the most detail, so enlarged copies lose; all files are then decoded at
             full size, as with ``full_decode``) or the newest (modification time). ``result.redundant`` lists the rest.
@@ -262,6 +280,7 @@ def find_similar(
         directory,
         threshold,
         against=against,
+        skip=skip,
         keep=keep,
         recursive=recursive,
         threads=threads,
@@ -272,6 +291,4 @@ def find_similar(
 
 def find_images(directory: PathLike, recursive: bool = True) -> list[str]:
     """Lists what :func:`find_similar` would look at: all regular files, sorted by the bytes of their names."""
-    from rrn_native import _native
-
-    return [os.fsdecode(path) for path in _native.list_folder(os.fsencode(directory), recursive)]
+    return [os.fsdecode(path) for path in _load.native.list_folder(os.fsencode(directory), recursive)]

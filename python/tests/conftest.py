@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,3 +52,23 @@ def photos(tmp_path: Path) -> Path:
     (folder / "broken.png").write_bytes((folder / "first.png").read_bytes()[:200])
     (folder / "notes.txt").write_text("not a picture")
     return folder
+
+
+def read_json(run: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert run.returncode == 0, run.stderr
+    data: dict[str, Any] = json.loads(run.stdout)
+    return data
+
+
+def check_sums(data: dict[str, Any]) -> None:
+    assert data["read"] + len(data["skipped"]) == data["files"]
+    assert data["read"] == len(data["images"])
+    grouped = [group["representative"] for group in data["groups"]]
+    grouped += [member["path"] for group in data["groups"] for member in group["members"]]
+    assert len(grouped) == len(set(grouped)), "an image is in two groups"
+    assert data["unique"] == len(data["groups"]) + data["read"] - len(grouped)
+    for image in data["images"]:
+        assert image["similar"] + image["dissimilar"] == data["read"] - 1
+    for key in ("images", "skipped"):
+        paths = [os.fsencode(entry["path"]) for entry in data[key]]
+        assert paths == sorted(paths)

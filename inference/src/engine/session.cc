@@ -47,7 +47,7 @@ Status InitOrt() {
   return {};
 }
 
-// Model metadata that `python -m rrn_native.export` writes; all of it is optional.
+// Model metadata that `rrn export` writes; all of it is optional.
 struct Metadata {
   std::string weights_origin;
   std::string weights_sha256;
@@ -355,7 +355,7 @@ Result<std::unique_ptr<Session>> Session::Open(const EmbedderOptions& options) {
   if (!std::filesystem::is_regular_file(resolved.model, error)) {
     return Status(StatusCode::kNotFound,
                   resolved.model + ": no such file" +
-                      (resolved.model == options.model ? "" : "; python -m rrn_native.quantize makes the int8 model"));
+                      (resolved.model == options.model ? "" : "; rrn quantize makes the int8 model"));
   }
   const Opener opener(resolved, options.op_library.empty() ? DefaultOpLibraryPath() : options.op_library);
   std::vector<Refusal> refusals;

@@ -210,7 +210,7 @@ int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions
   if (!arguments.quiet && !told && MostPairsAreSimilar(*result)) {
     std::cerr << arguments.program
               << ": warning: more than half of all pairs are similar; unless the pictures really are, the "
-                 "threshold does not fit this model (python -m rrn_native.calibrate finds one that does)\n";
+                 "threshold does not fit this model (rrn calibrate finds one that does)\n";
   }
   if (result->paths.empty()) {
     return Fail(arguments.program, kNothingReadable,

@@ -1,7 +1,9 @@
 """Why are two images similar? The cosine, taken apart into layers and places, without approximation.
 
-    rrn explain a.jpg b.jpg --output why.png
-    rrn explain a.jpg b.jpg --output why.png --against photos/ --json why.json
+    explanation = explain.explain("a.jpg", "b.jpg")
+    explanation.similarity, explanation.shares
+
+:func:`rrn_native.analysis.plots.explanation_figure` draws it; the command line is ``rrn explain``.
 
 The embedding is linear in the feature maps. With f_l the map [C_l, H_l, W_l] of layer l, K layers (4 in ResNet-18) and
 D = 512,
@@ -32,179 +34,24 @@ feature map; what a position has seen of the image (its receptive field) is larg
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 import rrn_native
-from rrn_native._files import write_file
-from rrn_native._lazy import LazyImport
+from rrn_native import _onnx
 from rrn_native._session import cpu_session
-from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
+from rrn_native.analysis import metrics
+from rrn_native.analysis.explanation import Doubles, Explanation, Side
 from rrn_native.errors import UnreadableError
-
-if TYPE_CHECKING:
-    import onnx
-else:
-    onnx = LazyImport("onnx")
-
-Doubles = npt.NDArray[np.float64]
 
 # Between a pooled average and the Reduction node; none of them changes a value.
 _PASSED = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 _POOLS = frozenset({"GlobalAveragePool", "ReduceMean"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """One of the two images, and what its places contribute.
-
-    Attributes:
-        name: The file's name as it was given, or "first" and "second" for arrays.
-        pixels: uint8 [height, width, 3], upright; large files at a fraction of their size.
-        maps: One float64 [H_l, W_l] for each layer. All entries of all layers sum to the cosine.
-        usual: The same maps for the average reference image: their sum is the mean cosine of this image with the
-            reference images. None without ``against``.
-    """
-
-    name: str
-    pixels: rrn_native.PixelArray = dataclasses.field(repr=False)
-    maps: tuple[Doubles, ...] = dataclasses.field(repr=False)
-    usual: tuple[Doubles, ...] | None = dataclasses.field(repr=False)
-
-    @property
-    def shares(self) -> Doubles:
-        """The layers' shares seen from this image, float64 [layers]; they sum to the cosine."""
-        return np.array([layer.sum() for layer in self.maps])
-
-    @property
-    def usual_shares(self) -> Doubles | None:
-        """The layers' mean shares with the reference images, float64 [layers]; None without them."""
-        return None if self.usual is None else np.array([layer.sum() for layer in self.usual])
-
-    def specific_maps(self) -> tuple[Doubles, ...]:
-        """Returns ``maps`` less ``usual``; ``maps`` without reference images."""
-        if self.usual is None:
-            return self.maps
-        return tuple(layer - usual for layer, usual in zip(self.maps, self.usual, strict=True))
-
-    def heat_map(self, layer: int | None = None, *, specific: bool = False) -> npt.NDArray[np.float32]:
-        """Spreads the contributions over the picture.
-
-        Args:
-            layer: 0 for the first; None for the sum of all.
-            specific: Take what is usual among the reference images away.
-
-        Returns:
-            float32 [height, width] of ``pixels``: the density of the share, so that the mean over the picture is the
-            share (of the layer or, for all, the cosine). Layers of any resolution can be compared and added. The
-            picture is interpolated linearly between the map's places; the mean is kept exactly where the picture's
-            side is a multiple of the map's, else nearly.
-
-        Raises:
-            IndexError: There is no such layer.
-        """
-        maps = self.specific_maps() if specific else self.maps
-        chosen = maps if layer is None else (maps[layer],)
-        height, width = self.pixels.shape[:2]
-        total = np.zeros((height, width))
-        for each in chosen:
-            total += _upsample(each * each.size, height, width)
-        return total.astype(np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """The cosine of two images, taken apart; see the module's text for the mathematics.
-
-    Attributes:
-        similarity: The cosine, in float64; equals the engine's up to float32 rounding.
-        first: What the first image's places contribute.
-        second: The same for the second image.
-        matrix: float64 [layers, layers]: the first image's layer (row) with the second's (column). Rows sum to
-            ``first.shares``, columns to ``second.shares``, everything to ``similarity``.
-        reference_images: How many reference images ``against`` held; 0 without.
-        model: The model's file name.
-    """
-
-    similarity: float
-    first: Side
-    second: Side
-    matrix: Doubles
-    reference_images: int
-    model: str
-
-    @property
-    def shares(self) -> Doubles:
-        """The layers' shares, the mean of both directions, float64 [layers]; they sum to ``similarity``."""
-        return (self.first.shares + self.second.shares) / 2
-
-    @property
-    def usual_shares(self) -> Doubles | None:
-        """The layers' mean shares of both images with the reference images, float64 [layers]; None without them."""
-        first, second = self.first.usual_shares, self.second.usual_shares
-        return None if first is None or second is None else (first + second) / 2
-
-    @property
-    def specific_shares(self) -> Doubles:
-        """``shares`` less ``usual_shares``, float64 [layers]; ``shares`` without reference images."""
-        usual = self.usual_shares
-        return self.shares if usual is None else self.shares - usual
-
-    @property
-    def layer_names(self) -> list[str]:
-        """Such as "layer 3 (14 × 14)"; the size is that of the feature map, height first."""
-        return [f"layer {k} ({m.shape[0]} × {m.shape[1]})" for k, m in enumerate(self.first.maps, start=1)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything but the pixels, as plain lists and dictionaries for JSON."""
-        usual = self.usual_shares
-        return {
-            "version": 1,
-            "model": self.model,
-            "similarity": self.similarity,
-            "layers": self.layer_names,
-            "shares": self.shares.tolist(),
-            "matrix": self.matrix.tolist(),
-            "reference_images": self.reference_images,
-            "usual_shares": None if usual is None else usual.tolist(),
-            "images": [
-                {
-                    "path": side.name,
-                    "shares": side.shares.tolist(),
-                    "maps": [layer.tolist() for layer in side.maps],
-                    "usual_maps": None if side.usual is None else [layer.tolist() for layer in side.usual],
-                }
-                for side in (self.first, self.second)
-            ],
-        }
-
-    def table(self) -> str:
-        """Lays the shares out as text."""
-        usual = self.usual_shares
-        lines = [f"similarity {self.similarity:.4f}", ""]
-        head = f"{'layer':<20} {'share':>8} {'of all':>7} {'from 1st':>9} {'from 2nd':>9}"
-        lines.append(head + ("" if usual is None else f" {'usual':>8} {'specific':>9}"))
-        for k, name in enumerate(self.layer_names):
-            part = self.shares[k] / self.similarity if self.similarity else 0.0
-            line = f"{name:<20} {self.shares[k]:>8.4f} {part:>7.1%} {self.first.shares[k]:>9.4f} "
-            line += f"{self.second.shares[k]:>9.4f}"
-            lines.append(line + ("" if usual is None else f" {usual[k]:>8.4f} {self.specific_shares[k]:>+9.4f}"))
-        if usual is not None:
-            lines += [
-                "",
-                f"usual: the mean with {self.reference_images} reference images, {usual.sum():.4f} together; "
-                f"specific to this pair: {self.specific_shares.sum():+.4f}",
-            ]
-        return "\n".join(lines)
 
 
 class Explainer:
@@ -224,15 +71,10 @@ class Explainer:
         rrn_native.RrnError: ONNX Runtime refuses the model.
     """
 
-    def __init__(self, model: rrn_native.PathLike | None = None, size: int = 224) -> None:
-        from google.protobuf.message import DecodeError
-
+    def __init__(self, model: rrn_native.PathLike | None = None, size: int | None = None) -> None:
         path = Path(model if model is not None else rrn_native.default_model())
         self._engine = rrn_native.Embedder(path, size, threads=1, provider="cpu", batch=1)
-        try:
-            proto = onnx.load(path)
-        except DecodeError as error:
-            raise ValueError(f"{path} is not an ONNX file") from error
+        proto = _onnx.load(path)
         self.model = path.name
         self._sources = _feature_maps(proto, path)
         outputs = {value.name for value in proto.graph.output}
@@ -241,8 +83,6 @@ class Explainer:
                 proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         try:
             self._session = cpu_session(proto.SerializeToString())
-        except ModuleNotFoundError:
-            raise
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise rrn_native.RrnError(f"{path}: {(str(error).splitlines() or ['?'])[0]}") from error
 
@@ -322,7 +162,7 @@ def explain(
     image_b: rrn_native.PathLike | rrn_native.PixelArray,
     model: rrn_native.PathLike | None = None,
     *,
-    size: int = 224,
+    size: int | None = None,
     against: npt.NDArray[Any] | None = None,
 ) -> Explanation:
     """Takes the cosine of two images apart into layers and places; :class:`Explainer` is faster for many pairs.
@@ -388,8 +228,7 @@ def _mean_direction(embeddings: npt.NDArray[Any], dim: int) -> Doubles:
         raise ValueError(f"against is {list(rows.shape)}, expected embeddings [n, {dim}] of the same model, n >= 1")
     if not np.isfinite(rows).all():
         raise ValueError("against holds values that are not finite; leave rows of unreadable images out")
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray((rows / np.where(norms > 0, norms, 1.0)).mean(axis=0))
+    return np.asarray(metrics.unit_rows(rows).mean(axis=0))
 
 
 def _maps(features: list[Doubles], norm: float, direction: Doubles) -> tuple[Doubles, ...]:
@@ -401,98 +240,3 @@ def _maps(features: list[Doubles], norm: float, direction: Doubles) -> tuple[Dou
         weights = _divided(folded, norm) / (len(features) * height * width)
         maps.append(np.einsum("c,chw->hw", weights, layer))
     return tuple(maps)
-
-
-def _upsample(values: Doubles, height: int, width: int) -> Doubles:
-    """Linear interpolation between the centres of the cells; beyond the outer centres the value stays."""
-    for axis, length in ((0, height), (1, width)):
-        cells = values.shape[axis]
-        position = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
-        low = np.floor(position).astype(np.int64)
-        high = np.minimum(low + 1, cells - 1)
-        part = (position - low).reshape((-1, 1) if axis == 0 else (1, -1))
-        values = values.take(low, axis) * (1 - part) + values.take(high, axis) * part
-    return values
-
-
-def _reference(source: Path, model: Path | None, size: int) -> npt.NDArray[np.float32]:
-    """Embeddings of a folder's readable images, or of a .npy file."""
-    if source.is_dir():
-        embedder = rrn_native.Embedder(model, size, provider="cpu")
-        files = rrn_native.find_images(source)
-        rows = embedder.embed(files, on_error="nan", progress=_show_progress if sys.stderr.isatty() else None)
-        rows = rows[np.isfinite(rows).all(axis=1)]
-        if not len(rows):
-            raise ValueError(f"no readable image in {source}")
-        return rows
-    if source.suffix != ".npy":
-        raise ValueError(f"--against {source} is neither a folder nor a .npy file of embeddings")
-    loaded: npt.NDArray[np.float32] = np.load(source, allow_pickle=False)
-    return loaded
-
-
-def _show_progress(done: int, total: int) -> None:
-    print(f"\r{done} / {total} reference images", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rrn explain",
-        description="Say where the similarity of two images comes from: which layers, which places. The shares sum to "
-        "the cosine exactly.",
-        epilog="""examples:
-  rrn explain a.jpg b.jpg                                    (a table)
-  rrn explain a.jpg b.jpg --output why.png --json why.json
-  rrn explain a.jpg b.jpg --output why.png --against photos/ (less what all photos share)
-
-Exit codes: 0 done, 2 wrong usage, 3 an image cannot be read, 4 model, runtime or output failed.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("first", type=Path, metavar="A", help="an image")
-    parser.add_argument("second", type=Path, metavar="B", help="another one")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE.png", help="draw both images with their shares (.png, .svg, .pdf)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
-    parser.add_argument(
-        "--against",
-        type=Path,
-        metavar="DIR|FILE.npy",
-        help="reference images, or their embeddings: tell what is specific to this pair from what is usual",
-    )
-    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
-    parser.add_argument("--size", type=int, default=224, metavar="PIXELS", help="input size (default %(default)s)")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        if arguments.output is not None:
-            from rrn_native.analysis import plots
-
-            plots.check_format(arguments.output)
-        for image in (arguments.first, arguments.second):
-            if not image.is_file():
-                raise FileNotFoundError(f"{image}: no such file")
-        if not 32 <= arguments.size <= 4096:
-            raise ValueError(f"--size is {arguments.size}, expected 32 to 4096")
-        try:
-            explainer = Explainer(arguments.model, arguments.size)
-        except (OSError, ValueError, rrn_native.RrnError) as error:
-            return fail("rrn explain", error, RUNTIME_ERROR)
-        against = None
-        if arguments.against is not None:
-            against = _reference(arguments.against, arguments.model, arguments.size)
-        explanation = explainer.explain(arguments.first, arguments.second, against=against)
-        if arguments.json is not None:
-            write_file(arguments.json, (json.dumps(explanation.to_dict()) + "\n").encode())
-        if arguments.output is not None:
-            plots.save(plots.explanation_figure(explanation), arguments.output)
-    except UnreadableError as error:
-        return fail("rrn explain", error, NOTHING_READABLE)
-    except (OSError, ValueError, rrn_native.RrnError) as error:
-        return fail("rrn explain", error, failure_code(error))
-    print(explanation.table())
-    return 0

@@ -126,6 +126,13 @@ def pairs_of_groups(groups: Sequence[Hashable]) -> tuple[IndexArray, IndexArray,
     return i.astype(np.int64), j.astype(np.int64), codes[i] == codes[j]
 
 
+def unit_rows(rows: npt.ArrayLike) -> FloatArray:
+    """Returns the rows with length 1, float64 [n, dim]; rows of zeros stay what they are."""
+    values = np.asarray(rows, dtype=np.float64)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(norms > 0, norms, 1.0))
+
+
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[Any]]:
     score = np.asarray(scores, dtype=np.float64)
     label = np.asarray(labels, dtype=bool)

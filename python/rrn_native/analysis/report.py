@@ -1,29 +1,24 @@
-"""Finds the similar images of a folder and writes a small report: figures, the JSON, and a page that shows them.
+"""Writes a small report about a search for similar images: figures, the JSON, and a page that shows them.
 
-    rrn report photos/ --output report/
+    report.write_report(rrn_native.find_similar("photos"), Path("report"))
 
 writes ``histogram.png``, ``map.png``, ``gallery-1.png`` ..., ``similarity.json`` (as ``./build/similarity --json``) and
 ``index.md``. Files of these names are replaced, one by one and each complete; nothing else in the folder is touched.
+The command line is ``rrn report``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rrn_native
 from rrn_native._files import write_file
-from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
+from rrn_native.analysis import plots
+from rrn_native.analysis.projection import METHODS, Method
 
-if TYPE_CHECKING:
-    from rrn_native.analysis.plots import Method
-
-METHODS = ("pca", "tsne", "umap", "auto")
 DEFAULT_PAGES = 20
 # More skipped files than this are counted, not listed; the JSON has all.
 _LISTED = 50
@@ -42,7 +37,7 @@ def write_report(
     Args:
         result: What :func:`rrn_native.find_similar` returned; its pictures are read again, for thumbnails.
         output: The folder; made if it is not there.
-        method: Of the map, see :func:`rrn_native.analysis.plots.project`.
+        method: Of the map, see :func:`rrn_native.analysis.projection.project`.
         pages: At most this many pages of groups are drawn, at least 1.
         progress: Called with the name of each file before it is made.
 
@@ -50,14 +45,11 @@ def write_report(
         The files written, ``index.md`` last.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; the message says how to install it.
         OSError: The folder cannot be written.
         ValueError: An argument is out of its range.
     """
-    from rrn_native.analysis import plots
-
-    if method not in plots.METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {', '.join(plots.METHODS)}")
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
     if pages < 1:
         raise ValueError(f"pages is {pages}, expected at least 1")
     output.mkdir(parents=True, exist_ok=True)
@@ -166,96 +158,3 @@ def _plain(text: str) -> str:
     """Words of an error message, without line breaks or markup."""
     line = "".join(character if character.isprintable() else " " for character in text)
     return "".join(f"\\{character}" if character in "\\`*_[]<>&|#" else character for character in line)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rrn report",
-        description="Find the similar images of a folder and write figures, the JSON and a page that shows them.",
-        epilog="""examples:
-  rrn report photos/ --output report/
-  rrn report photos/ --output report/ --threshold 0.9 --map tsne
-
-writes histogram.png, map.png, gallery-1.png ..., similarity.json and index.md. --map tsne needs scikit-learn, umap
-needs umap-learn; without them the map is made by PCA, and says so.
-
-Exit codes: 0 written, 2 wrong usage, 3 nothing readable in the folder, 4 model, runtime or output failed.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the images, sub-folders included")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="where the report goes, not in DIR"
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=rrn_native.DEFAULT_THRESHOLD,
-        metavar="T",
-        help="similar is: cosine > T (default %(default)s)",
-    )
-    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
-    parser.add_argument("--size", type=int, default=224, metavar="PIXELS", help="input size (default %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one for each core")
-    parser.add_argument(
-        "--map", choices=METHODS, default="pca", help="how the map is made (default %(default)s; auto: tsne if it can)"
-    )
-    parser.add_argument(
-        "--pages",
-        type=int,
-        default=DEFAULT_PAGES,
-        metavar="N",
-        help="draw at most N pages of 8 groups (default %(default)s)",
-    )
-    return parser
-
-
-def _show_progress(phase: str, done: int, total: int) -> None:
-    print(f"\r{phase}: {done} / {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    shown = sys.stderr.isatty()
-    try:
-        # Before the long work: is all there that drawing needs, and will the report be a picture of itself next time?
-        from rrn_native.analysis import plots  # noqa: F401
-
-        if arguments.pages < 1:
-            raise ValueError(f"--pages is {arguments.pages}, expected at least 1")
-        folder, output = arguments.directory.resolve(), arguments.output.resolve()
-        if output.is_relative_to(folder):
-            raise ValueError(
-                f"--output {arguments.output} lies in {arguments.directory}, whose pictures are searched; name a "
-                "folder outside of it"
-            )
-        if not arguments.directory.is_dir():
-            raise ValueError(f"{arguments.directory}: no such folder")
-        try:
-            embedder = rrn_native.Embedder(arguments.model, arguments.size, arguments.threads)
-        except FileNotFoundError as error:  # of the model, not of the folder
-            return fail("rrn report", error, RUNTIME_ERROR)
-        result = embedder.find_similar(
-            arguments.directory,
-            arguments.threshold,
-            threads=arguments.threads,
-            progress=_show_progress if shown else None,
-        )
-        written = write_report(
-            result,
-            arguments.output,
-            method=arguments.map,
-            pages=arguments.pages,
-            progress=(lambda name: print(f"drawing {name}", file=sys.stderr)) if shown else None,
-        )
-    except (OSError, ValueError, rrn_native.RrnError) as error:
-        return fail("rrn report", error, failure_code(error))
-    print(
-        f"{result.files} files, {result.read} read, {len(result.skipped)} skipped, {len(result.groups)} groups, "
-        f"{result.unique} unique"
-    )
-    print(f"wrote {len(written)} files; start with {written[-1]}")
-    if result.read == 0:
-        message = f"{arguments.directory}: no readable image among {result.files} files"
-        return fail("rrn report", message, NOTHING_READABLE)
-    return 0

@@ -16,28 +16,21 @@ import sys
 from pathlib import Path
 
 import rrn_native
-
-# The exit codes of ./build/similarity.
-USAGE = 2
-NOTHING_READABLE = 3
-RUNTIME_ERROR = 4
-INTERRUPTED = 128 + signal.SIGINT
-BROKEN_PIPE = 128 + signal.SIGPIPE
+from rrn_native import _load
+from rrn_native.cli.common import BROKEN_PIPE, INTERRUPTED, RUNTIME_ERROR, USAGE, fail
 
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """What ``rrn NAME`` does.
+    """What ``rrn NAME`` does; ``rrn_native.cli.NAME`` has the function ``main(words)`` that does it.
 
     Attributes:
         summary: One line for ``rrn --help``.
-        module: The module of rrn_native whose ``main(argv)`` does it; empty for the engine's own command line.
         packages: What pip has to install for it, besides what rrn always needs.
         extra: The name of these packages among rrn's extras.
     """
 
     summary: str
-    module: str
     packages: str = ""
     extra: str = ""
 
@@ -46,17 +39,17 @@ _EXPORT = ("torch onnx onnxscript pillow", "export")
 _REPORT = ("onnx matplotlib pillow", "report")
 
 VERBS = {
-    "find": Verb("the similar images of a folder, and how many are unique", ""),
-    "compare": Verb("the similarity of two images; exit code 0 if similar, 1 if not", ""),
-    "query": Verb("the images of a folder that are most similar to one image", "query"),
-    "report": Verb("a document about a folder", "analysis.report", *_REPORT),
-    "explain": Verb("why two images are similar, as a picture", "analysis.explain", *_REPORT),
-    "calibrate": Verb("the right threshold, from your labelled images", "analysis.calibrate", "matplotlib", "report"),
-    "export": Verb("a model with your own weights, as ONNX", "model.export", *_EXPORT),
-    "validate": Verb("compare PyTorch, ONNX Runtime and the engine", "model.validate", *_EXPORT),
-    "quantize": Verb("an 8-bit copy of a model, which is faster", "model.quantize", "onnx", "quantize"),
-    "bench": Verb("how fast this machine is, and which options to take", "bench"),
-    "doctor": Verb("what is installed, what works, and what to do about the rest", "doctor"),
+    "find": Verb("the similar images of a folder, and how many are unique"),
+    "compare": Verb("the similarity of two images; exit code 0 if similar, 1 if not"),
+    "query": Verb("the images of a folder that are most similar to one image"),
+    "report": Verb("a document about a folder", *_REPORT),
+    "explain": Verb("why two images are similar, as a picture", *_REPORT),
+    "calibrate": Verb("the right threshold, from your own labelled images", "matplotlib", "report"),
+    "export": Verb("a model with your own weights, as ONNX", *_EXPORT),
+    "validate": Verb("compare PyTorch, ONNX Runtime and the engine", *_EXPORT),
+    "quantize": Verb("an 8-bit copy of a model, which is faster", "onnx", "quantize"),
+    "bench": Verb("how fast this machine is, and which options to take"),
+    "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }
 
 _EXAMPLES = """Examples:
@@ -102,42 +95,30 @@ def main(argv: list[str] | None = None) -> int:
         print(_version())
         return 0
     if name not in VERBS:
-        return _fail("rrn", _unknown(name), USAGE)
+        return fail("rrn", _unknown(name), USAGE)
     try:
         return _run(name, words)
     except KeyboardInterrupt:
-        return _fail(f"rrn {name}", "interrupted", INTERRUPTED)
+        return fail(f"rrn {name}", "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Python would try to write what is left when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except ImportError as error:
-        return _fail(f"rrn {name}", _import_failure(VERBS[name], error), RUNTIME_ERROR)
+        return fail(f"rrn {name}", _import_failure(VERBS[name], error), RUNTIME_ERROR)
     except (OSError, ValueError, MemoryError, rrn_native.RrnError) as error:
-        return _fail(f"rrn {name}", str(error) or type(error).__name__, RUNTIME_ERROR)
+        return fail(f"rrn {name}", error, RUNTIME_ERROR)
 
 
 def _run(name: str, words: list[str]) -> int:
-    verb = VERBS[name]
-    if verb.module:
-        code: int = importlib.import_module(f"rrn_native.{verb.module}").main(words)
-        sys.stdout.flush()
-        return code
-    if name == "compare":
-        folder = next((word for word in words if not word.startswith("-") and Path(word).is_dir()), None)
-        if folder is not None:
-            return _fail("rrn compare", f"{folder} is a folder; expected two image files (see rrn find --help)", USAGE)
-    from rrn_native import _native
-
-    model, library = (os.fsencode(path()) for path in (rrn_native.default_model, rrn_native.custom_op_library))
-    return _native.run_command_line(f"rrn {name}", model, library, [os.fsencode(word) for word in words])
+    code: int = importlib.import_module(f"rrn_native.cli.{name}").main(words)
+    sys.stdout.flush()
+    return code
 
 
 def _version() -> str:
     try:
-        from rrn_native import _native
-
-        return f"rrn {rrn_native.__version__}, ONNX Runtime {_native.onnxruntime_version()}"
+        return f"rrn {rrn_native.__version__}, ONNX Runtime {_load.native.onnxruntime_version()}"
     except ImportError:
         return f"rrn {_installed_version()}, whose native module cannot be loaded (see rrn doctor)"
 
@@ -160,13 +141,6 @@ def _unknown(name: str) -> str:
 
 def _import_failure(verb: Verb, error: ImportError) -> str:
     missing = (error.name or "").split(".")[0]
-    if isinstance(error, ModuleNotFoundError) and missing == "rrn_native":
-        return "not part of this installation of rrn"
     if isinstance(error, ModuleNotFoundError) and missing and verb.packages:
         return f"needs {missing}, which is not installed: pip install {verb.packages} (rrn's extra [{verb.extra}])"
     return str(error)
-
-
-def _fail(program: str, message: str, code: int) -> int:
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
-    return code

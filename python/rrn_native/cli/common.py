@@ -1,29 +1,21 @@
-"""The argument parser of rrn's verbs: wrong usage is one line."""
+"""What all verbs share: exit codes and how a failure is said. No argparse, which ``rrn find`` does without."""
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
-from typing import NoReturn
+import time
+from pathlib import Path
 
-# The exit codes of ./build/similarity and of rrn --help.
+from rrn_native._text import one_line
+
+# The exit codes of ./build/similarity and of rrn --help. 1 is a verb's own: not similar, no match, not valid.
 USAGE = 2
 NOTHING_READABLE = 3
 RUNTIME_ERROR = 4
-
-
-class Parser(argparse.ArgumentParser):
-    """Keeps the line breaks of its description and epilog."""
-
-    def __init__(self, prog: str, description: str, epilog: str) -> None:
-        super().__init__(
-            prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the process with exit code 2 and a line without the usage, which --help shows."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def fail(program: str, error: BaseException | str, code: int) -> int:
@@ -34,10 +26,11 @@ def fail(program: str, error: BaseException | str, code: int) -> int:
         error: A message, or an exception that has one.
         code: The exit code.
     """
-    text = str(error) or type(error).__name__
+    text: object = error
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
-    sys.stderr.buffer.write(os.fsencode(f"{program}: {' '.join(text.split())}\n"))
+    # As bytes: a path need not be UTF-8.
+    sys.stderr.buffer.write(os.fsencode(f"{program}: {one_line(text)}\n"))
     sys.stderr.flush()
     return code
 
@@ -45,3 +38,43 @@ def fail(program: str, error: BaseException | str, code: int) -> int:
 def failure_code(error: BaseException) -> int:
     """The exit code of an error: wrong arguments and missing files are usage, the rest is the runtime's."""
     return USAGE if isinstance(error, ValueError | FileNotFoundError | NotADirectoryError) else RUNTIME_ERROR
+
+
+def check_output(name: str | None) -> None:
+    """Checks, before long work, that a file can be written: None, "-" for standard output, or a name.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if name not in (None, "-") and not Path(str(name)).absolute().parent.is_dir():
+        raise ValueError(f"--json {name}: no such folder to write to")
+
+
+class ProgressLine:
+    """A line on a terminal's standard error that is written over at most ten times a second.
+
+    Args:
+        what: What is counted, as "images".
+        wanted: False shows nothing, as where standard error is no terminal.
+    """
+
+    def __init__(self, what: str, wanted: bool = True) -> None:
+        self._what = what
+        self._wanted = wanted and sys.stderr.isatty()
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows a count; a progress callback."""
+        now = time.monotonic()
+        if now - self._last > 0.1 or done == total:
+            self._last = now
+            self.show(f"{self._what}  {done} / {total}")
+
+    def show(self, text: str) -> None:
+        """Shows a text in the place of the last one."""
+        if self._wanted:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Removes the line."""
+        self.show("")

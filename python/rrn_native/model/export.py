@@ -9,58 +9,26 @@ same weights give the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import ast
-import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
+import torch
+from onnxscript import values
 
 import rrn_native
-from rrn_native._lazy import LazyImport
-from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
-from rrn_native.model import weights
-
-if TYPE_CHECKING:
-    import onnx
-    import torch
-    from onnxscript import values
-
-    from rrn_native.model import network, onnx_function, torch_op
-    from rrn_native.model.network import ReductionResNet18
-else:
-    onnx = LazyImport("onnx")
-    torch = LazyImport("torch")
-    values = LazyImport("onnxscript.values")
-    network = LazyImport("rrn_native.model.network")
-    onnx_function = LazyImport("rrn_native.model.onnx_function")
-    torch_op = LazyImport("rrn_native.model.torch_op")
+from rrn_native._files import sha256_of_bytes
+from rrn_native.model import network, onnx_function, weights
+from rrn_native.model.network import ReductionResNet18
+from rrn_native.model.onnx_file import DEFAULT_SIZE, EMBEDDING_DIM, INPUT_NAME, OUTPUT_NAME, preprocessing
 
 OPSET = 18
 # The oldest format that has functions: more runtimes read it than newer ones.
 IR_VERSION = 8
-INPUT_NAME = "images"
-OUTPUT_NAME = "embedding"
-DEFAULT_SIZE = 224
-MEAN = (0.485, 0.456, 0.406)
-STDDEV = (0.229, 0.224, 0.225)
-
-
-def preprocessing(size: int = DEFAULT_SIZE) -> dict[str, Any]:
-    """Describes how an image becomes the network's input, as stored in the model's metadata `rrn.preprocessing`."""
-    return {
-        "resize": "bilinear antialiased, aspect ratio not kept",
-        "size": size,
-        "channels": "RGB",
-        "layout": "NCHW",
-        "scale": "1/255",
-        "mean": list(MEAN),
-        "std": list(STDDEV),
-    }
 
 
 def random_weights(seed: int) -> weights.Weights:
@@ -68,11 +36,8 @@ def random_weights(seed: int) -> weights.Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state_dict = network.ReductionResNet18().state_dict()
-    digest = hashlib.sha256()
-    for name, value in sorted(state_dict.items()):
-        digest.update(name.encode())
-        digest.update(value.numpy().tobytes())
-    return weights.Weights(state_dict, f"random, seed {seed}: not trained", digest.hexdigest())
+    parts = (part for name, value in sorted(state_dict.items()) for part in (name.encode(), value.numpy().tobytes()))
+    return weights.Weights(state_dict, f"random, seed {seed}: not trained", sha256_of_bytes(*parts))
 
 
 def to_onnx(
@@ -116,7 +81,7 @@ def to_onnx(
         proto,
         {
             "rrn.version": rrn_native.__version__,
-            "rrn.embedding_dim": str(weights.EMBEDDING_DIM),
+            "rrn.embedding_dim": str(EMBEDDING_DIM),
             "rrn.preprocessing": json.dumps(preprocessing(size)),
             "rrn.weights.origin": origin,
             "rrn.weights.sha256": weights_sha256,
@@ -133,7 +98,7 @@ def _export(model: ReductionResNet18) -> onnx.ModelProto:
 
     # Their parameters carry the names of PyTorch's schema. The exporter runs these functions to build the graph.
     def reduction(layerOne: Any, layerTwo: Any, layerThree: Any, layerFour: Any) -> Any:  # noqa: N803
-        return opset.Reduction(layerOne, layerTwo, layerThree, layerFour, channels=weights.EMBEDDING_DIM)
+        return opset.Reduction(layerOne, layerTwo, layerThree, layerFour, channels=EMBEDDING_DIM)
 
     # Without this the exporter writes ReduceMean, which ONNX Runtime cannot keep in its blocked layout.
     def global_average_pool(self: Any, output_size: Any) -> Any:
@@ -190,9 +155,7 @@ def _reduction_opset() -> Any:
                 inputs=[schema.FormalParameter("X", "T", param_option=variadic)],
                 outputs=[schema.FormalParameter("Y", "T")],
                 type_constraints=[("T", types, "All inputs and the output have one type.")],
-                attributes=[
-                    schema.Attribute("channels", onnx.helper.make_attribute("channels", weights.EMBEDDING_DIM))
-                ],
+                attributes=[schema.Attribute("channels", onnx.helper.make_attribute("channels", EMBEDDING_DIM))],
             )
         )
     return values.Opset(onnx_function.DOMAIN, onnx_function.DOMAIN_VERSION)
@@ -252,120 +215,19 @@ def _strip(proto: onnx.ModelProto) -> None:
         holder.doc_string = ""
 
 
-def to_bytes(proto: onnx.ModelProto) -> bytes:
-    """Serialises a model; equal models give equal bytes."""
-    serialized: bytes = proto.SerializeToString(deterministic=True)
-    return serialized
-
-
-def manifest(model_bytes: bytes, file_name: str) -> dict[str, Any]:
-    """Describes a model file for people and scripts that do not want to parse ONNX.
+def parse_weights(spec: str) -> weights.Weights:
+    """Returns the weights that ``rrn export --weights`` names.
 
     Args:
-        model_bytes: The ONNX file.
-        file_name: Its name, without a folder.
-    """
-    proto = onnx.load_model_from_string(model_bytes)
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    return {
-        "file": file_name,
-        "bytes": len(model_bytes),
-        "sha256": hashlib.sha256(model_bytes).hexdigest(),
-        "origin": properties["rrn.weights.origin"],
-        "weights_sha256": properties["rrn.weights.sha256"],
-        "rrn_version": properties["rrn.version"],
-        "opset": next(entry.version for entry in proto.opset_import if entry.domain == ""),
-        "ir_version": proto.ir_version,
-        "input": {"name": INPUT_NAME, "type": "float32", "shape": ["batch", 3, "height", "width"]},
-        "output": {"name": OUTPUT_NAME, "type": "float32", "shape": ["batch", weights.EMBEDDING_DIM]},
-        "preprocessing": json.loads(properties["rrn.preprocessing"]),
-    }
-
-
-def write(proto: onnx.ModelProto, output: Path) -> None:
-    """Writes the model to `output` and its manifest beside it (.json); either file is complete or untouched.
+        spec: A file or "imagenet", see :func:`rrn_native.model.weights.load_weights`, or "random[:SEED]".
 
     Raises:
-        OSError: The folder does not exist or cannot be written.
+        ValueError: The seed is no whole number.
+        rrn_native.model.weights.WeightsError: The weights cannot be had.
     """
-    model_bytes = to_bytes(proto)
-    text = json.dumps(manifest(model_bytes, output.name), indent=2) + "\n"
-    _write_file(output, model_bytes)
-    _write_file(output.with_suffix(".json"), text.encode())
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _parse_weights(spec: str) -> weights.Weights:
     if spec != "random" and not spec.startswith("random:"):
         return weights.load_weights(spec)
     seed = spec.removeprefix("random").removeprefix(":") or "0"
     if not seed.isascii() or not seed.isdigit():
         raise ValueError(f"the seed in --weights {spec} is not a whole number")
     return random_weights(int(seed))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rrn export",
-        description="Write ReductionResNet-18 as one ONNX file and a manifest (.json) beside it.",
-        epilog="""examples:
-  rrn export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
-  rrn export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
-  rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
-
-The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
-a function of standard operators).
-
-Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output failed.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="FILE|imagenet|random[:SEED]",
-        help="a ResNet-18 state dict with torchvision's names (float32 or float16, with or without fc.*), "
-        "torchvision's official ImageNet weights, or untrained weights",
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=DEFAULT_SIZE,
-        metavar="PIXELS",
-        help="side of the square to which images should be resized, recorded in the file (default %(default)s); the "
-        "network itself takes any height and width",
-    )
-    parser.add_argument("--origin", metavar="TEXT", help="where the weights come from, recorded in the file")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        if arguments.size < 1:
-            raise ValueError(f"--size must be at least 1; got {arguments.size}")
-        if arguments.output.suffix != ".onnx":
-            raise ValueError(f"--output must end in .onnx; got {arguments.output}")
-        torch_op.load_or_define()
-        source = _parse_weights(arguments.weights)
-        model = network.ReductionResNet18.from_state_dict(source.state_dict)
-    except (ValueError, OSError, RuntimeError) as error:
-        return fail("rrn export", error, USAGE)
-    try:
-        proto = to_onnx(
-            model, size=arguments.size, origin=arguments.origin or source.origin, weights_sha256=source.sha256
-        )
-        write(proto, arguments.output)
-    except (OSError, RuntimeError, onnx.checker.ValidationError) as error:
-        return fail("rrn export", error, RUNTIME_ERROR)
-    print(f"{arguments.output}: {proto.ByteSize() / 1e6:.1f} MB, weights: {arguments.origin or source.origin}")
-    return 0

@@ -11,42 +11,28 @@ from, so the export is checked too; without, they are read from the ONNX file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnx import numpy_helper
+from PIL import Image, ImageOps
 
 import rrn_native
-from rrn_native._lazy import LazyImport
-from rrn_native.cli.common import USAGE, fail
-from rrn_native.model import export, weights
-
-if TYPE_CHECKING:
-    import onnx
-    import onnxruntime
-    import torch
-    from onnx import numpy_helper
-    from PIL import Image, ImageOps
-
-    from rrn_native.model import network as network_model
-    from rrn_native.model import torch_op
-    from rrn_native.model.network import ReductionResNet18
-else:
-    onnx = LazyImport("onnx")
-    onnxruntime = LazyImport("onnxruntime")
-    torch = LazyImport("torch")
-    numpy_helper = LazyImport("onnx.numpy_helper")
-    Image = LazyImport("PIL.Image")
-    ImageOps = LazyImport("PIL.ImageOps")
-    network_model = LazyImport("rrn_native.model.network")
-    torch_op = LazyImport("rrn_native.model.torch_op")
+from rrn_native import _onnx
+from rrn_native._files import sha256_of
+from rrn_native.model import torch_op, weights
+from rrn_native.model.network import ReductionResNet18, fold_batch_norm
+from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME, preprocessing
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -95,13 +81,13 @@ def model_from_onnx(proto: onnx.ModelProto) -> ReductionResNet18:
     Raises:
         ValueError: The file is not an export of ReductionResNet-18.
     """
-    names = network_model.ReductionResNet18(batch_norm=False).state_dict().keys()
+    names = ReductionResNet18(batch_norm=False).state_dict().keys()
     state_dict = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in proto.graph.initializer
         if tensor.name in names
     }
-    return network_model.ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
+    return ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
 
 
 def load_pixels(path: Path) -> Pixels:
@@ -124,12 +110,12 @@ def load_pixels(path: Path) -> Pixels:
         raise ValueError(f"cannot read it ({error})") from error
 
 
-def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floats:
+def preprocess(pixels: Pixels, described: dict[str, Any], size: int) -> Floats:
     """Resizes and normalises with Pillow and NumPy, independently of the C++ code.
 
     Args:
         pixels: uint8 [height, width, 3].
-        preprocessing: With the keys mean and std, three numbers each.
+        described: With the keys mean and std, three numbers each.
         size: The side of the result.
 
     Returns:
@@ -137,8 +123,8 @@ def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floa
     """
     resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
     scaled = np.asarray(resized, dtype=np.float32) / np.float32(255)
-    mean = np.asarray(preprocessing["mean"], dtype=np.float32)
-    std = np.asarray(preprocessing["std"], dtype=np.float32)
+    mean = np.asarray(described["mean"], dtype=np.float32)
+    std = np.asarray(described["std"], dtype=np.float32)
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
 
 
@@ -181,7 +167,7 @@ def validate(
     Args:
         model_path: A file written by `rrn_native.model.export`.
         files: Images; at least one.
-        size: The input size; None takes the one recorded in the model.
+        size: The input size; None for the model's own.
         weights_file: What the model was exported from; None takes the weights from the model.
 
     Returns:
@@ -191,26 +177,19 @@ def validate(
         ValueError: The model, the weights or an image cannot be used.
         OSError: A file cannot be read, or a part of rrn is not built.
     """
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(model_path)
-    except DecodeError as error:
-        raise ValueError(f"{model_path} is not an ONNX file") from error
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    preprocessing = json.loads(properties.get("rrn.preprocessing", json.dumps(export.preprocessing())))
-    side = size or int(preprocessing["size"])
-
+    proto = _onnx.load(model_path)
+    recorded = _onnx.properties(proto).get("rrn.preprocessing")
+    described = preprocessing() if recorded is None else json.loads(recorded)
     if weights_file is None:
         network = model_from_onnx(proto)
     else:
-        network = network_model.ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
-    embedder = rrn_native.Embedder(str(model_path), size=side, full_decode=True)
+        network = ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
+    embedder = rrn_native.Embedder(model_path, size, full_decode=True)
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
         for name, run in (
             ("PyTorch, plain operations instead of the operator", _plain_torch(network)),
-            ("PyTorch, batch normalisation folded", _torch(network_model.fold_batch_norm(network))),
+            ("PyTorch, batch normalisation folded", _torch(fold_batch_norm(network))),
             ("ONNX Runtime, the operator as a function", _onnx_runtime(model_path, None)),
             ("ONNX Runtime, libreduction_op.so", _onnx_runtime(model_path, rrn_native.custom_op_library())),
             ("C++ engine", lambda pixels, tensor: embedder.embed(pixels)),
@@ -223,7 +202,7 @@ def validate(
     reference = _torch(network)
     for batch in _batches(files):
         pixels = [load_pixels(path) for path in batch]
-        tensor = np.stack([preprocess(each, preprocessing, side) for each in pixels])
+        tensor = np.stack([preprocess(each, described, embedder.size) for each in pixels])
         expected = reference(pixels, tensor)
         for row, run in runs:
             row.add(expected, run(pixels, tensor))
@@ -266,7 +245,7 @@ def _onnx_runtime(model_path: Path, library: str | None) -> Run:
 
     def run(pixels: list[Pixels], tensor: Floats) -> Floats:
         del pixels
-        embedding: Floats = session.run([export.OUTPUT_NAME], {export.INPUT_NAME: tensor})[0]
+        embedding: Floats = session.run([OUTPUT_NAME], {INPUT_NAME: tensor})[0]
         return embedding
 
     return run
@@ -282,57 +261,6 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rrn validate",
-        description="Compare PyTorch, ONNX Runtime (with and without libreduction_op.so) and the C++ engine on images.",
-        epilog="""examples:
-  rrn validate --images photos/
-  rrn validate --images photos/ --model models/mine.onnx --weights mine.pth --json result.json
-
-Exit status: 0 all agree within their limits, 1 some do not, 2 wrong arguments or files.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="a folder of images (default: examples/photos)")
-    parser.add_argument(
-        "--size", type=int, metavar="PIXELS", help="input size (default: the one recorded in the model)"
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE|imagenet",
-        help="the weights that the model was exported from, to check the export too (default: those in the model)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        if arguments.size is not None and arguments.size < 1:
-            raise ValueError(f"--size must be at least 1; got {arguments.size}")
-        model_path = arguments.model or Path(rrn_native.default_model())
-        if not model_path.is_file():
-            raise ValueError(f"no model {model_path}")
-        folder = arguments.images or Path(__file__).resolve().parents[3] / "examples" / "photos"
-        if arguments.images is None and not folder.is_dir():
-            raise ValueError("there are no example images; name a folder of your own with --images DIR")
-        torch_op.load_or_define()
-        files, refused = readable_images(folder)
-        rows = validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
-        if arguments.json is not None:
-            arguments.json.write_text(json.dumps(_result(model_path, files, rows), indent=2) + "\n")
-    except (ValueError, OSError, RuntimeError) as error:
-        return fail("rrn validate", error, USAGE)
-    print(f"{len(files)} images, {model_path.name}")
-    for line in refused:
-        print(f"left out: {line}")
-    print(table(rows))
-    return 1 if any(row.verdict == "FAILED" for row in rows) else 0
-
-
 def _commit() -> str:
     """The commit of the source tree that this runs from; empty if it is none."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty"]
@@ -342,10 +270,11 @@ def _commit() -> str:
         return ""
 
 
-def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
+def summary(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
+    """Returns what ``rrn validate --json`` writes."""
     return {
         "model": model_path.name,
-        "model_sha256": weights.sha256_of(model_path),
+        "model_sha256": sha256_of(model_path),
         "images": len(files),
         "machine": platform.machine(),
         "commit": _commit(),

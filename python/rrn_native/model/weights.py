@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
-import tempfile
+import shutil
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from rrn_native._lazy import LazyImport
+import torch
 
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = LazyImport("torch")
+from rrn_native._files import cache_folder, replace_file, sha256_of
 
-# Of ReductionResNet-18: the channels of its last stage.
-EMBEDDING_DIM = 512
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 IMAGENET_URL = f"https://download.pytorch.org/models/{IMAGENET_FILE}"
 IMAGENET_ORIGIN = "torchvision ResNet18_Weights.IMAGENET1K_V1"
@@ -56,7 +49,7 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
 
     Args:
         spec: A file saved with `torch.save(model.state_dict(), file)`, or "imagenet" for torchvision's official
-            ResNet-18 file, which is fetched once and kept in the folder `$RRN_CACHE` (default ~/.cache/rrn).
+            ResNet-18 file, which is fetched once and kept in `$XDG_CACHE_HOME/rrn` (default ~/.cache/rrn).
         opener: What opens a URL for reading; for tests.
 
     Raises:
@@ -64,7 +57,10 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
             official one.
     """
     if spec == "imagenet":
-        path = fetch_imagenet(cache_folder(), opener)
+        folder = cache_folder()
+        if folder is None:
+            raise WeightsError("no place to keep fetched weights: neither XDG_CACHE_HOME nor HOME is set")
+        path = fetch_imagenet(folder, opener)
         origin = f"{IMAGENET_ORIGIN} ({IMAGENET_URL})"
     else:
         path = Path(spec)
@@ -84,18 +80,6 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
     return Weights(state_dict, origin, sha256_of(path))
 
 
-def cache_folder() -> Path:
-    """Returns the folder for fetched files: `$RRN_CACHE`, or ~/.cache/rrn. It may not exist yet."""
-    named = os.environ.get("RRN_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "rrn"
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch_imagenet(folder: Path, opener: Opener | None = None) -> Path:
     """Returns the official ImageNet weights in `folder`, fetching them if they are not there.
 
@@ -108,24 +92,20 @@ def fetch_imagenet(folder: Path, opener: Opener | None = None) -> Path:
     path = folder / IMAGENET_FILE
     if path.is_file() and sha256_of(path).startswith(IMAGENET_SHA256_PREFIX):
         return path
+
+    def fetch(temporary: Path) -> None:
+        with (opener or _open_url)(IMAGENET_URL) as response, temporary.open("wb") as partial:
+            shutil.copyfileobj(response, partial, 1 << 20)
+        digest = sha256_of(temporary)
+        if not digest.startswith(IMAGENET_SHA256_PREFIX):
+            raise WeightsError(
+                f"what came from {IMAGENET_URL} has SHA-256 {digest[:8]}... instead of {IMAGENET_SHA256_PREFIX}...; "
+                "download the file on another machine and pass --weights FILE"
+            )
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{IMAGENET_FILE}.", delete=False) as partial:
-            temporary = Path(partial.name)
-            try:
-                with (opener or _open_url)(IMAGENET_URL) as response:
-                    while block := response.read(1 << 20):
-                        partial.write(block)
-                partial.close()
-                digest = sha256_of(temporary)
-                if not digest.startswith(IMAGENET_SHA256_PREFIX):
-                    raise WeightsError(
-                        f"what came from {IMAGENET_URL} has SHA-256 {digest[:8]}... instead of "
-                        f"{IMAGENET_SHA256_PREFIX}...; download the file on another machine and pass --weights FILE"
-                    )
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        replace_file(path, fetch)
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise WeightsError(

@@ -12,6 +12,7 @@ from conftest import make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rrn_native.analysis import calibrate, metrics
+from rrn_native.cli import calibrate as cli_calibrate
 
 SCORES = [0.9, 0.8, 0.7, 0.6, 0.1]
 LABELS = [True, False, True, True, False]
@@ -99,8 +100,17 @@ def labelled(tmp_path: Path) -> Path:
 
 def test_groups(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = labelled / "result.json"
-    arguments = ["--groups", str(labelled / "groups.csv"), "--size", "64", "--json", str(output), "--min-precision=1"]
-    assert calibrate.main(arguments) == 0
+    arguments = [
+        "--groups",
+        str(labelled / "groups.csv"),
+        "--size",
+        "64",
+        "--json",
+        str(output),
+        "--min-precision",
+        "1",
+    ]
+    assert cli_calibrate.main(arguments) == 0
     text = capsys.readouterr().out
     assert "images 9, skipped 1, pairs 36, of them similar 9" in text
     result = json.loads(output.read_text())
@@ -112,14 +122,14 @@ def test_groups(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pairs(labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")  # names in the CSV start from its own folder
-    assert calibrate.main(["--pairs", str(labelled / "pairs.csv"), "--size", "64"]) == 0
+    assert cli_calibrate.main(["--pairs", str(labelled / "pairs.csv"), "--size", "64"]) == 0
     assert "pairs 4, of them similar 2" in capsys.readouterr().out
 
 
 def test_plot(labelled: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = labelled / "curve.png"
-    assert calibrate.main(["--groups", str(labelled / "groups.csv"), "--size", "64", "--plot", str(picture)]) == 0
+    assert cli_calibrate.main(["--groups", str(labelled / "groups.csv"), "--size", "64", "--plot", str(picture)]) == 0
     assert picture.stat().st_size > 5000
 
 
@@ -137,14 +147,14 @@ def test_plot(labelled: Path) -> None:
 def test_bad_tables_are_one_line(labelled: Path, content: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = labelled / "bad.csv"
     table.write_text(content)
-    assert calibrate.main(["--groups", str(table), "--size", "64"]) == 2
+    assert cli_calibrate.main(["--groups", str(table), "--size", "64"]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
 
 
 def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate.main(["--groups", str(tmp_path / "none.csv")]) == 2
+    assert cli_calibrate.main(["--groups", str(tmp_path / "none.csv")]) == 2
     assert capsys.readouterr().err == f"rrn calibrate: {tmp_path / 'none.csv'}: No such file or directory\n"
 
 
@@ -173,5 +183,5 @@ def test_thresholds_keep_their_precision(
 def test_bad_label(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = labelled / "bad.csv"
     table.write_text("first,second,similar\n0.png,1.png,maybe\n")
-    assert calibrate.main(["--pairs", str(table)]) == 2
+    assert cli_calibrate.main(["--pairs", str(table)]) == 2
     assert "line 2: similar is 'maybe'" in capsys.readouterr().err

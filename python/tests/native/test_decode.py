@@ -13,6 +13,7 @@ from conftest import make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from rrn_native import _load
 
 
 def save(picture: Image.Image, path: Path, **options: object) -> Path:
@@ -113,7 +114,7 @@ def test_damage_never_crashes(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decoded = rrn_native._native.decode(bytes(content), 1_000_000, data.draw(st.sampled_from([0, 2, 8])))
+        decoded = _load.native.decode(bytes(content), 1_000_000, data.draw(st.sampled_from([0, 2, 8])))
     except rrn_native.RrnError as error:
         assert "\n" not in str(error)
     else:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import rrn_native
 from rrn_native import _load, bench, doctor
+from rrn_native.cli import bench as cli_bench
+from rrn_native.cli import doctor as cli_doctor
 
 
 def test_diagnosis(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = tmp_path / "d.json"
-    assert doctor.main(["--json", str(output)]) == 0
+    assert cli_doctor.main(["--json", str(output)]) == 0
     text = capsys.readouterr().out
     found = json.loads(output.read_text())
     assert found["works"] is True
@@ -62,7 +64,7 @@ def test_a_core_that_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         return tuple(column[target != "portable" :] for column in search(rows, threshold, target=target))
 
     monkeypatch.setattr(rrn_native, "similar_pairs", loses_a_pair)
-    assert doctor.main([]) == 1
+    assert cli_doctor.main([]) == 1
     text = capsys.readouterr().out
     assert "failed   pair search" in text
     assert "find other pairs" in text
@@ -97,7 +99,7 @@ def test_png_without_a_library(level: int, tmp_path: Path) -> None:
 
 def test_bench(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = tmp_path / "b.json"
-    assert bench.main(["--quick", "--json", str(output)]) == 0
+    assert cli_bench.main(["--quick", "--json", str(output)]) == 0
     text = capsys.readouterr().out
     result = json.loads(output.read_text())
     assert {row["format"] for row in result["decode"]} >= {"JPEG", "PNG", "WebP"}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 onnx = pytest.importorskip("onnx")
 
 from rrn_native.analysis import explain  # noqa: E402
+from rrn_native.cli import explain as cli_explain  # noqa: E402
 
 SIZE = 64
 EPSILON = float(np.finfo(np.float32).eps)
@@ -197,7 +198,7 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     a, b = str(photos / "first.png"), str(photos / "second.png")
     output = tmp_path / "why.json"
     arguments = [a, b, "--size", str(SIZE), "--json", str(output), "--against", str(photos)]
-    assert explain.main(arguments) == 0
+    assert cli_explain.main(arguments) == 0
     text = capsys.readouterr().out
     found = json.loads(output.read_text())
     assert sum(found["shares"]) == pytest.approx(found["similarity"])
@@ -209,7 +210,7 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = rrn_native.Embedder(size=SIZE).embed([a, b])
     assert abs(rrn_native.cosine_similarity(*rows) - found["similarity"]) <= TOLERANCE
     np.save(tmp_path / "e.npy", rows)
-    assert explain.main([a, b, "--size", str(SIZE), "--against", str(tmp_path / "e.npy")]) == 0
+    assert cli_explain.main([a, b, "--size", str(SIZE), "--against", str(tmp_path / "e.npy")]) == 0
     assert "usual" in capsys.readouterr().out
 
 
@@ -237,7 +238,7 @@ def test_errors_are_one_line(
     if "--output" in arguments:
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(photos)
-    assert explain.main(["--size", str(SIZE), *arguments]) == code
+    assert cli_explain.main(["--size", str(SIZE), *arguments]) == code
     error = capsys.readouterr().err
     assert error.startswith("rrn explain: ")
     assert words in error

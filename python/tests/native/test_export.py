@@ -23,7 +23,8 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rrn_native.model import export, onnx_function, torch_op, weights
+from rrn_native.cli import export as cli_export
+from rrn_native.model import export, onnx_file, onnx_function, torch_op, weights
 from rrn_native.model.network import ReductionResNet18
 
 ORIGIN = "random weights of a test"
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export")
     save_random_weights(path / "weights.pth")
     arguments = ["--weights", str(path / "weights.pth"), "--output", str(path / "model.onnx"), "--origin", ORIGIN]
-    assert export.main([*arguments, "--size", "160"]) == 0
+    assert cli_export.main([*arguments, "--size", "160"]) == 0
     return path
 
 
@@ -132,7 +133,7 @@ def test_metadata(folder: Path, proto: Any) -> None:
     assert properties["rrn.embedding_dim"] == "512"
     assert properties["rrn.weights.origin"] == ORIGIN
     assert properties["rrn.weights.sha256"] == hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
-    assert json.loads(properties["rrn.preprocessing"]) == export.preprocessing(160)
+    assert json.loads(properties["rrn.preprocessing"]) == onnx_file.preprocessing(160)
     assert proto.producer_name == "rrn"
 
 
@@ -150,7 +151,7 @@ def test_manifest(folder: Path) -> None:
 def test_same_weights_give_the_same_bytes(folder: Path, network: Any) -> None:
     source = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
     again = export.to_onnx(network, size=160, origin=ORIGIN, weights_sha256=source)
-    assert export.to_bytes(again) == (folder / "model.onnx").read_bytes()
+    assert onnx_file.to_bytes(again) == (folder / "model.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -280,7 +281,7 @@ def test_bad_arguments_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert export.main(arguments) == 2
+    assert cli_export.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("rrn export: ")
     assert message in error
@@ -289,7 +290,7 @@ def test_bad_arguments_are_one_line(
 
 
 def test_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main(["--weights", "random", "--output", str(tmp_path / "absent" / "m.onnx")]) == 4
+    assert cli_export.main(["--weights", "random", "--output", str(tmp_path / "absent" / "m.onnx")]) == 4
     assert capsys.readouterr().err.startswith("rrn export: ")
 
 
@@ -300,6 +301,6 @@ def test_random_weights_follow_the_seed() -> None:
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        export.main(["--help"])
+        cli_export.main(["--help"])
     assert stopped.value.code == 0
     assert "examples:" in capsys.readouterr().out

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib")
 
-from rrn_native.analysis import plots, report
+from rrn_native.analysis import _drawing, _map_figure, histogram, metrics, plots, projection, report
+from rrn_native.cli import explain as cli_explain
+from rrn_native.cli import report as cli_report
 
 SIZE = 64
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -33,7 +35,7 @@ def vectors(seed: int, n: int, dim: int = 16) -> npt.NDArray[np.float32]:
 @settings(deadline=None)
 def test_histogram_counts_every_pair_once(seed: int, n: int, threshold: float) -> None:
     rows = vectors(seed, n)
-    found = plots.histogram(rows, threshold)
+    found = histogram.histogram(rows, threshold)
     i, _, _ = rrn_native.similar_pairs(rows, -2.0)
     assert found.counts.sum() == found.counted == found.pairs == len(i) == n * (n - 1) // 2
     unit = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
@@ -41,52 +43,52 @@ def test_histogram_counts_every_pair_once(seed: int, n: int, threshold: float) -
     assert found.above.sum() == (cosines > threshold).sum()
     assert (found.above <= found.counts).all()
     order = np.random.default_rng(seed).permutation(n)
-    shuffled = plots.histogram(rows[order], threshold)
+    shuffled = histogram.histogram(rows[order], threshold)
     # A cosine on a bin's edge may move by rounding, because other blocks are multiplied.
     assert np.abs(np.cumsum(shuffled.counts - found.counts)).max(initial=0) <= 1
 
 
 def test_histogram_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = vectors(0, 50)
-    whole = plots.histogram(rows)
-    monkeypatch.setattr(plots, "_BLOCK", 7)
-    assert plots.histogram(rows).counts.tolist() == whole.counts.tolist()
+    whole = histogram.histogram(rows)
+    monkeypatch.setattr(histogram, "_BLOCK", 7)
+    assert histogram.histogram(rows).counts.tolist() == whole.counts.tolist()
 
 
 def test_histogram_samples_many_pairs() -> None:
     rows = vectors(1, 300)
-    whole, sample = plots.histogram(rows, 0.2), plots.histogram(rows, 0.2, max_pairs=20_000)
+    whole, sample = histogram.histogram(rows, 0.2), histogram.histogram(rows, 0.2, max_pairs=20_000)
     assert (sample.counted, sample.pairs) == (20_000, 44_850)
     assert (sample.counts <= whole.counts).all(), "no pair is drawn twice"
     # Six standard deviations of a sample of this size.
     assert abs(sample.share_above - whole.share_above) < 6 * np.sqrt(0.25 / 20_000)
-    again = plots.histogram(rows, 0.2, max_pairs=20_000)
+    again = histogram.histogram(rows, 0.2, max_pairs=20_000)
     assert again.counts.tolist() == sample.counts.tolist()
 
 
 def test_sampled_pairs_are_pairs() -> None:
     """Drawing all of them gives each of them, so the numbering is right."""
-    unit = plots._unit(vectors(2, 60).astype(np.float64))
-    drawn = np.concatenate(list(plots._sampled_pairs(unit, 60 * 59 // 2, 60 * 59 // 2)))
-    every = np.concatenate(list(plots._all_pairs(unit)))
+    unit = metrics.unit_rows(vectors(2, 60).astype(np.float64))
+    drawn = np.concatenate(list(histogram._sampled_pairs(unit, 60 * 59 // 2, 60 * 59 // 2)))
+    every = np.concatenate(list(histogram._all_pairs(unit)))
     assert np.sort(drawn) == pytest.approx(np.sort(every), abs=1e-12)
 
 
 def test_histogram_of_similarities_and_of_gaps() -> None:
-    found = plots.histogram([0.9, 0.5, np.nan, 1.0, -1.0], 0.75)
+    found = histogram.histogram([0.9, 0.5, np.nan, 1.0, -1.0], 0.75)
     assert (found.pairs, found.left_out, found.images) == (4, 1, None)
     assert found.above.sum() == 2
     assert found.counts[-1] == found.counts[0] == 1
     rows = vectors(0, 4)
     rows[1] = np.nan
-    assert plots.histogram(rows).pairs == 3
+    assert histogram.histogram(rows).pairs == 3
     with pytest.raises(ValueError, match="expected embeddings"):
-        plots.histogram(np.zeros((2, 2, 2)))
+        histogram.histogram(np.zeros((2, 2, 2)))
 
 
 def test_similarity_histogram_draws_the_counts() -> None:
     rows = vectors(3, 30)
-    bins = plots.histogram(rows, 0.3)
+    bins = histogram.histogram(rows, 0.3)
     axes = plots.similarity_histogram(rows, 0.3).axes[0]
     light, dark = axes.containers
     assert sum(bar.get_height() for bar in light) == bins.counts.sum()  # type: ignore[attr-defined]
@@ -109,48 +111,48 @@ def test_similarity_histogram_draws_the_counts() -> None:
 @settings(deadline=None, max_examples=30)
 def test_pca_laws(seed: int, n: int) -> None:
     rows = vectors(seed, n)
-    found = plots.project(rows)
+    found = projection.project(rows)
     assert found.explained is not None
     first, second = found.explained
     assert 1 + 1e-9 >= first >= second >= 0
-    unit = plots._unit(rows.astype(np.float64))
+    unit = metrics.unit_rows(rows.astype(np.float64))
     variance = ((unit - unit.mean(axis=0)) ** 2).sum()
     assert (found.points**2).sum(axis=0) / variance == pytest.approx([first, second], abs=1e-9)
     order = np.random.default_rng(seed).permutation(n)
-    assert plots.project(rows[order]).points == pytest.approx(found.points[order], abs=1e-6)
+    assert projection.project(rows[order]).points == pytest.approx(found.points[order], abs=1e-6)
     scaled = rows * np.linspace(0.5, 3, n, dtype=np.float32)[:, None]
-    assert plots.project(scaled).points == pytest.approx(found.points, abs=1e-5), "only directions count"
+    assert projection.project(scaled).points == pytest.approx(found.points, abs=1e-5), "only directions count"
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_few_or_equal_images(n: int) -> None:
     for rows in (vectors(0, n), np.ones((n, 8), np.float32), np.zeros((n, 8), np.float32), vectors(0, n, 1)):
-        assert np.isfinite(plots.project(rows).points).all()
+        assert np.isfinite(projection.project(rows).points).all()
         plots.embedding_map(rows, [f"{k}.png" for k in range(n)])
-    assert (plots.project(np.full((n, 8), 0.3)).points == 0).all()
+    assert (projection.project(np.full((n, 8), 0.3)).points == 0).all()
 
 
 def test_tsne_keeps_clusters_apart_and_repeats() -> None:
     pytest.importorskip("sklearn")
     centres = np.eye(3, 16, dtype=np.float32)
     rows = np.repeat(centres, 8, axis=0) + 0.02 * vectors(0, 24)
-    found = plots.project(rows, "tsne")
+    found = projection.project(rows, "tsne")
     assert (found.method, found.explained, found.note) == ("tsne", None, "")
-    assert np.array_equal(plots.project(rows, "tsne").points, found.points)
+    assert np.array_equal(projection.project(rows, "tsne").points, found.points)
     distance = np.linalg.norm(found.points[:, None] - found.points[None], axis=2)
     np.fill_diagonal(distance, np.inf)
     assert (distance.argmin(axis=1) // 8 == np.arange(24) // 8).all()
-    assert plots.project(rows, "auto").method == "tsne"
-    assert plots.project(rows[:4], "tsne").note.startswith("t-SNE needs at least 5 images")
-    plots.project(np.ones((6, 4)), "tsne")
+    assert projection.project(rows, "auto").method == "tsne"
+    assert projection.project(rows[:4], "tsne").note.startswith("t-SNE needs at least 5 images")
+    projection.project(np.ones((6, 4)), "tsne")
 
 
 def test_umap_repeats() -> None:
     pytest.importorskip("umap")
     rows = vectors(0, 24)
-    found = plots.project(rows, "umap")
+    found = projection.project(rows, "umap")
     assert found.method == "umap"
-    assert np.array_equal(plots.project(rows, "umap").points, found.points)
+    assert np.array_equal(projection.project(rows, "umap").points, found.points)
 
 
 @pytest.mark.parametrize(("method", "package"), [("tsne", "scikit-learn"), ("umap", "umap-learn")])
@@ -158,13 +160,13 @@ def test_without_the_package_pca_takes_its_place(monkeypatch: pytest.MonkeyPatch
     for name in ("sklearn", "sklearn.manifold", "umap"):
         monkeypatch.setitem(sys.modules, name, None)
     rows = vectors(0, 10)
-    found = plots.project(rows, method)
+    found = projection.project(rows, method)
     assert found.method == "pca"
-    assert np.array_equal(found.points, plots.project(rows, "pca").points)
+    assert np.array_equal(found.points, projection.project(rows, "pca").points)
     with pytest.warns(RuntimeWarning, match=f"needs {package} .*; this is PCA"):
         figure = plots.embedding_map(rows, ["x"] * 10, method, thumbnails=False)
     assert package in figure.axes[0].get_title()
-    assert plots.project(rows, "auto").note == ""
+    assert projection.project(rows, "auto").note == ""
 
 
 @given(st.integers(0, 99), st.integers(1, 60))
@@ -172,7 +174,7 @@ def test_without_the_package_pca_takes_its_place(monkeypatch: pytest.MonkeyPatch
 def test_thinning(seed: int, n: int) -> None:
     points = np.random.default_rng(seed).uniform(-1, 1, (n, 2))
     order = np.random.default_rng(seed + 1).permutation(n).tolist()
-    chosen = plots.thin_out(points, order, 0.3)
+    chosen = _map_figure.thin_out(points, order, 0.3)
     assert chosen[0] == order[0]
     for k in range(n):
         apart = np.abs(points[chosen] - points[k]).max(axis=1) >= 0.3
@@ -191,7 +193,7 @@ def test_map_shows_every_image(result: rrn_native.SimilarityResult) -> None:
     paths = [image.path for image in result.images]
     axes = plots.embedding_map(result.embeddings, paths, groups=result.groups).axes[0]
     dots = np.concatenate([np.asarray(collection.get_offsets()) for collection in axes.collections])
-    points = plots.project(result.embeddings).points
+    points = projection.project(result.embeddings).points
     assert np.array(sorted(dots.tolist())) == pytest.approx(np.array(sorted(points.tolist())))
     members = sum(len(group.members) for group in result.groups)
     assert len(axes.lines) == members
@@ -227,8 +229,8 @@ def test_gallery(result: rrn_native.SimilarityResult) -> None:
     assert shown == sorted(shown, reverse=True)
     for member in group.members:
         assert Path(member.path).name in words
-    assert plots._similarity(0.99996) == "0.9999", "only equal images have 1.0000"
-    assert plots._similarity(1.0) == "1.0000"
+    assert _drawing.similarity_text(0.99996) == "0.9999", "only equal images have 1.0000"
+    assert _drawing.similarity_text(1.0) == "1.0000"
     assert "sub/" in words
     with pytest.raises(ValueError, match="expected 1 to 1"):
         plots.group_gallery(result, 2)
@@ -357,7 +359,8 @@ def test_explanation_figures(tmp_path: Path) -> None:
         assert sums == pytest.approx([sum(parts), *parts], abs=5.1e-4)
         plots.save(figure, tmp_path / "why.png")
     assert (
-        explain.main([*map(str, _saved(pictures, tmp_path)), "--size", "64", "--output", str(tmp_path / "w.svg")]) == 0
+        cli_explain.main([*map(str, _saved(pictures, tmp_path)), "--size", "64", "--output", str(tmp_path / "w.svg")])
+        == 0
     )
     assert (tmp_path / "w.svg").read_text().lstrip().startswith("<?xml")
 
@@ -375,7 +378,7 @@ def test_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     output = tmp_path / "out" / "report"
     (photos / "odd `name` [x](y).txt").write_text("no picture")
     arguments = [str(photos), "--output", str(output), "--size", str(SIZE), "--threshold", "0.9"]
-    assert report.main(arguments) == 0
+    assert cli_report.main(arguments) == 0
     assert str(output / "index.md") in capsys.readouterr().out
     names = {"histogram.png", "map.png", "gallery-1.png", "similarity.json", "index.md"}
     assert {path.name for path in output.iterdir()} == names
@@ -388,7 +391,7 @@ def test_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "broken.png" in page
     assert "``" in page, "a name with backticks stays a name"
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    assert report.main(arguments) == 0
+    assert cli_report.main(arguments) == 0
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before, "the same input, the same report"
 
 
@@ -422,7 +425,7 @@ def test_report_errors_are_one_line(
     code: int,
 ) -> None:
     monkeypatch.chdir(photos.parent)
-    assert report.main(arguments) == code
+    assert cli_report.main(arguments) == code
     error = capsys.readouterr().err
     assert error.startswith("rrn report: ")
     assert words in error
@@ -432,7 +435,7 @@ def test_report_errors_are_one_line(
 
 def test_a_report_about_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    assert report.main([str(tmp_path / "empty"), "--output", str(tmp_path / "r"), "--size", "64"]) == 3
+    assert cli_report.main([str(tmp_path / "empty"), "--output", str(tmp_path / "r"), "--size", "64"]) == 3
     error = capsys.readouterr().err
     assert error.startswith("rrn report: ")
     assert error.endswith("no readable image among 0 files\n")

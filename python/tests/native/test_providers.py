@@ -115,7 +115,7 @@ def test_what_is_missing_here_is_named(run_similarity: RunSimilarity, photos: Pa
     shutil.copy(MODEL, model)
     run = run_similarity(photos, "--model", model, "--precision", "int8")
     assert run.returncode == 4
-    assert b"only.int8.onnx: no such file; python -m rrn_native.quantize makes" in run.stderr
+    assert b"only.int8.onnx: no such file; rrn quantize makes" in run.stderr
     assert run.stderr.count(b"\n") == 1
 
 

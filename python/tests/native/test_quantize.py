@@ -18,7 +18,9 @@ pytest.importorskip("torch")
 import rrn_native  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from rrn_native._session import cpu_session  # noqa: E402
-from rrn_native.model import onnx_function, quantize  # noqa: E402
+from rrn_native.analysis import comparison  # noqa: E402
+from rrn_native.cli import quantize as cli_quantize  # noqa: E402
+from rrn_native.model import activations, onnx_function, quantize  # noqa: E402
 
 
 def small_network(loud: float = 1.0) -> onnx.ModelProto:
@@ -118,7 +120,7 @@ def embed(model: Path, batch: npt.NDArray[np.float32], library: bool) -> npt.NDA
 
 def run(folder: Path, *more: object) -> int:
     arguments = ["--images", str(folder / "photos"), "--model", str(folder / "model.onnx")]
-    return quantize.main([*arguments, *map(str, more)])
+    return cli_quantize.main([*arguments, *map(str, more)])
 
 
 def test_one_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +223,8 @@ def test_the_program_takes_it(folder: Path, run_similarity: RunSimilarity) -> No
 def test_same_input_same_bytes_whatever_the_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = []
     for workers in (1, 3, 3):
-        monkeypatch.setattr(quantize, "_workers", lambda workers=workers: workers)
+        for module in (activations, quantize):
+            monkeypatch.setattr(module, "workers", lambda workers=workers: workers)
         assert run(folder, "--output", folder / "out.int8.onnx") == 0
         contents.append((folder / "out.int8.onnx").read_bytes())
     assert contents[0] == contents[1] == contents[2]
@@ -232,7 +235,7 @@ def test_same_input_same_bytes_whatever_the_threads(folder: Path, monkeypatch: p
 
 def test_the_preprocessing_is_the_recorded_one(folder: Path) -> None:
     seen: list[npt.NDArray[np.float32]] = []
-    original = quantize.collect
+    original = activations.collect
 
     def spy(proto: onnx.ModelProto, pictures: object, **options: object) -> object:
         seen.extend(pictures)  # type: ignore[arg-type]
@@ -258,7 +261,7 @@ def test_what_is_too_coarse_stays_in_float32(folder: Path) -> None:
     assert ("add" in details["float_nodes"]) == ("conv3" in details["float_nodes"])
     onnx.save(everything, folder / "all.onnx")
     onnx.save(chosen, folder / "some.onnx")
-    coarse, fine = (quantize.compare(model, folder / name, files) for name in ("all.onnx", "some.onnx"))
+    coarse, fine = (comparison.compare(model, folder / name, files) for name in ("all.onnx", "some.onnx"))
     assert fine.mean < min(0.002, coarse.mean)
 
 
@@ -271,11 +274,11 @@ def test_units() -> None:
     ]
 
 
-def observed(pictures: list[npt.NDArray[np.float32]]) -> quantize.Activation:
-    return quantize._together([quantize._observe("x", picture) for picture in pictures])
+def observed(pictures: list[npt.NDArray[np.float32]]) -> activations.Activation:
+    return activations._together([activations._observe("x", picture) for picture in pictures])
 
 
-def relative_error(pictures: list[npt.NDArray[np.float32]], found: quantize.Range) -> float:
+def relative_error(pictures: list[npt.NDArray[np.float32]], found: activations.Range) -> float:
     """By definition: quantise and compare."""
     step = (found[1] - found[0]) / 255
     each = [np.clip(np.round(picture / step) * step, *found) - picture for picture in pictures]
@@ -285,40 +288,40 @@ def relative_error(pictures: list[npt.NDArray[np.float32]], found: quantize.Rang
 def test_the_range_is_the_best_one() -> None:
     random = np.random.default_rng(2)
     pictures = [(random.standard_t(3, 20_000) * loudness).astype(np.float32) for loudness in (0.5, 1, 1, 1.5, 2, 3, 20)]
-    found = quantize.choose_range(observed(pictures), "relative")
+    found = activations.choose_range(observed(pictures), "relative")
     grid = np.geomspace(10, 200, 14)
     best = min(relative_error(pictures, (-low, high)) for low in grid for high in grid)
     assert relative_error(pictures, found) < 1.03 * best
     seen = (min(float(p.min()) for p in pictures), max(float(p.max()) for p in pictures))
-    assert quantize.choose_range(observed(pictures), "minmax") == pytest.approx(seen)
+    assert activations.choose_range(observed(pictures), "minmax") == pytest.approx(seen)
     assert relative_error(pictures, found) < 0.6 * relative_error(pictures, seen)
 
 
-@pytest.mark.parametrize("method", quantize.METHODS)
+@pytest.mark.parametrize("method", activations.METHODS)
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_ranges_scale_with_the_values_and_keep_zero(method: str, scale: float) -> None:
     values = np.abs(np.random.default_rng(3).standard_normal(5000)).astype(np.float32)
-    low, high = quantize.choose_range(observed([values * np.float32(scale)]), method)
+    low, high = activations.choose_range(observed([values * np.float32(scale)]), method)
     assert low == 0
     assert 2 * scale < high < 5 * scale
-    assert quantize.choose_range(observed([np.zeros(5, np.float32)]), method) == (0, 0)
+    assert activations.choose_range(observed([np.zeros(5, np.float32)]), method) == (0, 0)
 
 
 def test_every_picture_counts_alike() -> None:
     random = np.random.default_rng(4)
     quiet = [random.random(1000, dtype=np.float32) for _ in range(9)]
-    found = quantize.choose_range(observed([*quiet, np.full(1000, 1000, np.float32)]), "relative")
+    found = activations.choose_range(observed([*quiet, np.full(1000, 1000, np.float32)]), "relative")
     assert found[1] < 10, "the loud picture is one of ten, though it has all the energy"
 
 
 def test_activations_that_are_not_finite() -> None:
-    with pytest.raises(quantize.QuantizeError, match="images is not finite"):
-        quantize.collect(small_network(), [np.full((3, 8, 8), np.nan, np.float32)])
+    with pytest.raises(activations.QuantizeError, match="images is not finite"):
+        activations.collect(small_network(), [np.full((3, 8, 8), np.nan, np.float32)])
 
 
 def test_nothing_to_calibrate_on() -> None:
-    with pytest.raises(quantize.QuantizeError, match="no image"):
-        quantize.collect(small_network(), [])
+    with pytest.raises(activations.QuantizeError, match="no image"):
+        activations.collect(small_network(), [])
 
 
 def test_digest_knows_contents_only(tmp_path: Path) -> None:
@@ -330,7 +333,7 @@ def test_digest_knows_contents_only(tmp_path: Path) -> None:
 
 
 def test_the_default_model_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert quantize.main(["--images", str(folder / "photos")]) == 2
+    assert cli_quantize.main(["--images", str(folder / "photos")]) == 2
     assert "has its int8 copy already" in capsys.readouterr().err
 
 

@@ -7,14 +7,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rrn_native
 from conftest import make_picture
-from rrn_native import _external_data
+from rrn_native import _external_data, _index, _load
 from rrn_native import query as query_module
-from rrn_native.query import main, query
+from rrn_native.cli.query import main
+from rrn_native.query import query
 
 Found = list[tuple[str, float]]
 
@@ -60,11 +62,11 @@ def test_agrees_with_the_engine(embedder: rrn_native.Embedder, photos: Path) -> 
 def test_similarities_are_those_of_the_pairs() -> None:
     rows = np.random.default_rng(4).standard_normal((50, 512), dtype=np.float32)
     first, second, similarity = rrn_native.similar_pairs(rows, -0.99)
-    whole = np.stack([rrn_native._native.similarities(row[None], rows) for row in rows])
+    whole = np.stack([_load.native.similarities(row[None], rows) for row in rows])
     assert len(similarity) == 50 * 49 // 2
     assert (whole[first, second] == similarity).all(), "the same bits"
     with pytest.raises(ValueError, match="expected"):
-        rrn_native._native.similarities(rows[:1, :5].copy(), rows)
+        _load.native.similarities(rows[:1, :5].copy(), rows)
 
 
 def test_k_and_threshold(embedder: rrn_native.Embedder, photos: Path) -> None:
@@ -164,7 +166,7 @@ def test_what_may_pass_is_tried_again(
     ask: Callable[..., query_module.QueryResult], photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = next(file.reason for file in ask(index=None).skipped if file.path.endswith("broken.png"))
-    monkeypatch.setattr(query_module, "_PASSING", frozenset({reason}))
+    monkeypatch.setattr(_index, "_PASSING", frozenset({reason}))
     ask()
     assert used(ask()) == (1, 5, 0)
 
@@ -265,7 +267,7 @@ def test_what_is_no_index_is_left_alone(
 def test_an_interruption_keeps_what_was_computed(
     ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_module, "_PORTION", 2)
+    monkeypatch.setattr(_index, "_PORTION", 2)
     with pytest.raises(rrn_native.CancelledError):
         ask(progress=lambda done, total: done < 5)
     computed, reused, removed = used(ask())
@@ -276,14 +278,14 @@ def test_an_interruption_keeps_what_was_computed(
 def test_a_long_run_is_written_on_the_way(
     ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, sizes = query_module._write_index, []
+    write, sizes = _index.Index.write, []
 
-    def counting(path: Path, index: query_module._Index, settings: dict[str, object]) -> None:
-        write(path, index, settings)
-        sizes.append(len(index.entries))
+    def counting(index: _index.Index, entries: dict[str, Any], rows: rrn_native.FloatArray) -> None:
+        write(index, entries, rows)
+        sizes.append(len(entries))
 
-    monkeypatch.setattr(query_module, "_PORTION", 2)
-    monkeypatch.setattr(query_module, "_write_index", counting)
+    monkeypatch.setattr(_index, "_PORTION", 2)
+    monkeypatch.setattr(_index.Index, "write", counting)
     ask()
     assert sizes == [2, 4, 6]
 
@@ -291,7 +293,7 @@ def test_a_long_run_is_written_on_the_way(
 def test_progress_counts_all_files(
     ask: Callable[..., query_module.QueryResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_module, "_PORTION", 2)
+    monkeypatch.setattr(_index, "_PORTION", 2)
     seen: list[tuple[int, int]] = []
     ask(progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (6, 6)

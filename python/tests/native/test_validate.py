@@ -16,14 +16,16 @@ pytest.importorskip("onnxruntime")
 
 import torch
 from PIL import Image
-from rrn_native.model import export, validate
+from rrn_native.cli import export as cli_export
+from rrn_native.cli import validate as cli_validate
+from rrn_native.model import export, onnx_file, validate
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.onnx and images of several kinds in photos/."""
     path = tmp_path_factory.mktemp("validate")
-    assert export.main(["--weights", "random:3", "--output", str(path / "model.onnx"), "--size", "64"]) == 0
+    assert cli_export.main(["--weights", "random:3", "--output", str(path / "model.onnx"), "--size", "64"]) == 0
     photos = path / "photos" / "nested"
     photos.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -38,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", str(folder / "model.onnx"), "--images", str(folder / "photos")]
-    assert validate.main([*arguments, "--json", str(folder / "result.json")]) == 0
+    assert cli_validate.main([*arguments, "--json", str(folder / "result.json")]) == 0
     output = capsys.readouterr().out
     assert output.startswith("5 images, model.onnx\n")
     result = json.loads((folder / "result.json").read_text())
@@ -54,7 +56,7 @@ def test_other_weights_do_not_pass(folder: Path, tmp_path: Path, capsys: pytest.
     other = export.random_weights(4).state_dict
     torch.save(dict(other), tmp_path / "other.pth")
     arguments = ["--model", str(folder / "model.onnx"), "--images", str(folder / "photos")]
-    assert validate.main([*arguments, "--weights", str(tmp_path / "other.pth")]) == 1
+    assert cli_validate.main([*arguments, "--weights", str(tmp_path / "other.pth")]) == 1
     assert "FAILED" in capsys.readouterr().out
 
 
@@ -70,8 +72,8 @@ def test_rows() -> None:
 
 def test_preprocessing_by_hand() -> None:
     grey = np.full((3, 5, 3), 128, dtype=np.uint8)
-    actual = validate.preprocess(grey, export.preprocessing(), 4)
-    expected = [(128 / 255 - mean) / std for mean, std in zip(export.MEAN, export.STDDEV, strict=True)]
+    actual = validate.preprocess(grey, onnx_file.preprocessing(), 4)
+    expected = [(128 / 255 - mean) / std for mean, std in zip(onnx_file.MEAN, onnx_file.STDDEV, strict=True)]
     assert actual.shape == (3, 4, 4)
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, np.broadcast_to(np.reshape(expected, (3, 1, 1)), (3, 4, 4)), atol=1e-6)
@@ -98,7 +100,7 @@ def test_unusable_folder_is_one_line(
     assert callable(make)
     make(images)
     arguments = ["--model", str(folder / "model.onnx"), "--images", str(images)]
-    assert validate.main(arguments) == 2
+    assert cli_validate.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -110,7 +112,7 @@ def test_unreadable_files_are_left_out_and_listed(
     images = tmp_path / "images"
     shutil.copytree(folder / "photos", images)
     (images / "broken.jpg").write_bytes(b"no")
-    assert validate.main(["--model", str(folder / "model.onnx"), "--images", str(images)]) == 0
+    assert cli_validate.main(["--model", str(folder / "model.onnx"), "--images", str(images)]) == 0
     assert "left out: " in capsys.readouterr().out
 
 
@@ -118,7 +120,7 @@ def test_model_that_is_not_an_export_is_one_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    assert validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 2
+    assert cli_validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 2
     assert capsys.readouterr().err.startswith("rrn validate: ")
-    assert validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
+    assert cli_validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
     assert "no model" in capsys.readouterr().err

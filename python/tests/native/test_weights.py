@@ -53,8 +53,8 @@ def official(
     torch.save({"conv1.weight": state_dict["conv1.weight"]}, buffer)
     content = buffer.getvalue()
     monkeypatch.setattr(weights, "IMAGENET_SHA256_PREFIX", hashlib.sha256(content).hexdigest()[:8])
-    monkeypatch.setenv("RRN_CACHE", str(tmp_path / "cache"))
-    return content, tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return content, tmp_path / "cache" / "rrn"
 
 
 def test_file(state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_imagenet_from_a_file_url(
 
 def test_damaged_cache_is_fetched_again(official: tuple[bytes, Path]) -> None:
     content, cache = official
-    cache.mkdir()
+    cache.mkdir(parents=True)
     (cache / weights.IMAGENET_FILE).write_bytes(content[:-1])
     server = Server(content)
     weights.load_weights("imagenet", server)

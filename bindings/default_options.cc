@@ -1,0 +1,45 @@
+// The defaults of the engine's options, for the test that Python and the command lines have the same.
+#include "common.h"
+#include "rrn/embedder.h"
+#include "rrn/search.h"
+#include "rrn/similarity.h"
+
+namespace rrn::bindings {
+
+namespace {
+
+// By the names that Python uses.
+py::dict DefaultOptions() {
+  const EmbedderOptions embedder;
+  const SimilarityOptions similarity;
+  const SearchOptions search;
+  py::dict options;
+  options["model"] = embedder.model;
+  options["op_library"] = embedder.op_library;
+  options["size"] = embedder.size;
+  options["batch"] = embedder.batch;
+  options["threads"] = embedder.threads;
+  options["provider"] = embedder.provider;
+  options["precision"] = embedder.precision;
+  options["cache"] = embedder.cache;
+  options["max_pixels"] = embedder.decode.max_pixels;
+  options["full_decode"] = embedder.full_decode;
+  options["threshold"] = similarity.threshold;
+  options["search_threads"] = similarity.threads;
+  options["recursive"] = similarity.recursive;
+  options["search"] = similarity.search == SearchMethod::kExact ? "exact" : "approximate";
+  options["neighbours"] = similarity.approximate.neighbours;
+  options["effort"] = similarity.approximate.effort;
+  options["keep"] = RepresentativePolicyName(similarity.keep);
+  options["skip"] = similarity.skip;
+  options["against"] = similarity.against;
+  options["pairs_threshold"] = search.threshold;
+  options["target"] = search.target;
+  return options;
+}
+
+}  // namespace
+
+void BindDefaultOptions(py::module_& m) { m.def("default_options", &DefaultOptions); }
+
+}  // namespace rrn::bindings

@@ -1,0 +1,10 @@
+from . import calibrate as calibrate
+from . import comparison as comparison
+from . import explain as explain
+from . import explanation as explanation
+from . import histogram as histogram
+from . import labels as labels
+from . import metrics as metrics
+from . import plots as plots
+from . import projection as projection
+from . import report as report

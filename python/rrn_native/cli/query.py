@@ -1,0 +1,119 @@
+"""``rrn query``: the images of a folder that are most similar to one image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import rrn_native
+from rrn_native._files import write_file
+from rrn_native._text import printable
+from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail
+from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
+from rrn_native.errors import UnreadableError
+from rrn_native.query import DEFAULT_COUNT, QueryResult, query
+
+
+def parser() -> Parser:
+    """Returns the verb's parser."""
+    made = Parser(
+        prog="rrn query",
+        description="Find the images of a folder that are most similar to one image.",
+        epilog="""examples:
+  rrn query a.jpg photos                                 the ten most similar ones
+  rrn query a.jpg photos -k 3 --threshold 0.9
+  rrn query a.jpg photos --index photos.npz --json -     for programs; keeps the folder's embeddings for the next query
+
+The index is brought up to date by each query: new files and those whose size, times of change or inode differ are
+computed, files that are gone are forgotten; all are computed again when the model, its settings, rrn or ONNX Runtime
+differ. So an index goes with a renamed folder, but not with a copied one.
+
+Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image cannot be read, or none in the folder,
+4 model, runtime or output failed, 130 interrupted.""",
+    )
+    made.add_argument("image", type=Path, metavar="IMAGE", help="the image to ask about")
+    made.add_argument("directory", type=Path, metavar="FOLDER", help="where to look")
+    made.add_argument(
+        "-k", type=int, default=DEFAULT_COUNT, metavar="N", help="the largest number of matches (default %(default)s)"
+    )
+    made.add_argument("--threshold", type=float, metavar="T", help="only what is more similar than this (-1 <= T < 1)")
+    made.add_argument("--index", type=Path, metavar="FILE.npz", help="keep the folder's embeddings here")
+    made.add_argument("--json", metavar="FILE", help="write the result as JSON; '-' for standard output, not text")
+    made.add_argument("--no-recursive", action="store_true", help="do not look into sub-folders")
+    made.add_argument("--quiet", action="store_true", help="no text and no progress line; errors are still shown")
+    add_engine_options(made)
+    return made
+
+
+def _text(result: QueryResult) -> str:
+    lines = [f"{match.similarity:.4f}  {printable(match.path)}" for match in result.matches]
+    if result.skipped:
+        lines += ["", f"skipped: {len(result.skipped)} of {result.files} files (--json lists them)"]
+    if result.index is not None:
+        use = result.index
+        lines += ["", f"index: {use.reused} reused, {use.computed} computed, {use.removed} removed"]
+        if use.note:
+            lines[-1] += f" ({use.note})"
+    return "\n".join(lines).lstrip("\n")
+
+
+def _write(result: QueryResult, arguments: argparse.Namespace) -> int:
+    """Prints and writes the result; returns the exit code."""
+    # As bytes: a path need not be UTF-8. In JSON such a byte is an escape that json.loads and os.fsencode turn back.
+    text = _text(result) + "\n" if not arguments.quiet else ""
+    if arguments.json is not None:
+        json_text = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
+        if arguments.json == "-":
+            sys.stdout.buffer.write(json_text)
+            text = ""
+        else:
+            write_file(Path(arguments.json), json_text)
+    sys.stdout.buffer.write(os.fsencode(text))
+    sys.stdout.buffer.flush()
+    if result.read == 0:
+        message = f"{arguments.directory}: no other readable image among {result.files} files"
+        return fail("rrn query", message, NOTHING_READABLE)
+    return 0 if result.matches else 1
+
+
+def _answer(arguments: argparse.Namespace, line: ProgressLine) -> QueryResult | int:
+    """The result, or the exit code of a model that is not there."""
+    check_output(arguments.json)
+    if not arguments.directory.is_dir():
+        raise ValueError(f"{arguments.directory}: no such folder")
+    try:
+        embedder = make_embedder("rrn query", arguments, quiet=arguments.quiet)
+    except FileNotFoundError as error:  # a model, which is no usage of the folder's
+        return fail("rrn query", error, RUNTIME_ERROR)
+    return query(
+        arguments.image,
+        arguments.directory,
+        arguments.k,
+        threshold=arguments.threshold,
+        embedder=embedder,
+        index=arguments.index,
+        recursive=not arguments.no_recursive,
+        progress=line,
+    )
+
+
+def main(words: list[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    arguments = parser().parse_args(words)
+    line = ProgressLine("images", not arguments.quiet)
+    try:
+        result = _answer(arguments, line)
+    except (ValueError, FileNotFoundError) as error:
+        line.clear()
+        return fail("rrn query", error, USAGE)
+    except UnreadableError as error:
+        line.clear()
+        return fail("rrn query", error, NOTHING_READABLE)
+    except (OSError, rrn_native.RrnError) as error:
+        line.clear()
+        return fail("rrn query", error, RUNTIME_ERROR)
+    line.clear()
+    return result if isinstance(result, int) else _write(result, arguments)

@@ -1,0 +1,80 @@
+"""The ONNX files that rrn writes: names, metadata, bytes, and the manifest beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from rrn_native._files import sha256_of_bytes, write_file
+from rrn_native._onnx import properties
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "embedding"
+# Of ReductionResNet-18: the channels of its last stage.
+EMBEDDING_DIM = 512
+DEFAULT_SIZE = 224
+MEAN = (0.485, 0.456, 0.406)
+STDDEV = (0.229, 0.224, 0.225)
+
+
+def preprocessing(size: int = DEFAULT_SIZE) -> dict[str, Any]:
+    """Describes how an image becomes the network's input, as stored in the model's metadata `rrn.preprocessing`."""
+    return {
+        "resize": "bilinear antialiased, aspect ratio not kept",
+        "size": size,
+        "channels": "RGB",
+        "layout": "NCHW",
+        "scale": "1/255",
+        "mean": list(MEAN),
+        "std": list(STDDEV),
+    }
+
+
+def to_bytes(proto: onnx.ModelProto) -> bytes:
+    """Serialises a model; equal models give equal bytes."""
+    serialized: bytes = proto.SerializeToString(deterministic=True)
+    return serialized
+
+
+def manifest(model_bytes: bytes, file_name: str) -> dict[str, Any]:
+    """Describes a model file for people and scripts that do not want to parse ONNX.
+
+    Args:
+        model_bytes: The ONNX file.
+        file_name: Its name, without a folder.
+    """
+    proto = onnx.load_model_from_string(model_bytes)
+    found = properties(proto)
+    return {
+        "file": file_name,
+        "bytes": len(model_bytes),
+        "sha256": sha256_of_bytes(model_bytes),
+        "origin": found["rrn.weights.origin"],
+        "weights_sha256": found["rrn.weights.sha256"],
+        "rrn_version": found["rrn.version"],
+        "opset": next(entry.version for entry in proto.opset_import if entry.domain == ""),
+        "ir_version": proto.ir_version,
+        "input": {"name": INPUT_NAME, "type": "float32", "shape": ["batch", 3, "height", "width"]},
+        "output": {"name": OUTPUT_NAME, "type": "float32", "shape": ["batch", EMBEDDING_DIM]},
+        "preprocessing": json.loads(found["rrn.preprocessing"]),
+    }
+
+
+def write(proto: onnx.ModelProto, output: Path, more: dict[str, Any] | None = None) -> None:
+    """Writes the model to `output` and its manifest beside it (.json); either file is complete or untouched.
+
+    Args:
+        proto: The model.
+        output: The ONNX file.
+        more: Further entries of the manifest.
+
+    Raises:
+        OSError: The folder does not exist or cannot be written.
+    """
+    model_bytes = to_bytes(proto)
+    text = json.dumps(manifest(model_bytes, output.name) | (more or {}), indent=2) + "\n"
+    write_file(output, model_bytes)
+    write_file(output.with_suffix(".json"), text.encode())

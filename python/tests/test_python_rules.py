@@ -1,0 +1,337 @@
+"""The design's rules for the Python package, as tests that fail."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "python" / "rrn_native"
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def modules() -> list[Path]:
+    found = sorted(PACKAGE.rglob("*.py"))
+    assert len(found) > 40
+    return found
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+# ---- Directions ----------------------------------------------------------------------------------------------------
+
+
+LINT = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from importlinter.cli import lint_imports_command
+lint_imports_command()
+"""
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-c", LINT, str(folder), "--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_imports_point_downwards() -> None:
+    pytest.importorskip("importlinter")
+    run = lint_imports(ROOT / "python")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+# A line planted in a module, and the import that it makes.
+PLANTED = {
+    "analysis/metrics.py": ("from rrn_native.cli import common", "analysis.metrics -> rrn_native.cli.common"),
+    "analysis/explain.py": ("from rrn_native.model import weights", "analysis.explain -> rrn_native.model.weights"),
+    "arrays.py": ("from rrn_native import embedder", "arrays -> rrn_native.embedder"),
+    "query.py": ("import rrn_native.doctor", "query -> rrn_native.doctor"),
+    "cli/find.py": ("from rrn_native.cli import query", "cli.find -> rrn_native.cli.query"),
+}
+
+
+def test_imports_upwards_are_found(tmp_path: Path) -> None:
+    pytest.importorskip("importlinter")
+    shutil.copytree(PACKAGE, tmp_path / "rrn_native", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for module, (line, _) in PLANTED.items():
+        with (tmp_path / "rrn_native" / module).open("a") as file:
+            file.write(f"\n{line}\n")
+    run = lint_imports(tmp_path)
+    assert run.returncode == 1
+    for _, broken in PLANTED.values():
+        assert f"rrn_native.{broken}" in run.stdout, run.stdout
+
+
+def test_every_verb_is_independent_of_the_others() -> None:
+    listed = next(each["modules"] for each in CONFIGURATION["tool"]["importlinter"]["contracts"] if "modules" in each)
+    from rrn_native import cli
+
+    assert listed == [f"rrn_native.cli.{verb}" for verb in sorted(cli.VERBS)]
+
+
+IMPORTED = """
+import json, sys
+before = set(sys.modules)
+import rrn_native
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def test_import_loads_numpy_and_nothing_else() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTED],
+        env={"PYTHONPATH": str(PACKAGE.parent), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    outside = {name for name in json.loads(run.stdout) if name not in sys.stdlib_module_names}
+    assert outside == {"numpy", "rrn_native"}
+
+
+# ---- Extras --------------------------------------------------------------------------------------------------------
+
+ONLY = """
+import importlib, json, sys
+
+missing = set(json.loads(sys.argv[1]))
+
+class Fence:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Fence())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+
+
+def requirements(extra: str) -> list[str]:
+    project = CONFIGURATION["project"]
+    return [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else [])]
+
+
+def closure(wanted: list[str]) -> set[str]:
+    """The importable names of distributions and of all that they depend on."""
+    from packaging.requirements import Requirement
+
+    open_ones, found = [Requirement(each) for each in wanted], set()
+    while open_ones:
+        requirement = open_ones.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        key = requirement.name.lower().replace("_", "-")
+        if key in found:
+            continue
+        found.add(key)
+        open_ones += [Requirement(each) for each in importlib.metadata.distribution(key).requires or ()]
+    return {
+        module
+        for module, names in importlib.metadata.packages_distributions().items()
+        if any(each.lower().replace("_", "-") in found for each in names)
+    }
+
+
+EVERYWHERE = ("metrics", "labels", "calibrate", "comparison", "histogram", "projection", "explanation")
+EXTRAS = {
+    "": ["rrn_native", "rrn_native.query", "rrn_native.bench", "rrn_native.doctor"]
+    + [f"rrn_native.analysis.{module}" for module in EVERYWHERE],
+    "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
+    "report": [f"rrn_native.analysis.{path.stem}" for path in sorted((PACKAGE / "analysis").glob("[!_]*.py"))],
+    "export": [f"rrn_native.model.{path.stem}" for path in sorted((PACKAGE / "model").glob("[!_]*.py"))],
+}
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_modules_need_no_more_than_their_extra(extra: str) -> None:
+    try:
+        allowed = closure(requirements(extra))
+    except importlib.metadata.PackageNotFoundError as error:
+        pytest.skip(f"{error} is not installed")
+    missing = importlib.metadata.packages_distributions().keys() - allowed - {"rrn_native"}
+    assert missing
+    command = [sys.executable, "-c", ONLY, json.dumps(sorted(missing)), *EXTRAS[extra]]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_verbs_name_their_extras() -> None:
+    """What the command line tells people to install is what pyproject.toml says."""
+    from rrn_native import cli
+
+    extras = CONFIGURATION["project"]["optional-dependencies"]
+    for verb in cli.VERBS.values():
+        if verb.extra:
+            named = {re.split(r"[<>=]", requirement)[0] for requirement in extras[verb.extra]}
+            assert set(verb.packages.split()) <= named
+
+
+# ---- One home ------------------------------------------------------------------------------------------------------
+
+
+def called(node: ast.AST) -> str:
+    return node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+
+
+def replaces_a_file(node: ast.AST) -> bool:
+    """os.replace, os.rename, Path.rename, shutil.move, tempfile's names, and Path.replace (str.replace takes two)."""
+    if isinstance(node, ast.Call) and called(node) == "replace":
+        return (len(node.args) == 1 and not node.keywords) or ast.unparse(node.func) == "os.replace"
+    return called(node) in ("rename", "move", "NamedTemporaryFile", "mkstemp")
+
+
+def imports_hashlib(node: ast.AST) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    return "hashlib" in names or (isinstance(node, ast.ImportFrom) and node.module == "hashlib")
+
+
+def names_the_cache(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value in ("XDG_CACHE_HOME", ".cache", ".cache/rrn", "RRN_CACHE")
+
+
+def sets_an_exit_code(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        words = ("USAGE", "READABLE", "RUNTIME_ERROR", "INTERRUPTED", "PIPE")
+        return any(word in ast.unparse(target).upper() for target in targets for word in words)
+    return False
+
+
+def makes_a_parser(node: ast.AST) -> bool:
+    return called(node) == "ArgumentParser" or (
+        isinstance(node, ast.ClassDef) and any("ArgumentParser" in ast.unparse(base) for base in node.bases)
+    )
+
+
+def makes_one_line(node: ast.AST) -> bool:
+    """ " ".join(text.split()), or control characters taken out."""
+    if called(node) == "join" and isinstance(node, ast.Call) and len(node.args) == 1:
+        return called(node.args[0]) == "split" and not node.args[0].args  # type: ignore[attr-defined]
+    return isinstance(node, ast.Constant) and node.value == "\x7f"
+
+
+def identifies_a_file(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in ("st_ino", "st_mtime_ns", "st_ctime_ns", "samefile")
+
+
+def loads_onnx(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("onnx.load", "onnx.load_model")
+
+
+HOMES = {
+    "write to a temporary name and rename": (replaces_a_file, "_files.py"),
+    "SHA-256": (imports_hashlib, "_files.py"),
+    "the cache folder": (names_the_cache, "_files.py"),
+    "file identity": (identifies_a_file, "_files.py"),
+    "exit codes": (sets_an_exit_code, "cli/common.py"),
+    "the argument parser": (makes_a_parser, "cli/parser.py"),
+    "make it one line": (makes_one_line, "_text.py"),
+    "read an ONNX file": (loads_onnx, "_onnx.py"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(HOMES))
+def test_one_home(what: str) -> None:
+    found, home = HOMES[what]
+    assert {name(path) for path in modules() if any(found(node) for node in nodes(path))} == {home}
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("write to a temporary name and rename", "partial.replace(path)"),
+        ("write to a temporary name and rename", "os.replace(a, b)"),
+        ("SHA-256", "from hashlib import sha256"),
+        ("the cache folder", "Path.home() / '.cache' / 'rrn'"),
+        ("file identity", "found.st_ino"),
+        ("exit codes", "_USAGE = 2"),
+        ("the argument parser", "argparse.ArgumentParser()"),
+        ("make it one line", "' '.join(str(error).split())"),
+        ("read an ONNX file", "onnx.load(path)"),
+    ],
+)
+def test_a_second_home_is_found(what: str, code: str) -> None:
+    assert any(HOMES[what][0](node) for node in ast.walk(ast.parse(code)))
+
+
+def test_results_are_written_whole() -> None:
+    """No file is written in place; bench writes pictures into a temporary folder."""
+    writing = {
+        name(path) for path in modules() for node in nodes(path) if called(node) in ("write_bytes", "write_text")
+    }
+    assert writing == {"_files.py", "bench.py"}
+
+
+def test_exit_codes_have_names() -> None:
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        for node in nodes(path):
+            if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant):
+                assert node.value.value not in (2, 3, 4, 130, 141), f"{path.name}:{node.lineno}"
+
+
+# ---- Sizes and spellings -------------------------------------------------------------------------------------------
+
+# Each with its reason.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {}
+
+
+def too_long(path: Path) -> Iterator[str]:
+    """Functions of more than 60 lines without their docstring, or with more than 6 positional parameters."""
+    for node in nodes(path):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        first = node.body[0]
+        if ast.get_docstring(node, clean=False) is not None:
+            lines -= (first.end_lineno or 0) - first.lineno + 1
+        positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args) if each.arg not in ("self", "cls")]
+        if lines > 60 or len(positional) > 6:
+            yield node.name
+
+
+def test_sizes() -> None:
+    tests = sorted((ROOT / "python" / "tests" / "native").glob("*.py"))
+    for path in [*modules(), *tests]:
+        shown = str(path.relative_to(ROOT / "python"))
+        assert len(path.read_text().splitlines()) <= 500 or shown in LONG_FILES, shown
+        for function in too_long(path):
+            assert f"{shown}:{function}" in LONG_FUNCTIONS, f"{shown}:{function}"
+
+
+def test_a_command_has_one_spelling() -> None:
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if run.returncode != 0:
+        pytest.skip("not a git checkout")
+    suffixes = (".py", ".md", ".sh", ".cc", ".h")
+    for listed in run.stdout.decode().split("\0"):
+        path = ROOT / listed
+        if listed.startswith(("findings/", "research/report/")) or path.suffix not in suffixes:
+            continue
+        if path.is_file() and path != Path(__file__):
+            assert "-m rrn_native." not in path.read_text(), listed
+
+
+def test_library_modules_are_no_programs() -> None:
+    for path in modules():
+        if path.name != "__main__.py":
+            assert "__main__" not in path.read_text(), name(path)
+        if path.parent != PACKAGE / "cli":
+            assert "argparse" not in path.read_text(), name(path)
