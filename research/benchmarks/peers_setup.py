@@ -10,10 +10,11 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from research.common.places import CACHE
+
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".cache" / "peers"
+FOLDER = CACHE / "peers"
 _LIMIT = 1800
 
 

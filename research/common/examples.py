@@ -1,19 +1,21 @@
 """Makes a folder of example photos: real ones, copies of them as people make copies, and one broken file.
 
-The photos are samples that the PyPI package scikit-image carries (public domain or CC0). Only the package's file is
-downloaded, nothing of it is installed. A folder that is complete is left as it is.
+    python -m research.common.examples FOLDER
 
-Usage: python scripts/make_examples.py FOLDER
+The photos are samples that the PyPI package scikit-image carries (public domain or CC0). Only the package's file is
+downloaded, nothing of it is installed. A folder that is complete is left as it is. Needs Pillow and nothing else.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -37,17 +39,14 @@ def fetch_photos() -> dict[str, Image.Image]:
     """Returns the sample photos by name.
 
     Raises:
-        SystemExit: pip cannot download the package.
+        OSError: pip cannot download the package.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
         command += ["--disable-pip-version-check", "--dest", folder, "scikit-image>=0.22"]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode != 0:
-            sys.exit(
-                "make_examples: cannot download scikit-image for its sample photos; give a folder of your own instead: "
-                "scripts/run.sh DIR\n" + run.stderr.strip()[-500:]
-            )
+            raise OSError(f"cannot download scikit-image for its sample photos: {run.stderr.strip()[-500:]}")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             return {name: Image.open(io.BytesIO(wheel.read(f"skimage/data/{name}"))) for name in PHOTOS}
 
@@ -75,14 +74,12 @@ def save_copies(folder: Path, photos: dict[str, Image.Image]) -> None:
     (folder / "broken.jpg").write_bytes(whole[: len(whole) // 3])
 
 
-def main() -> None:
-    """Fills the folder named on the command line."""
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(__doc__)
-        return
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
-    target = Path(sys.argv[1])
+def make(target: Path) -> None:
+    """Makes the folder unless it is there.
+
+    Raises:
+        OSError: The photos cannot be downloaded, or the folder cannot be written.
+    """
     if target.is_dir():
         return
     # Made beside its place and moved there, so that an interrupted run leaves no half-filled folder behind.
@@ -94,8 +91,21 @@ def main() -> None:
         photo.save(partial / name, **({"quality": 95} if name.endswith(".jpg") else {}))
     save_copies(partial, photos)
     partial.rename(target)
-    print(f"made {target} from scikit-image's sample photos")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m research.common.examples", description="Make example photos.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="left as it is if it is there")
+    target = parser.parse_args(argv).folder
+    try:
+        make(target)
+    except OSError as error:
+        print(f"error: {error}\ngive a folder of your own instead: scripts/run.sh DIR", file=sys.stderr)
+        return 1
+    print(f"{target}: scikit-image's sample photos, and copies of them")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

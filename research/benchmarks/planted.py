@@ -1,16 +1,12 @@
 """Makes folders of pictures to measure on: of any size and format, with planted near-duplicates whose truth is known.
 
-The pictures are the held-out photos of research/training where they have been packed (free licences, not trained on),
-otherwise scikit-image's sample photos, otherwise drawn ones. All are scaled to the wanted size and get fine grain: a
-scaled photo without any is much quicker to decode than what a camera writes.
+All pictures are scaled to the wanted size and get fine grain: a scaled photo without any is much quicker to decode than
+what a camera writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKED = ROOT / ".cache" / "training"
+from research.common.photos import Originals
+
 GRAIN = 6.0
 QUALITY = 90
 SIZES = {"12 MP": (4000, 3000), "2 MP": (1632, 1224), "VGA": (640, 480)}
@@ -29,75 +25,6 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("png", {"compress_level": 6}),
     "WebP": ("webp", {"quality": 85}),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Originals:
-    """Pictures without copies among them.
-
-    Attributes:
-        pictures: RGB.
-        origin: What they are, in words.
-    """
-
-    pictures: list[Image.Image]
-    origin: str
-
-
-def originals(count: int, *, drawn: bool = False) -> Originals:
-    """Returns at most `count` pictures of different photos; fewer where there are not so many.
-
-    Args:
-        count: At least 1.
-        drawn: Draw them, whatever is there.
-    """
-    if not drawn and (PACKED / "index.json").is_file():
-        return Originals(_packed(count), "held-out photos of research/training (free licences, not trained on)")
-    if not drawn:
-        try:
-            pictures = _samples()
-        except (SystemExit, OSError, ImportError):
-            pass
-        else:
-            return Originals(pictures[:count], "scikit-image's sample photos")
-    return Originals([draw(seed) for seed in range(count)], "drawn pictures: says nothing about precision and recall")
-
-
-def draw(seed: int, side: int = 256) -> Image.Image:
-    """Draws a picture of smooth colours and some discs; other seeds look different."""
-    random = np.random.default_rng(seed)
-    cells = random.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    array = np.asarray(Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)).copy()
-    y, x = np.mgrid[:side, :side]
-    for _ in range(6):
-        centre = random.integers(0, side, 2)
-        inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < random.integers(side // 20, side // 4) ** 2
-        array[inside] = random.integers(0, 256, 3)
-    return Image.fromarray(array)
-
-
-def _packed(count: int) -> list[Image.Image]:
-    """One picture of each held-out photo: parts of one photo would be near-duplicates that nobody planted."""
-    pictures = json.loads((PACKED / "index.json").read_text())["pictures"]
-    first: dict[str, Any] = {}
-    for picture in pictures:
-        if picture["split"] == "held_out" and not picture["alpha"]:
-            first.setdefault(picture["photo"], picture)
-    chosen = list(first.values())[:count]
-    found = []
-    for picture in chosen:
-        with (PACKED / picture["shard"]).open("rb") as shard:
-            shard.seek(picture["offset"])
-            found.append(Image.open(io.BytesIO(shard.read(picture["length"]))).convert("RGB"))
-    return found
-
-
-def _samples() -> list[Image.Image]:
-    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "scripts" / "make_examples.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [photo.convert("RGB") for _, photo in sorted(module.fetch_photos().items())]
 
 
 def enlarge(picture: Image.Image, size: tuple[int, int], seed: int) -> Image.Image:
@@ -162,8 +89,8 @@ class Planted:
 def plant(source: Originals, folder: Path, size: tuple[int, int], count: int, times: int = 1) -> Planted:
     """Fills a folder: `count` originals of the size, and five copies of every second one.
 
-    There are only so many photos, and a small folder measures how long a tool takes to start. So the same is repeated,
-    with other grain, in files that do not count for precision and recall.
+    There are few photos, and a small folder measures how long a tool takes to start. So the same is repeated, with
+    other grain, in files that do not count for precision and recall.
 
     Args:
         source: Where the originals come from; fewer than `count` give fewer.
@@ -189,9 +116,9 @@ def plant(source: Originals, folder: Path, size: tuple[int, int], count: int, ti
     return Planted(folder, families, len(sizes), sum(sizes) / 1e6, source.origin)
 
 
-def precision_recall(found: Sequence[Sequence[str]], planted: Planted) -> tuple[float | None, float]:
+def precision_recall(found: Sequence[Sequence[str]], folder: Planted) -> tuple[float | None, float]:
     """Returns precision and recall of pairs of file names, in any order; precision is None where nothing was found."""
-    truth = planted.truth()
-    pairs = {(min(a, b), max(a, b)) for a, b in found if a != b and a in planted.families and b in planted.families}
+    truth = folder.truth()
+    pairs = {(min(a, b), max(a, b)) for a, b in found if a != b and a in folder.families and b in folder.families}
     hits = len(pairs & truth)
     return (hits / len(pairs) if pairs else None), hits / len(truth)

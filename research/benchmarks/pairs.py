@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
-import json
-import statistics
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import rrn_native
 
-from research.benchmarks import about
+from research.common import machine, results, timing
 
+MODULE = "python -m research.benchmarks.pairs"
 DIM = 512
 SLOW = ("float32", "portable")
 SLOW_ROWS = 30_000
@@ -53,23 +54,24 @@ def measure_exact(
     """
     rows = make_rows(count)
     cases = [(path, number) for path in paths for number in threads]
-    seconds: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
-    results: set[tuple[str, int]] = set()
-    for _ in range(runs):
-        for case in cases:
-            duration, digest, pairs = timed(rows, threshold, *case)
-            seconds[case].append(duration)
-            results.add((digest, pairs))
-            if len(results) > 1:
-                raise RuntimeError(f"{case} gave another result than those before, for {count} rows")
-    pairs = next(iter(results))[1]
+    found: set[tuple[str, int]] = set()
+
+    def search(case: tuple[str, int]) -> float:
+        duration, digest, pairs = timed(rows, threshold, *case)
+        found.add((digest, pairs))
+        if len(found) > 1:
+            raise RuntimeError(f"{case} gave another result than those before, for {count} rows")
+        return duration
+
+    seconds = timing.collect({case: partial(search, case) for case in cases}, runs)
+    pairs = next(iter(found))[1]
     return [
         {
             "rows": count,
             "path": path,
             "threads": number,
             "pairs": pairs,
-            "median_seconds": statistics.median(seconds[path, number]),
+            "median_seconds": timing.spread(seconds[path, number]).median,
             "seconds": seconds[path, number],
         }
         for path, number in cases
@@ -142,30 +144,24 @@ def measure_others(count: int, threshold: float, runs: int) -> list[dict[str, An
     # Imports and threads start outside the times.
     for search in ways.values():
         search(rows[:500], threshold)
-    names = list(ways)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    pairs = {}
-    for run in range(runs):
-        shift = run % len(names)
-        for name in names[shift:] + names[:shift]:
-            # What takes long is not repeated; its spread is small beside it.
-            if run > 0 and seconds[name][0] > 20:
-                continue
-            start = time.perf_counter()
-            pairs[name] = ways[name](rows, threshold)
-            seconds[name].append(time.perf_counter() - start)
+    pairs: dict[str, int] = {}
+
+    def run(name: str) -> None:
+        pairs[name] = ways[name](rows, threshold)
+
+    times = timing.interleaved({name: partial(run, name) for name in ways}, runs, warmup=0, limit=20)
     return [
         {
             "rows": count,
             "way": name,
             "pairs": pairs[name],
-            "median_s": statistics.median(taken),
-            "low_s": min(taken),
-            "high_s": max(taken),
-            "runs": len(taken),
-            "times_rrn": statistics.median(taken) / statistics.median(seconds["rrn"]),
+            "median_s": taken.median,
+            "low_s": taken.low,
+            "high_s": taken.high,
+            "runs": taken.runs,
+            "times_rrn": taken.median / times["rrn"].median,
         }
-        for name, taken in seconds.items()
+        for name, taken in times.items()
     ]
 
 
@@ -187,7 +183,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Reads the command line, measures, writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog=MODULE, description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="numbers of rows (default: %(default)s)")
     parser.add_argument("--paths", help="names of search targets (default: all of this machine; see the README)")
@@ -210,13 +206,13 @@ def main() -> None:
             if entry["rows"] == count:
                 print(f"{count:8} {entry['path']:12} {entry['threads']} threads {entry['median_seconds']:9.3f} s")
     result = {
-        **about.about(),
+        **machine.head(machine.command_line(MODULE, sys.argv[1:])),
         "dim": DIM,
         "threshold": arguments.threshold,
         "runs": arguments.runs,
         "measured": measured,
     }
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    results.write(arguments.output, result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,10 +11,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from research.gpu import check  # noqa: E402
+from research.common.places import ROOT
+from research.common.results import read
+from research.gpu import check
 
 
 class FakeDevice:
@@ -113,13 +111,8 @@ def test_parse_json(output: str, expected: object) -> None:
     assert check.parse_json(output) == expected
 
 
-def test_write_json_leaves_whole_files_only(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / check.file_name("NVIDIA H100 80GB HBM3")
-    check.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        check.write_json(path, {"a": object()})
-    assert [file.name for file in path.parent.iterdir()] == ["nvidia-h100-80gb-hbm3.json"]
-    assert json.loads(path.read_text()) == {"a": 1}
+def test_files_are_named_by_the_device() -> None:
+    assert check.file_name("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3.json"
 
 
 def test_device_reads_nvidia_smi() -> None:
@@ -204,7 +197,6 @@ class FakeMachine:
                 return check.Finished(status, "", f"{word} does not work")
         answers = {
             "nvidia-smi": SMI,
-            "git": "abc1234\n",
             "/opt/nvcc": "Cuda compilation tools, release 12.4, V12.4.1\n",
         }
         return check.Finished(0, answers.get(command[0], '{"cases": 3}\n'), "")
@@ -213,12 +205,13 @@ class FakeMachine:
 def whole_check(machine: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Any]:
     monkeypatch.setenv("CUDACXX", "/opt/nvcc")
     monkeypatch.delenv("OUT", raising=False)
+    monkeypatch.setattr(check.machine, "commit", lambda: "" if "git" in machine.broken else "abc1234")
     for function in (check.run_parts, check.device, check._importable, check.head):
         defaults = tuple(machine if value is check.run else value for value in function.__defaults__ or ())
         monkeypatch.setattr(function, "__defaults__", defaults)
     status = check.main(["--output", str(folder)])
     path = folder / check.file_name(NAME)
-    return status, json.loads(path.read_text()) if path.exists() else None
+    return status, read(path) if path.exists() else None
 
 
 def test_the_whole_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +219,8 @@ def test_the_whole_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     status, result = whole_check(machine, tmp_path, monkeypatch)
     assert status == 0
     assert (result["device"]["name"], result["nvcc"], result["commit"]) == (NAME, "12.4", "abc1234")
+    assert result["command"] == f"scripts/gpu_check.sh --output {tmp_path.name}"
+    assert result["machine"]["cores"] >= 1
     assert result["device_after"] == result["device"] and "commit_note" not in result
     expected = [part.name for part in check.gpu_parts("/opt/nvcc", tmp_path, True, True)]
     assert list(result["parts"]) == ["build", "torch_build", *expected]

@@ -1,15 +1,13 @@
 """Times the network by provider, precision, input size, batch and threads, and compares results with fp32's.
 
-Runs are interleaved, so that a disturbance of the machine hits all settings alike. See README.md.
+Runs are interleaved, so that a disturbance of the machine hits all settings alike. See network.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import random
 import statistics
 import sys
 import threading
@@ -27,10 +25,12 @@ import onnx
 import onnxruntime
 import rrn_native
 import torch
+from rrn_native import metrics
 from rrn_native._session import cpu_session, session_options
 
-from research.benchmarks import about as bench_about
+from research.common import machine, photos, results, timing
 
+MODULE = "python -m research.benchmarks.network"
 CHOICES = ("cpu/fp32", "cpu/int8", "openvino/fp32", "openvino/fp16", "openvino/bf16", "openvino/int8")
 PRECISION_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 GEMM_SIDE = 2048
@@ -193,27 +193,19 @@ def peak_cases(threads: Sequence[int]) -> list[Case]:
     return cases
 
 
-def time_cases(cases: Sequence[Case], rounds: int, least: float, progress: Callable[[str], None]) -> list[list[float]]:
-    """Returns the seconds a unit of every case, one for each round; all cases take turns, in another order each round.
+def time_cases(cases: Sequence[Case], rounds: int, least: float) -> list[list[float]]:
+    """Returns the seconds a unit of every case, one for each round; all cases take turns.
 
     Args:
         cases: What to time.
         rounds: How often.
-        least: A run repeats its work until it takes about so many seconds.
-        progress: Called with a line for people.
+        least: A run repeats its work until it takes about as many seconds.
     """
     for case in cases:
         case.seconds()
         once = on_threads(case.work, case.threads, 1)
         case.runs = max(1, round(least / once))
-    times: list[list[float]] = [[] for _ in cases]
-    order = list(range(len(cases)))
-    for number in range(rounds):
-        random.Random(number).shuffle(order)
-        for index in order:
-            times[index].append(cases[index].seconds())
-        progress(f"round {number + 1} of {rounds}")
-    return times
+    return list(timing.collect({index: case.seconds for index, case in enumerate(cases)}, rounds).values())
 
 
 def summary(seconds: Sequence[float], scale: float) -> Json:
@@ -223,14 +215,10 @@ def summary(seconds: Sequence[float], scale: float) -> Json:
     return {name: round(value * scale, 4) for name, value in named.items()}
 
 
-def compare_results(model: Path, photos: Path, choices: Sequence[str]) -> list[Json]:
-    """Compares the cosines of all pairs of labelled photos (photos/groups.csv: file, group) with cpu/fp32's."""
-    with (photos / "groups.csv").open(newline="") as file:
-        groups = {row["file"]: row["group"] for row in csv.DictReader(file)}
-    files = [photos / name for name in sorted(groups)]
-    labels = np.array([groups[file.name] for file in files])
-    first, second = np.triu_indices(len(files), 1)
-    same = labels[first] == labels[second]
+def compare_results(model: Path, folder: Path, choices: Sequence[str]) -> list[Json]:
+    """Compares the cosines of all pairs of labelled photos (folder/groups.csv: file, group) with cpu/fp32's."""
+    files, groups = photos.labelled(folder)
+    first, second, same = metrics.pairs_of_groups(groups)
     exact: Floats | None = None
     rows = []
     for choice in dict.fromkeys(("cpu/fp32", *choices)):
@@ -270,7 +258,9 @@ def measure(quick: bool) -> Json:
         peak that a matrix product of the same precision reaches in the same rounds.
     """
     options = ["--sizes", "64", "--batches", "1", "--threads", "1", "--rounds", "1", "--least", "0.01"] if quick else []
-    result = measure_all(_parser().parse_args(["-", *options]))
+    arguments = _parser().parse_args(["-", *options])
+    arguments.command = ""
+    result = measure_all(arguments)
     rows = []
     for row in result["network"]:
         times = row["ms_per_image"]
@@ -284,10 +274,10 @@ def measure(quick: bool) -> Json:
 def measure_all(arguments: argparse.Namespace) -> Json:
     """Measures everything; returns what is written."""
     model: Path = arguments.model or Path(rrn_native.default_model())
-    made_on = bench_about.about()
+    made_on = machine.head(arguments.command)
     peaks = peak_cases(arguments.threads)
     cases, missing = network_cases(model, arguments)
-    times = time_cases([*peaks, *cases], arguments.rounds, arguments.least, lambda line: print(line, file=sys.stderr))
+    times = time_cases([*peaks, *cases], arguments.rounds, arguments.least)
     speed: dict[tuple[str, int], float] = {}
     peak_rows = []
     for case, seconds in zip(peaks, times, strict=False):
@@ -342,7 +332,7 @@ def to_text(result: Json) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m research.network.measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog=MODULE, description=__doc__)
     parser.add_argument("output", type=Path, metavar="RESULT.json", help="where the numbers go")
     parser.add_argument("--model", type=Path, help="ONNX file; its int8 form is MODEL.int8.onnx (default: rrn's)")
     parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES), help="provider/precision")
@@ -360,9 +350,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    arguments.command = machine.command_line(MODULE, sys.argv[1:] if argv is None else argv)
     warnings.simplefilter("error", RuntimeWarning)  # a fallback would time the wrong thing
     result = measure_all(arguments)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    results.write(arguments.output, result)
     print(to_text(result))
     return 0
 
