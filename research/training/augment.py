@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from bank import LEVELS, PhotoBank
+
+from research.training.bank import LEVELS, PhotoBank
 
 # ITU T.81, tables K.1 and K.2.
 _LUMINANCE = (

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt_resource
 from PIL import Image, ImageOps
+
+from research.training import qt_resource
 
 HERE = Path(__file__).resolve().parent
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".dds"}
