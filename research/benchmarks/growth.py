@@ -37,7 +37,7 @@ def rows(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _child(count: int) -> None:
-    """Searches `count` rows once and prints what it took; a program of its own, so that its peak is the search's."""
+    """Searches `count` rows once and prints what it took; a separate program, so that its peak is the search's."""
     import rrn_native
 
     made = rows(count)
@@ -99,7 +99,7 @@ def _program(count: int, varied: int, scratch: Path) -> Json:
 
 
 def measure(quick: bool, *, full: bool = False) -> Json:
-    """Measures the search in processes of their own, and the program.
+    """Measures the search in separate processes, and the program.
 
     Args:
         quick: Tiny counts, once.

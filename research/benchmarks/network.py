@@ -25,8 +25,8 @@ import onnx
 import onnxruntime
 import rrn_native
 import torch
-from rrn_native import metrics
-from rrn_native._session import cpu_session, session_options
+from rrn_native.analysis import metrics
+from rrn_native.session import cpu_session, session_options
 
 from research.common import machine, photos, results, timing
 
@@ -133,7 +133,7 @@ def on_threads(work: Callable[[], object], threads: int, runs: int) -> float:
 
 @dataclass
 class Case:
-    """One thing to time: `work` on `threads` threads, so many times a run; `units` is what one call is worth."""
+    """One thing to time: `work` on `threads` threads, `runs` times a round; `units` is what one call is worth."""
 
     about: Json
     work: Callable[[], object]

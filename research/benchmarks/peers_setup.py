@@ -1,4 +1,4 @@
-"""Installs the other tools of peers.toml, each into a virtual environment of its own; says why where that fails."""
+"""Installs the other tools of peers.toml, each into a separate virtual environment; says why where that fails."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def install(name: str) -> str:
 
 
 def main() -> int:
-    """Installs all; returns 0 whatever could not be had."""
+    """Installs all; returns 0 also when some could not be installed."""
     for name in known():
         print(f"{name}: {install(name) or 'installed'}", flush=True)
     return 0

@@ -32,7 +32,7 @@ _NOTES = {
     "pairs": "All pairs with a cosine above 0.75 among random rows and a few near-copies, on all cores. Random rows "
     "are the best case of rrn's filter: the more pairs come near the threshold, the more it has to compute exactly. "
     "faiss searches every row against all (both directions), usearch looks for 16 neighbours (no search by radius).",
-    "growth": "`search` is `similar_pairs` on random rows in a process of its own (peak memory includes Python and the "
+    "growth": "`search` is `similar_pairs` on random rows in a separate process (peak memory includes Python and the "
     "rows); `program` is `build/similarity` on small JPEG files at a small input size.",
     "operator": "Pooling, interleaving and averaging four feature maps in one pass, on one thread. "
     "`share_of_bandwidth` is the input read per second over the fastest reading of as many bytes that the same rounds "

@@ -15,7 +15,7 @@ from research.common.places import PROGRAM, ROOT
 Json = dict[str, Any]
 
 _CHOICES = (("cpu", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("cpu", "int8"))
-# What Python runs, in a process of its own each time; the first is its own start.
+# What Python runs, in a new process each time; the first measures Python's own start.
 _STATEMENTS = ("pass", "import numpy", "import rrn_native", "import onnxruntime")
 
 

@@ -290,7 +290,7 @@ def make_copy(image: Image.Image, name: str, seed: int, *, identity: str | None 
         identity: The photo's `photo_hash` where it is known already.
 
     Returns:
-        The copy, mode RGB, of a size of its own.
+        The copy, mode RGB; its size may differ from the photo's.
     """
     key = hashlib.sha256(f"{seed} {identity or photo_hash(image)} {name}".encode()).digest()
     return TRANSFORMS[name](image, np.random.default_rng(int.from_bytes(key, "big")))

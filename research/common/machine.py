@@ -126,7 +126,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Returns the commit of the source tree; "-dirty" after it means uncommitted changes, "" that there is none."""
+    """Returns the commit of the source tree; "-dirty" after it means uncommitted changes, "" means no git checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

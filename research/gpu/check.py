@@ -1,7 +1,7 @@
 """Checks and measures the kernels on a GPU: `scripts/gpu_check.sh`. See README.md beside this file.
 
-Parts run one after another, each in a process of its own with a time limit, so that what one of them breaks costs no
-other. A part that no longer fits into the budget is skipped, and the result says so.
+Parts run one after another, each in a separate process with a time limit, so that a failure of one does not affect
+the others. A part that no longer fits into the budget is skipped, and the result says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUDGET_SECONDS = 540.0
 FAILED = 1
 NO_GPU = 3
 INCOMPLETE = 4
-# In a part's command: how long it may measure. It is given so much less than its limit, to start and to end.
+# In a part's command: how long it may measure. It is given this much less than its limit, to start and to end.
 SECONDS = "SECONDS"
 MARGIN_SECONDS = 15.0
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
@@ -77,7 +77,7 @@ class Finished:
 
 
 class Runner(Protocol):
-    """Runs a command for at most so many seconds."""
+    """Runs a command for at most `limit` seconds."""
 
     def __call__(self, command: Sequence[str], limit: float) -> Finished:
         """Returns when the command has ended or was stopped."""
@@ -113,7 +113,7 @@ def run(command: Sequence[str], limit: float) -> Finished:
             output, errors = process.communicate(timeout=10)
         except subprocess.TimeoutExpired as held:  # something that left the session keeps the pipe open
             output, errors = _text(held.stdout), _text(held.stderr)
-    except BaseException:  # Ctrl-C reaches this process only, because the command has a session of its own
+    except BaseException:  # Ctrl-C reaches this process only, because the command runs in another session
         _end_session(process)
         raise
     return Finished(status, output, errors)
@@ -216,7 +216,7 @@ def exit_status(measured: dict[str, Json]) -> int:
 
 
 def device(runner: Runner = run) -> Json | None:
-    """Returns what nvidia-smi says of the first GPU, or None where there is none."""
+    """Returns what nvidia-smi says of the first GPU, or None on a machine without one."""
     done = runner(["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader"], 30)
     if done.status != 0 or not done.output.strip():
         return None
@@ -249,7 +249,7 @@ def sanitizer(compiler: str) -> str:
 def build_parts(compiler: str, architecture: str, folder: Path, torch: bool) -> list[Part]:
     """Returns the parts that configure and build; `architecture` is like "90-real".
 
-    The PyTorch operator is built apart from the kernels, and in a folder of its own, so that a PyTorch that it does not
+    The PyTorch operator is built apart from the kernels, and in another folder, so that a PyTorch that it does not
     fit costs nothing else.
     """
 
@@ -337,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("gpu_check: no nvcc; install the CUDA toolkit, or set CUDACXX to it", file=sys.stderr)
         return 1
     gpu = device()
-    torch = _importable("torch")
+    torch = _importable("numpy, torch")
     architecture = f"{gpu['compute_cap'].replace('.', '')}-real" if gpu else "90-real"
     folder = ROOT / "build-gpu"
     measured = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)

@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The trainer sets the number of threads; other tests shall not notice."""
+    """The trainer sets the number of threads; other tests must not be affected."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

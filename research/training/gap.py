@@ -5,7 +5,7 @@
 A linear map from the student's last stage to the teacher's whitened features is fitted (ridge regression) on crops of
 training photos, and then asked about other crops of training photos and about crops of held-out photos. The same for
 the raw embedding, without labels: do crops of one photo have higher cosines than crops of different ones? Where the
-held-out photos come out much worse, the student knows its photos by heart, and more photos will help it more than more
+held-out photos come out much worse, the student has memorised its photos, and more photos will help it more than more
 training. Crops are clean; nothing is trained.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from rrn_native import metrics
+from rrn_native.analysis import metrics
 
 from research.common import machine, results
 from research.training import losses, overlays

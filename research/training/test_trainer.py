@@ -208,7 +208,7 @@ def test_finished_weights_have_the_statistics_of_the_size_of_use() -> None:
 
 
 def test_weights_fit_the_shipped_network() -> None:
-    model = pytest.importorskip("rrn_native.model")
+    model = pytest.importorskip("rrn_native.model.network")
     trained = student.Student().eval()
     trainer = small_trainer()
     trainer.ema.load_state_dict(trained.state_dict())

@@ -205,7 +205,7 @@ class Trainer:
         return size
 
     def groups(self, step: int) -> list[int] | None:
-        """The groups of crops that a step shows, or None where every step has crops of its own.
+        """The groups of crops that a step shows, or None where every step draws new crops.
 
         Every group is seen once in each round through all of them, together with other groups each time.
         """
@@ -329,7 +329,7 @@ class Trainer:
 
         Returns:
             regression: the loss's term of that name on these photos, with the averaged weights; where it stays well
-            above the training's, the student has learnt its photos rather than what they show (gap.py measures that).
+            above the training's, the student has memorised its photos (gap.py measures that).
             The rest is from `validation.copies`.
         """
         if self.validator is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from rrn_native import metrics
+from rrn_native.analysis import metrics
 
 THRESHOLD = 0.75
 

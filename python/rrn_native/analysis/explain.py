@@ -47,9 +47,9 @@ import numpy.typing as npt
 import rrn_native
 from rrn_native._files import write_file
 from rrn_native._lazy import LazyImport
-from rrn_native._session import cpu_session
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail, failure_code
 from rrn_native.errors import UnreadableError
+from rrn_native.session import cpu_session
 
 if TYPE_CHECKING:
     import onnx

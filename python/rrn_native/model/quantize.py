@@ -35,10 +35,10 @@ import numpy.typing as npt
 
 import rrn_native
 from rrn_native._lazy import LazyImport
-from rrn_native._session import cpu_session
 from rrn_native.analysis import calibrate, metrics
 from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
 from rrn_native.model import export, weights
+from rrn_native.session import cpu_session
 
 if TYPE_CHECKING:
     import onnx

@@ -17,8 +17,8 @@ pytest.importorskip("torch")
 
 import rrn_native  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from rrn_native._session import cpu_session  # noqa: E402
 from rrn_native.model import onnx_function, quantize  # noqa: E402
+from rrn_native.session import cpu_session  # noqa: E402
 
 
 def small_network(loud: float = 1.0) -> onnx.ModelProto:
