@@ -6,6 +6,10 @@ set -Eeuo pipefail
 trap 'printf "%s: line %s failed: %s\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# What draws pictures whose bytes are compared; other releases draw them a little differently.
+# shellcheck disable=SC2034
+DRAWING_PACKAGES=(matplotlib==3.11.2 pillow==13.0.0)
+
 say() { printf '\n== %s\n' "$*"; }
 
 die() {

@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         results.write(place, measured)
         print(f"{name}: {measured['took_s']} s", flush=True)
-    written = report.write(output, list(PARTS))
+    written = report.write(output / "results", output, list(PARTS))
     print(f"wrote {', '.join(path.name for path in written)} in {output}")
     if failed:
         print(f"error: failed: {', '.join(failed)}", file=sys.stderr)

@@ -41,18 +41,18 @@ _NOTES = {
 
 
 def load(folder: Path, names: Sequence[str]) -> dict[str, Json]:
-    """Returns the results that are there, by part."""
+    """Returns the results of a folder that are there, by part."""
     found = {}
     for name in names:
-        place = folder / "results" / f"bench_{name}.json"
+        place = folder / f"bench_{name}.json"
         if place.is_file():
             found[name] = results.read(place)
     return found
 
 
-def write(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Writes benchmarks.md and the charts of the results in `folder`; returns the files."""
-    measured = load(folder, names)
+def write(measured_in: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Writes benchmarks.md and the charts of the results in `measured_in` into `folder`; returns the files."""
+    measured = load(measured_in, names)
     drawn = draw(measured, folder)
     page = folder / "benchmarks.md"
     results.write_bytes(page, markdown(measured, [path.name for path in drawn]).encode())

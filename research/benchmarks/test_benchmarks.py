@@ -118,7 +118,7 @@ def test_found_only_keeps_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setitem(bench.PARTS, "end_to_end", "found_part")
     monkeypatch.setitem(sys.modules, "found_part", SimpleNamespace(measure_found=measure_found))  # type: ignore[arg-type]
-    monkeypatch.setattr(bench.report, "write", lambda output, parts: [])
+    monkeypatch.setattr(bench.report, "write", lambda *_: [])
     assert bench.main(["--found-only", "--model", "m.onnx", "--output", str(tmp_path)]) == 0
     written = json.loads(place.read_text())
     assert written["result"] == {"rows": [{"tool": "rrn", "median_s": 1.5, "recall": 1.0}], "found_by": "m.onnx"}
