@@ -31,27 +31,30 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_repository_holds_what_the_programs_write(photos: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def written(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return findings.write(RESULTS, photos, tmp_path_factory.mktemp("findings"))
+
+
+def test_the_repository_holds_what_the_programs_write(written: list[Path]) -> None:
     installed = [f"matplotlib=={matplotlib.__version__}", f"pillow=={PIL.__version__}"]
     wanted = (ROOT / "scripts" / "common.sh").read_text().partition("DRAWING_PACKAGES=(")[2].partition(")")[0].split()
     if installed != wanted:
         pytest.skip(f"other releases draw other bytes: {' '.join(installed)}, expected {' '.join(wanted)}")
-    written = findings.write(RESULTS, photos, tmp_path)
     different = [path.name for path in written if path.read_bytes() != (FINDINGS / path.name).read_bytes()]
     assert different == [], "run scripts/findings.sh and commit what it writes"
 
 
-def test_every_file_of_the_findings_is_written_by_a_program(photos: Path, tmp_path: Path) -> None:
+def test_every_file_of_the_findings_is_written_by_a_program(written: list[Path]) -> None:
     run = subprocess.run(["git", "ls-files", "-z", "findings"], cwd=ROOT, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         pytest.skip("not a git checkout")
     tracked = [name.removeprefix("findings/") for name in run.stdout.split("\0") if name]
-    written = {path.name for path in findings.write(RESULTS, photos, tmp_path)}
-    assert {name for name in tracked if not name.startswith(_REPORT)} == written
-    page = (tmp_path / "README.md").read_text()
-    assert [name for name in written if not name.startswith(("benchmarks", "evaluation")) and name not in page] == [
-        "README.md"
-    ]
+    names = {path.name for path in written}
+    assert {name for name in tracked if not name.startswith(_REPORT)} == names
+    page = written[0].read_text()
+    rest = names - {"README.md"}
+    assert [name for name in rest if not name.startswith(("benchmarks", "evaluation")) and name not in page] == []
 
 
 def test_the_script_explains_itself_and_refuses_other_words() -> None:

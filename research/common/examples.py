@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -88,7 +89,8 @@ def make(target: Path) -> None:
     partial.mkdir(parents=True)
     photos = fetch_photos()
     for name, photo in photos.items():
-        photo.save(partial / name, **({"quality": 95} if name.endswith(".jpg") else {}))
+        options: dict[str, Any] = {"quality": 95} if name.endswith(".jpg") else {}
+        photo.save(partial / name, **options)
     save_copies(partial, photos)
     partial.rename(target)
 

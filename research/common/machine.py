@@ -58,7 +58,7 @@ def command_line(program: str, arguments: Sequence[str]) -> str:
         program: Its name, as a user of the source tree types it.
         arguments: As they were given; NAME=PATH is understood, too.
     """
-    return shlex.join([program, *map(_without_folder, arguments)])
+    return f"{program} {shlex.join(map(_without_folder, arguments))}".strip()
 
 
 def _without_folder(argument: str) -> str:

@@ -62,6 +62,7 @@ def test_no_path_of_the_machine_is_written() -> None:
     given = ["--photos", "/home/someone/my photos", "--model", f"new={ROOT}/models/a.onnx", "--weights", "b=../c.pth"]
     command = machine.command_line("scripts/evaluate.sh", [*given, "--size", "64"])
     assert command == "scripts/evaluate.sh --photos 'my photos' --model new=models/a.onnx --weights b=c.pth --size 64"
+    assert machine.command_line("python -m research.some.study", []) == "python -m research.some.study"
 
 
 def test_foot_of_a_table() -> None:

@@ -40,7 +40,7 @@ WINDOW = (1180, 1170)
 
 
 def measure() -> Json:
-    """Returns the embeddings of the example photos and the explanation of PAIR, rounded to six significant digits.
+    """Returns the embeddings of the example photos and the explanation of PAIR, rounded to four significant digits.
 
     Raises:
         rrn_native.RrnError: The engine fails.
@@ -56,14 +56,14 @@ def measure() -> Json:
 
 
 def rounded(value: Any) -> Any:
-    """Returns JSON values, or an array as lists, with numbers of six significant digits."""
+    """Returns JSON values, or an array as lists, with numbers of four significant digits."""
     if isinstance(value, np.ndarray):
         return rounded(value.tolist())
     if isinstance(value, dict):
         return {key: rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(entry) for entry in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def picture_of_page(browser: str) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from research.examples import draw, graph, record
 
 def test_numbers_are_rounded_and_all_else_stays() -> None:
     value = {"a": np.array([[1.23456789, 1e-9]], np.float64), "b": [None, 3, "x", (0.1234567,)]}
-    assert record.rounded(value) == {"a": [[1.23457, 1e-9]], "b": [None, 3, "x", [0.123457]]}
+    assert record.rounded(value) == {"a": [[1.235, 1e-9]], "b": [None, 3, "x", [0.1235]]}
 
 
 def test_an_explanation_comes_back_from_json(tmp_path: Path) -> None:
@@ -28,12 +28,12 @@ def test_an_explanation_comes_back_from_json(tmp_path: Path) -> None:
     against = rrn_native.Embedder(size=64).embed(files)
     whole = explain.explain(*files, size=64, against=against)
     again = draw.explanation(json.loads(json.dumps(record.rounded(whole.to_dict()))))
-    assert again.similarity == pytest.approx(whole.similarity, rel=1e-5)
+    assert again.similarity == pytest.approx(whole.similarity, rel=1e-3)
     assert again.reference_images == 2 and again.model == whole.model
     for one, other in zip((again.first, again.second), (whole.first, whole.second), strict=True):
         assert np.array_equal(one.pixels, other.pixels)
         for mine, theirs in zip(one.specific_maps(), other.specific_maps(), strict=True):
-            np.testing.assert_allclose(mine, theirs, atol=1e-6)
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
 def test_tail_of_a_graph(tmp_path: Path) -> None:

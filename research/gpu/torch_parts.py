@@ -83,7 +83,7 @@ def on_another_stream(layers: Layers, call: Call) -> torch.Tensor:
     inputs = [torch.zeros_like(layer) for layer in layers]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side), without_waiting():
-        torch.cuda._sleep(DELAY)
+        torch.cuda._sleep(DELAY)  # type: ignore[no-untyped-call]
         for target, layer in zip(inputs, layers, strict=True):
             target.copy_(layer)
         result = call(inputs)

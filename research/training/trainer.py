@@ -174,7 +174,8 @@ class Trainer:
         assert self.whitening is not None
         # As in training: with the batch's own statistics. The running ones move on, and the averaged weights follow.
         self.student.train()
-        lasts, targets = [], []
+        lasts: list[torch.Tensor] = []
+        targets: list[torch.Tensor] = []
         places: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = [([], []) for _ in self.adapters]
         while sum(map(len, lasts)) < self.config["teacher"]["head_crops"]:
             # Negative steps again.
@@ -411,7 +412,7 @@ class Trainer:
         Touvron et al., "Fixing the train-test resolution discrepancy" (2019), and Izmailov et al., "Averaging weights
         leads to wider optima and better generalization" (2018).
         """
-        student = copy.deepcopy(self.ema)
+        student: Student = copy.deepcopy(self.ema)
         settings = self.config["run"]
         steps = math.ceil(settings["statistics_crops"] / self.config["data"]["batch"])
 
