@@ -33,10 +33,10 @@ def make_rows(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return rows
 
 
-def timed(rows: npt.NDArray[np.float32], threshold: float, path: str, threads: int) -> tuple[float, str, int]:
+def timed(rows: npt.NDArray[np.float32], threshold: float, target: str, threads: int) -> tuple[float, str, int]:
     """Runs one search; returns its seconds, the SHA-256 of its result and the number of pairs."""
     start = time.perf_counter()
-    found = rrn_native.similar_pairs(rows, threshold, threads=threads, target=path)
+    found = rrn_native.similar_pairs(rows, threshold, threads=threads, target=target)
     seconds = time.perf_counter() - start
     digest = hashlib.sha256()
     for column in found:
@@ -45,15 +45,15 @@ def timed(rows: npt.NDArray[np.float32], threshold: float, path: str, threads: i
 
 
 def measure_exact(
-    count: int, threshold: float, paths: list[str], threads: list[int], runs: int
+    count: int, threshold: float, targets: list[str], threads: list[int], runs: int
 ) -> list[dict[str, Any]]:
-    """Times all paths and numbers of threads on `count` rows, in turns.
+    """Times all targets and numbers of threads on `count` rows, in turns.
 
     Raises:
         RuntimeError: Two of them gave different results.
     """
     rows = make_rows(count)
-    cases = [(path, number) for path in paths for number in threads]
+    cases = [(target, number) for target in targets for number in threads]
     found: set[tuple[str, int]] = set()
 
     def search(case: tuple[str, int]) -> float:
@@ -68,13 +68,13 @@ def measure_exact(
     return [
         {
             "rows": count,
-            "path": path,
+            "path": target,
             "threads": number,
             "pairs": pairs,
-            "median_seconds": timing.spread(seconds[path, number]).median,
-            "seconds": seconds[path, number],
+            "median_seconds": timing.spread(seconds[target, number]).median,
+            "seconds": seconds[target, number],
         }
-        for path, number in cases
+        for target, number in cases
     ]
 
 
@@ -176,7 +176,7 @@ def measure(quick: bool) -> dict[str, Any]:
     rows, paths = [], []
     for count in counts:
         rows += measure_others(count, threshold, 1 if quick else 3)
-        names = [path for path in rrn_native.search_targets() if count < SLOW_ROWS or path not in (*SLOW, "avx2")]
+        names = [name for name in rrn_native.search_targets() if count < SLOW_ROWS or name not in (*SLOW, "avx2")]
         paths += measure_exact(count, threshold, names, [1, 2], 1 if quick else 3)
     return {"dim": DIM, "threshold": threshold, "rows": rows, "paths": paths}
 
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=MODULE, description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="numbers of rows (default: %(default)s)")
-    parser.add_argument("--paths", help="names of search targets (default: all of this machine; see the README)")
+    parser.add_argument("--targets", help="instructions to use (default: all of this machine; see pairs.md)")
     parser.add_argument("--threads", default="1,2", help="numbers of threads (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: %(default)s)")
     parser.add_argument("--threshold", type=float, default=0.75, help="default: %(default)s")
@@ -195,11 +195,11 @@ def main() -> None:
     threads = [int(number) for number in arguments.threads.split(",")]
     measured = []
     for count in (int(number) for number in arguments.counts.split(",")):
-        if arguments.paths:
-            paths = arguments.paths.split(",")
+        if arguments.targets:
+            targets = arguments.targets.split(",")
         else:
-            paths = [path for path in rrn_native.search_targets() if count < SLOW_ROWS or path not in SLOW]
-        measured += measure_exact(count, arguments.threshold, paths, threads, arguments.runs)
+            targets = [name for name in rrn_native.search_targets() if count < SLOW_ROWS or name not in SLOW]
+        measured += measure_exact(count, arguments.threshold, targets, threads, arguments.runs)
         if arguments.approximate:
             measured.append(measure_approximate(count, arguments.threshold, max(threads)))
         for entry in measured:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import rrn_native
 
 from research.benchmarks import pairs
 
 
 def test_all_ways_find_the_same_pairs() -> None:
-    available = pairs.available_paths()
+    available = rrn_native.search_targets()
     assert "portable" in available
     rows = pairs.measure_exact(300, 0.75, available, [1, 2], 1)
     assert [(row["path"], row["threads"]) for row in rows] == [
