@@ -12,11 +12,11 @@ findings/benchmarks.md and findings/benchmarks_*.png. Sets everything up first; 
 virtual environments under .cache/. Run it on a machine that does nothing else.
 
   --part NAME[,NAME...]    only these parts (default: all):
-                             network     the network by provider, precision, size and batch (research/network)
+                             network     the network by provider, precision, size and batch (research/benchmarks/network.md)
                              decode      decoding by format and size: rrn, Pillow, OpenCV
                              start       how long the program takes to start
                              end_to_end  images per second against a plain script and other tools, and what they find
-                             pairs       all pairs against other libraries (research/pairs)
+                             pairs       all pairs against other libraries (research/benchmarks/pairs.md)
                              growth      time and memory from 1,000 embeddings up, and of the program at 20,000 pictures
                              operator    the operator against the memory's bandwidth
   --quick                  tiny inputs, in seconds: shows that it works; the numbers mean nothing
@@ -36,7 +36,6 @@ END
 esac
 
 ensure_python
-export PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH}
 [ -x "$ROOT/build/similarity" ] && "$PYTHON" -c 'import matplotlib, ml_dtypes, onnxruntime, PIL, rrn_native' 2> /dev/null \
   || "$ROOT/scripts/build.sh" --tests --torch
 
@@ -50,5 +49,4 @@ PYTHON=$ROOT/.cache/bench-venv/bin/python
 echo "$main" > "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rrn-main.pth"
 pip_install bench opencv-python-headless==5.0.0.93 faiss-cpu==1.15.1 usearch==2.26.6 psutil==7.2.2
 
-cd "$ROOT"
-exec "$PYTHON" -m research.benchmarks.bench "$@"
+research benchmarks.bench "$@"

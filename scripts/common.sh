@@ -6,6 +6,10 @@ set -Eeuo pipefail
 trap 'printf "%s: line %s failed: %s\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# What draws pictures whose bytes are compared; other releases draw them a little differently.
+# shellcheck disable=SC2034
+DRAWING_PACKAGES=(matplotlib==3.11.2 pillow==13.0.0)
+
 say() { printf '\n== %s\n' "$*"; }
 
 die() {
@@ -86,6 +90,11 @@ pip_try() {
   "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2 || true) \
     || return 1
   echo "$*" > "$stamp"
+}
+
+# research MODULE ARGUMENT...: runs a module of research/ and exits with its status.
+research() {
+  PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m "research.$1" "${@:2}"
 }
 
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;

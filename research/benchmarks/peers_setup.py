@@ -1,4 +1,4 @@
-"""Installs the other tools of peers.toml, each into a virtual environment of its own; says why where that fails."""
+"""Installs the other tools of peers.toml, each into a separate virtual environment; says why where that fails."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from research.common.places import CACHE
+
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".cache" / "peers"
+FOLDER = CACHE / "peers"
 _LIMIT = 1800
 
 
@@ -53,7 +54,7 @@ def install(name: str) -> str:
 
 
 def main() -> int:
-    """Installs all; returns 0 whatever could not be had."""
+    """Installs all; returns 0 also when some could not be installed."""
     for name in known():
         print(f"{name}: {install(name) or 'installed'}", flush=True)
     return 0

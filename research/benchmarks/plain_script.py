@@ -18,7 +18,7 @@ THRESHOLD = 0.75
 
 
 def load(path):
-    """Reads a picture as float32 [3, 224, 224]; None if it is none."""
+    """Reads a picture as float32 [3, 224, 224]; None if it is no picture."""
     pixels = cv2.imread(str(path))
     if pixels is None:
         return None

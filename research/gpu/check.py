@@ -1,7 +1,7 @@
 """Checks and measures the kernels on a GPU: `scripts/gpu_check.sh`. See README.md beside this file.
 
-Parts run one after another, each in a process of its own with a time limit, so that what one of them breaks costs no
-other. A part that no longer fits into the budget is skipped, and the result says so.
+Parts run one after another, each in a separate process with a time limit, so that a failure of one does not affect
+the others. A part that no longer fits into the budget is skipped, and the result says so.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from research.common import machine, results
+from research.common.places import RESULTS, ROOT
+
 Json = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 BUDGET_SECONDS = 540.0
 FAILED = 1
 NO_GPU = 3
 INCOMPLETE = 4
-# In a part's command: how long it may measure. It is given so much less than its limit, to start and to end.
+# In a part's command: how long it may measure. It is given this much less than its limit, to start and to end.
 SECONDS = "SECONDS"
 MARGIN_SECONDS = 15.0
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
@@ -75,7 +77,7 @@ class Finished:
 
 
 class Runner(Protocol):
-    """Runs a command for at most so many seconds."""
+    """Runs a command for at most `limit` seconds."""
 
     def __call__(self, command: Sequence[str], limit: float) -> Finished:
         """Returns when the command has ended or was stopped."""
@@ -111,7 +113,7 @@ def run(command: Sequence[str], limit: float) -> Finished:
             output, errors = process.communicate(timeout=10)
         except subprocess.TimeoutExpired as held:  # something that left the session keeps the pipe open
             output, errors = _text(held.stdout), _text(held.stderr)
-    except BaseException:  # Ctrl-C reaches this process only, because the command has a session of its own
+    except BaseException:  # Ctrl-C reaches this process only, because the command runs in another session
         _end_session(process)
         raise
     return Finished(status, output, errors)
@@ -167,12 +169,12 @@ def run_parts(
         "required"; "seconds"; "result" (the JSON that it printed) and, unless it is ok, a "note" that says why.
     """
     start = clock()
-    results: dict[str, Json] = {}
+    measured: dict[str, Json] = {}
     for part in parts:
         left = budget - (clock() - start)
         if left < part.needs:
             note = f"{left:.0f} s left, {part.needs:.0f} s needed"
-            results[part.name] = {"status": "skipped", "required": part.required, "note": note}
+            measured[part.name] = {"status": "skipped", "required": part.required, "note": note}
             say(f"{part.name}: skipped ({note})")
             continue
         say(f"{part.name} ...")
@@ -190,12 +192,12 @@ def run_parts(
             entry.update(status="timeout", note=f"stopped after {entry['seconds']} s; {_tail(done)}")
         else:
             entry.update(status="failed", note=f"exit status {done.status}; {_tail(done)}")
-        results[part.name] = entry
+        measured[part.name] = entry
         say(
             f"{part.name}: {entry['status']} in {entry['seconds']} s"
             + (f" ({entry['note']})" if "note" in entry else "")
         )
-    return results
+    return measured
 
 
 def _tail(done: Finished) -> str:
@@ -204,25 +206,17 @@ def _tail(done: Finished) -> str:
     return " | ".join(line.strip() for line in lines).replace(str(ROOT), ".")[-1500:] or "nothing printed"
 
 
-def write_json(path: Path, value: Json) -> None:
-    """Writes the file under a temporary name and renames it, so that no half of one is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-
-
-def exit_status(results: dict[str, Json]) -> int:
+def exit_status(measured: dict[str, Json]) -> int:
     """Returns 0 if all is well, 1 if a part failed, otherwise 4 if a required one was skipped or is not there."""
-    if any(entry["status"] in ("failed", "timeout") for entry in results.values()):
+    if any(entry["status"] in ("failed", "timeout") for entry in measured.values()):
         return FAILED
-    if any(entry["required"] and entry["status"] != "ok" for entry in results.values()):
+    if any(entry["required"] and entry["status"] != "ok" for entry in measured.values()):
         return INCOMPLETE
     return 0
 
 
 def device(runner: Runner = run) -> Json | None:
-    """Returns what nvidia-smi says of the first GPU, or None where there is none."""
+    """Returns what nvidia-smi says of the first GPU, or None on a machine without one."""
     done = runner(["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader"], 30)
     if done.status != 0 or not done.output.strip():
         return None
@@ -255,7 +249,7 @@ def sanitizer(compiler: str) -> str:
 def build_parts(compiler: str, architecture: str, folder: Path, torch: bool) -> list[Part]:
     """Returns the parts that configure and build; `architecture` is like "90-real".
 
-    The PyTorch operator is built apart from the kernels, and in a folder of its own, so that a PyTorch that it does not
+    The PyTorch operator is built apart from the kernels, and in another folder, so that a PyTorch that it does not
     fit costs nothing else.
     """
 
@@ -311,17 +305,16 @@ def gpu_parts(compiler: str, folder: Path, torch: bool, onnxruntime: bool) -> li
     return parts
 
 
-def head(gpu: Json, compiler: str, runner: Runner = run) -> Json:
-    """Returns what the result begins with: the device before and now, nvcc's version, and the commit.
+def head(gpu: Json, compiler: str, command: str, runner: Runner = run) -> Json:
+    """Returns what the result begins with: command, the device before and now, nvcc's version, host and commit.
 
     Without a repository the commit is null, and "commit_note" says why.
     """
     version = re.search(r"release ([\d.]+)", runner([compiler, "--version"], 30).output)
-    described = runner(["git", "describe", "--always", "--dirty"], 30)
-    found = described.output.strip() if described.status == 0 else ""
-    result: Json = {"device": gpu, "device_after": device(runner), "nvcc": version[1] if version else None}
-    result["commit"] = found or None
-    if not found:
+    result: Json = {"command": command, "device": gpu, "device_after": device(runner)}
+    result |= {"nvcc": version[1] if version else None, "machine": machine.machine()}
+    result["commit"] = machine.commit() or None
+    if result["commit"] is None:
         result["commit_note"] = "unknown: this is no git checkout, or there is no git"
     return result
 
@@ -337,34 +330,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds for everything (default: 540)")
     parser.add_argument("--output", type=Path, help="folder of the result (default: $OUT, or findings/results/gpu)")
     options = parser.parse_args(arguments)
+    command = machine.command_line("scripts/gpu_check.sh", sys.argv[1:] if arguments is None else arguments)
     start = time.monotonic()
     compiler = nvcc()
     if compiler is None:
         print("gpu_check: no nvcc; install the CUDA toolkit, or set CUDACXX to it", file=sys.stderr)
         return 1
     gpu = device()
-    torch = _importable("torch")
+    torch = _importable("numpy, torch")
     architecture = f"{gpu['compute_cap'].replace('.', '')}-real" if gpu else "90-real"
     folder = ROOT / "build-gpu"
-    results = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)
-    status = exit_status(results)
+    measured = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)
+    status = exit_status(measured)
     if options.build_only:
         return status
     if gpu is None:
         print("gpu_check: no GPU on this machine; nothing was measured", file=sys.stderr)
         return status or NO_GPU
-    if results["build"]["status"] == "ok":
-        with_torch = results.get("torch_build", {}).get("status") == "ok"
+    if measured["build"]["status"] == "ok":
+        with_torch = measured.get("torch_build", {}).get("status") == "ok"
         left = options.budget - (time.monotonic() - start)
         parts = gpu_parts(compiler, folder, with_torch, with_torch and _importable("onnxruntime"))
-        results.update(run_parts(parts, left))
-    default = Path(os.environ["OUT"]) if os.environ.get("OUT") else ROOT / "findings" / "results" / "gpu"
+        measured.update(run_parts(parts, left))
+    default = Path(os.environ["OUT"]) if os.environ.get("OUT") else RESULTS / "gpu"
     path = (options.output or default) / file_name(gpu["name"])
-    write_json(path, {**head(gpu, compiler), "parts": results})
+    results.write(path, {**head(gpu, compiler, command), "parts": measured})
     print(f"gpu_check: wrote {path}", file=sys.stderr)
-    status = exit_status(results)
+    status = exit_status(measured)
     if status == INCOMPLETE:
-        missing = [name for name, entry in results.items() if entry["required"] and entry["status"] != "ok"]
+        missing = [name for name, entry in measured.items() if entry["required"] and entry["status"] != "ok"]
         print(f"gpu_check: nothing failed, but not all was checked: no {', '.join(missing)}", file=sys.stderr)
     return status
 

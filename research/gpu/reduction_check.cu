@@ -248,7 +248,7 @@ void TwoPasses(const ReductionPlan& plan, const std::vector<const void*>& inputs
 
 const char* const kTypeNames[] = {"float32", "float16", "bfloat16"};
 
-// A graph of so many calls is enough, and is captured and made in well under a second.
+// A graph of that many calls is enough, and is captured and made in well under a second.
 constexpr std::size_t kMaxSets = 16384;
 
 int RunBench(double seconds) {

@@ -12,7 +12,6 @@ round. The copy's and the matrix product's rates are of single calls, ONNX Runti
 
 from __future__ import annotations
 
-import importlib
 import json
 import statistics
 import sys
@@ -20,26 +19,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from rrn_native.model import torch_op
 
-if TYPE_CHECKING:
-    from rrn_native.model import torch_op
-else:
-    # The package wants the engine, which a bare GPU machine does not have; the modules needed here do not.
-    package = ModuleType("rrn_native")
-    package.__path__ = [str(Path(__file__).resolve().parents[2] / "python" / "rrn_native")]
-    sys.modules.setdefault("rrn_native", package)
-    torch_op = importlib.import_module("rrn_native.model.torch_op")
+from research.common.places import ROOT
 
 Json = dict[str, Any]
 Layers = list[torch.Tensor]
 Call = Callable[[Layers], torch.Tensor]
 
-ROOT = Path(__file__).resolve().parents[2]
 TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 EPSILON = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
@@ -93,7 +83,7 @@ def on_another_stream(layers: Layers, call: Call) -> torch.Tensor:
     inputs = [torch.zeros_like(layer) for layer in layers]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side), without_waiting():
-        torch.cuda._sleep(DELAY)
+        torch.cuda._sleep(DELAY)  # type: ignore[no-untyped-call]
         for target, layer in zip(inputs, layers, strict=True):
             target.copy_(layer)
         result = call(inputs)

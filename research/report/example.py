@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from research.benchmarks.about import commit, machine
+from research.common.machine import commit, machine
 from research.report.results import Json
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 One call gives distorted copies of crops, which the student sees; the clean crops, which the teacher sees, are drawn
 where they are wanted. Everything is a tensor operation: nothing loops over pictures, and nothing waits for the device.
-All randomness comes from one generator that is seeded anew for each step's distortions and for each group of crops, so
+All randomness comes from one generator that is seeded again for each step's distortions and for each group of crops, so
 that a step's batch is the same whether or not training was interrupted before it.
 
 An operation with probability p works on a random subset of round(p x batch) pictures: the cost follows p, and shapes
@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from bank import LEVELS, PhotoBank
+
+from research.training.bank import LEVELS, PhotoBank
 
 # ITU T.81, tables K.1 and K.2.
 _LUMINANCE = (

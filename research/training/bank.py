@@ -2,7 +2,7 @@
 
 A pixel is one int32 (red, green, blue, alpha from the lowest byte up), so that a single gather fetches all channels,
 and photos of any shape lie behind each other without padding. Each photo is there in several sizes, halved each time:
-whoever samples picks the size that fits and needs no further antialiasing.
+the sampler picks the size that fits and needs no further antialiasing.
 """
 
 from __future__ import annotations

@@ -1,33 +1,35 @@
 """How much of the teacher the student knows on photos that it was trained on, and on others.
 
-    python research/training/gap.py --data .cache/training --weights models/reduction_resnet18.pth --json gap.json
+    python -m research.training.gap --data .cache/training --weights models/reduction_resnet18.pth --json gap.json
 
 A linear map from the student's last stage to the teacher's whitened features is fitted (ridge regression) on crops of
 training photos, and then asked about other crops of training photos and about crops of held-out photos. The same for
 the raw embedding, without labels: do crops of one photo have higher cosines than crops of different ones? Where the
-held-out photos come out much worse, the student knows its photos by heart, and more photos will help it more than more
+held-out photos come out much worse, the student has memorised its photos, and more photos will help it more than more
 training. Crops are clean; nothing is trained.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import losses
-import overlays
 import torch
 import torch.nn.functional as F  # noqa: N812
-import train
-from augment import Augmenter
-from bank import load_bank
-from student import Student, load_student
-from teacher import Teacher, load_teacher
+from rrn_native.analysis import metrics
 
+from research.common import machine, results
+from research.training import losses, overlays
+from research.training.augment import Augmenter
+from research.training.bank import PhotoBank, load_bank
+from research.training.config import Config, load_config
+from research.training.student import Student, load_student
+from research.training.teacher import Teacher, load_teacher
+from research.training.trainer import Normaliser
+
+MODULE = "python -m research.training.gap"
 CPU = torch.device("cpu")
 
 
@@ -48,33 +50,21 @@ class Seen:
     photo: torch.Tensor
 
 
-def average_precision(scores: torch.Tensor, relevant: torch.Tensor) -> float:
-    """Average precision of scores [M] with bool [M]; 1 if all relevant ones come first.
-
-    rrn_native.analysis.metrics has one too, which machines that only train do not have.
-    """
-    found = relevant[scores.argsort(descending=True, stable=True)].double()
-    precision = found.cumsum(0) / torch.arange(1, len(found) + 1)
-    return ((precision * found).sum() / found.sum()).item()
-
-
 def pairs_precision(vectors: torch.Tensor, photo: torch.Tensor) -> float:
     """Average precision over all pairs of crops, those of one photo being relevant, by the vectors' cosines."""
-    first, second = torch.triu_indices(len(photo), len(photo), 1)
+    first, second, same = metrics.pairs_of_groups(photo.tolist())
     cosines = F.normalize(vectors, dim=1) @ F.normalize(vectors, dim=1).T
-    return average_precision(cosines[first, second], photo[first] == photo[second])
+    return metrics.average_precision(cosines.numpy()[first, second], same)
 
 
 @torch.inference_mode()
 def look(
-    data: Path, split: str, count: int, seed: int, config: train.Config, students: list[Student], teacher: Teacher
+    bank: PhotoBank, count: int, seed: int, config: Config, students: list[Student], teacher: Teacher
 ) -> list[Seen]:
-    """Shows the same `count` clean crops of a split to the teacher and to every student."""
+    """Shows the same `count` clean crops to the teacher and to every student."""
     patches = overlays.render(8, seed, CPU)
-    weight = config["data"]["photograph_weight"] if split == "train" else 1.0
-    bank = load_bank(data, split, CPU, photograph_weight=weight)
     augmenter = Augmenter(bank, patches, config["data"], config["distort"], seed)
-    normalised = train.Normaliser(config, CPU)
+    normalised = Normaliser(config, CPU)
     side = max(config["data"]["student_sizes"])
     features: list[torch.Tensor] = []
     photos: list[torch.Tensor] = []
@@ -96,7 +86,7 @@ def look(
     return seen
 
 
-def measure(fitted: Seen, others: dict[str, Seen], config: train.Config) -> dict[str, dict[str, float]]:
+def measure(fitted: Seen, others: dict[str, Seen], config: Config) -> dict[str, dict[str, float]]:
     """For each of `others`: teacher_cosine, and average_precision of the raw embedding and of the teacher."""
     whitening = losses.Whitening.fit(fitted.features, config["teacher"]["components"])
     mean, linear = losses.ridge(fitted.last, whitening(fitted.features))
@@ -116,7 +106,9 @@ def measure(fitted: Seen, others: dict[str, Seen], config: train.Config) -> dict
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Measure how much better the student knows its training photos.")
+    parser = argparse.ArgumentParser(
+        prog=MODULE, description="Measure how much better the student knows its training photos."
+    )
     parser.add_argument("--data", type=Path, default=Path(".cache/training"), metavar="FOLDER", help="from prepare.py")
     parser.add_argument("--weights", type=Path, required=True, nargs="+", metavar="FILE.pth")
     parser.add_argument("--teacher", default="lite0", help="as for train.py")
@@ -128,12 +120,14 @@ def main(argv: list[str] | None = None) -> int:
     changes = ["data.groups=0", "data.mix_share=0.0", *(arguments.set or [])]
     rows = []
     try:
-        config = train.load_config(train.HERE / "config.toml", cuda=False, changes=changes)
+        config = load_config(cuda=False, changes=changes)
         teacher = load_teacher(arguments.teacher, CPU)
         students = [load_student(each).eval() for each in arguments.weights]
 
         def seen(split: str, count: int, seed: int) -> list[Seen]:
-            return look(arguments.data, split, count, seed, config, students, teacher)
+            weight = config["data"]["photograph_weight"] if split == "train" else 1.0
+            bank = load_bank(arguments.data, split, CPU, photograph_weight=weight)
+            return look(bank, count, seed, config, students, teacher)
 
         # Other seeds are other crops.
         fitted = seen("train", arguments.fit, 77)
@@ -141,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         for index, weights in enumerate(arguments.weights):
             others = {"training photos": own[index], "held-out photos": other[index]}
             row = measure(fitted[index], others, config)
-            rows.append({"weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **row})
+            rows.append({"weights_sha256": results.sha256(weights), **row})
             print(weights)
             for name, values in row.items():
                 print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()), flush=True)
@@ -149,9 +143,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        data = hashlib.sha256((arguments.data / "index.json").read_bytes()).hexdigest()
-        result = {"data_sha256": data, "fitted_on": arguments.fit, "crops": arguments.crops, "rows": rows}
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+        command = machine.command_line(MODULE, sys.argv[1:] if argv is None else argv)
+        data = results.sha256(arguments.data / "index.json")
+        head = {**machine.head(command), "data_sha256": data, "fitted_on": arguments.fit, "crops": arguments.crops}
+        results.write(arguments.json, {**head, "rows": rows})
     return 0
 
 

@@ -59,7 +59,7 @@ def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def target_cosines(whitened: torch.Tensor, exponent: float) -> torch.Tensor:
-    """The cosines [N, N] that the student shall have: the teacher's, clamped at zero, to the power of `exponent`."""
+    """The cosines [N, N] that the student is to have: the teacher's, clamped at zero, to the power of `exponent`."""
     whitened = F.normalize(whitened, dim=1)
     target = (whitened @ whitened.T).clamp(min=0)
     # A power below 1 is infinitely steep at zero; the targets need no gradient, only finite values.

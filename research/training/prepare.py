@@ -1,6 +1,6 @@
 """Collects the training photos: downloads packages, keeps photos under free licences, packs them small.
 
-    python research/training/prepare.py --output .cache/training
+    python -m research.training.prepare --output .cache/training
 
 Writes shards of WebP bytes (`train-00.bin`, ..., `held_out-00.bin`), `index.json` (one record a picture: where its
 bytes are, source package, path, licence) and the licence table `LICENSES.md`, which belongs into `models/` once weights
@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt_resource
 from PIL import Image, ImageOps
+
+from research.training import qt_resource
 
 HERE = Path(__file__).resolve().parent
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".dds"}
@@ -331,7 +332,7 @@ def collect(
             stanzas = copyright_stanzas(texts[0]) if texts else []
             files = list(files_of(root, source))
             if len(files) > source.max_photos:
-                # What is kept shall come from all folders.
+                # What is kept must come from all folders.
                 files.sort(key=lambda file: hashlib.sha256(file[0].encode()).digest())
             jobs = []
             for path, content in files:

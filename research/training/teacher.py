@@ -1,6 +1,6 @@
 """Teachers: networks that give features of pictures, pooled and, if they can, as maps.
 
-    python research/training/teacher.py --teacher lite0 --export .cache/training/teacher.pt
+    python -m research.training.teacher --teacher lite0 --export .cache/training/teacher.pt
 
 writes the teacher as TorchScript, for machines where its package is not installed; as `teacher.onnx` it runs in ONNX
 Runtime, faster on a CPU without bfloat16. A teacher is named by

@@ -44,7 +44,7 @@ import onnx
 
 import rrn_native
 from rrn_native import _onnx
-from rrn_native._session import cpu_session
+from rrn_native.session import cpu_session
 from rrn_native.analysis import metrics
 from rrn_native.analysis.explanation import Doubles, Explanation, Side
 from rrn_native.errors import UnreadableError

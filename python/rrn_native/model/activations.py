@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from rrn_native._session import cpu_session
+from rrn_native.session import cpu_session
 
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]

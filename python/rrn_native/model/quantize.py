@@ -35,7 +35,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 import rrn_native
 from rrn_native import _onnx
 from rrn_native._files import sha256_of, sha256_of_bytes
-from rrn_native._session import cpu_session
+from rrn_native.session import cpu_session
 from rrn_native.analysis.comparison import Comparison, pair_cosines, spread
 from rrn_native.model import onnx_file
 from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range, choose_range, collect, workers

@@ -1,0 +1,1 @@
+"""Speed and memory of everything, measured in one run."""

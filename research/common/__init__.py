@@ -1,0 +1,1 @@
+"""What several studies use: places, machine, timing, results, charts, photos, copies."""

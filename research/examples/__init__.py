@@ -1,0 +1,1 @@
+"""What the program, the plots and the page make of the example photos."""

@@ -1,0 +1,109 @@
+"""Writes findings/ from findings/results: pages, charts and example figures; measures nothing.
+
+Run by scripts/findings.sh, which sets everything up and makes the report (research/report) too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from research.benchmarks import bench
+from research.benchmarks import report as benchmarks_report
+from research.common import examples, results, tables
+from research.common.places import FINDINGS, RESULTS, ROOT
+from research.evaluation import report as evaluation_report
+from research.examples import draw, record
+
+_HEAD = """\
+What was measured, and what is drawn from it. Programs write everything here: `scripts/findings.sh` makes it again
+from `results/`, byte for byte with the versions that the script installs. Every number in a text comes from `results/`.
+"""
+# Files, what they hold, and what measures that.
+_FILES = (
+    (
+        "`evaluation.md`, `evaluation_*.png`",
+        "how good the embeddings are, from `results/evaluation.json`",
+        "evaluate.sh",
+    ),
+    ("`benchmarks.md`, `benchmarks_*.png`", "speed and memory, from `results/bench_*.json`", "bench.sh"),
+    (
+        "`report.docx`, `report.pdf`, `figures/`",
+        "the report, from all results; `results/derived.json` holds the ratios that it names",
+        "report.sh",
+    ),
+    (
+        "`example_map.png`, `example_gallery.png`, `example_explain.png`",
+        "what `rrn report` and `rrn explain` draw, from `results/example_figures.json`",
+        "findings.sh --measure",
+    ),
+    ("`graph_tail.png`", "the end of the default model's graph, from its file", ""),
+    (
+        "`results/example_page.png`",
+        "the page of `build/similarity examples/photos --html page.html` in the browser that "
+        "`results/example_page.json` names",
+        "findings.sh --measure",
+    ),
+    ("`results/example.json`", "the program on the example photos", "report.sh --measure-examples"),
+    ("`results/validation.json`", "PyTorch, ONNX Runtime and the engine on the example photos", "rrn validate --json"),
+    (
+        "`results/network_precision.json`, `results/training_runs.json`",
+        "what precisions change, and what training reached; `origin` in the file says how it was made",
+        "",
+    ),
+)
+
+
+def page() -> str:
+    """Returns README.md."""
+    rows = []
+    for files, words, program in _FILES:
+        script = f"`{program}`" if program.startswith("rrn ") else f"`scripts/{program}`"
+        rows.append([files, words, script if program else "-"])
+    return "\n".join([_HEAD, *tables.table(["file", "what", "measured by"], rows, [False] * 3)])
+
+
+def write(measured: Path, photos: Path, output: Path) -> list[Path]:
+    """Writes everything but the report.
+
+    Args:
+        measured: The folder of results.
+        photos: The folder that holds examples/photos.
+        output: Gets the files.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: A result or a photo is missing, or the output cannot be written.
+    """
+    readme = output / "README.md"
+    results.write_bytes(readme, page().encode())
+    return [
+        readme,
+        *benchmarks_report.write(measured, output, list(bench.PARTS)),
+        *evaluation_report.write(results.read(measured / "evaluation.json"), output),
+        *draw.write(measured, photos, output),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/findings.sh", description="Write findings/ from its results.")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: findings/results")
+    parser.add_argument("--output", type=Path, default=FINDINGS, metavar="DIR", help="default: findings/")
+    arguments = parser.parse_args(argv)
+    try:
+        examples.make(ROOT / record.PHOTOS)
+        written = write(arguments.results, ROOT, arguments.output)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {', '.join(path.name for path in written)} in {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The findings report, from the results of the other studies."""

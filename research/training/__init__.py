@@ -1,0 +1,1 @@
+"""Training ResNet-18 for the reduction operator."""
