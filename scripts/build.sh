@@ -51,7 +51,7 @@ ensure_python
 pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11>=2.12'
 [ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=13' setuptools wheel
 [ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'import-linter>=2.5' "${DRAWING_PACKAGES[@]}" 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1 \
-  'scikit-learn>=1.5' python-docx==1.2.0 reportlab==4.4.4 pypdf==6.1.1
+  'scikit-learn>=1.5' jinja2==3.1.6 pypandoc-binary==1.17 typst==0.15.2 pypdf==6.1.1
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '

@@ -25,6 +25,7 @@ END
 esac
 
 ensure_python
-pip_install report python-docx==1.2.0 reportlab==4.4.4 matplotlib==3.11.2 'pillow>=13' pypdf==6.1.1
+# Exact versions: another one may write other bytes for the same results.
+pip_install report "${DRAWING_PACKAGES[@]}" jinja2==3.1.6 pypandoc-binary==1.17 typst==0.15.2
 cd "$ROOT"
-PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -m research.report.make "$@"
+research report.make "$@"

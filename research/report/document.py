@@ -1,301 +1,171 @@
-"""The document: blocks that know nothing of Word or PDF, and the writer that makes them from prose with references.
-
-Markup within prose: `code`, *emphasis*, {path|format} for a number (see results.py), {fig:KEY}, {table:KEY}, {eq:KEY},
-{sec:KEY} for cross references, {cite:KEY} for the literature.
-"""
+"""The template becomes Markdown, and the Markdown a .docx file (pandoc) and a .pdf file (pandoc and typst)."""
 
 from __future__ import annotations
 
+import io
+import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import subprocess
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from research.report.results import NotMeasuredError, Number, Results
+import jinja2
+import pypandoc
+import typst
 
+from research.common.results import write_bytes
+from research.report.results import FILTERS, Missing, Results
 
-@dataclass(frozen=True)
-class Run:
-    """A piece of text in one style; `number` says where its digits come from, if it is a number from a JSON file."""
-
-    text: str
-    style: Literal["plain", "code", "emphasis"] = "plain"
-    number: Number | None = None
-
-
-Text = tuple[Run, ...]
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A section's title, with its number; level 1 or 2. Without a number: abstract and references."""
-
-    level: int
-    number: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text."""
-
-    text: Text
+HERE = Path(__file__).parent
+# A blank line ends a part of the template, and so does an empty comment within a paragraph.
+_PARTS = re.compile(r"(\n\n+|\n<!-- -->\n)")
+# What goes wrong with a result file that lacks a field or has no rows. A test shows that complete files cause none.
+_INCOMPLETE = (jinja2.UndefinedError, LookupError, TypeError, ValueError, ZeroDivisionError)
+_SYNTAX: dict[str, Any] = {
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+    "keep_trailing_newline": True,
+    "comment_start_string": "<!--",  # {#...} is a label in Markdown
+    "comment_end_string": "-->",
+}
+_KINDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "sec": "Section"}
+_LABEL = re.compile(r"^(#*).*?\{#(fig|tbl|eq|sec):(\w+)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Bullets:
-    """A list; `numbered` items carry their number in brackets, as the literature does."""
+def markdown(template: str, results: Results, chart: Callable[[str], str], **names: object) -> tuple[str, list[str]]:
+    """Fills the template in.
 
-    items: tuple[Text, ...]
-    numbered: bool = False
+    Args:
+        template: Markdown with Jinja expressions; see README.md.
+        results: The numbers.
+        chart: Draws the chart of that name; returns the path of the picture, without extension.
+        names: What else the template can use.
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table; the first column is text, numbers are set to the right."""
-
-    number: int
-    caption: Text
-    header: tuple[str, ...]
-    rows: tuple[tuple[Text, ...], ...]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture with a caption; `width` is a share of the text's width, `alt` says what is to be seen."""
-
-    number: int
-    caption: Text
-    picture: Path
-    width: float
-    alt: str
-
-
-@dataclass(frozen=True)
-class Equation:
-    """A formula as a picture, numbered at the right margin; `alt` is the formula in words."""
-
-    number: int
-    picture: Path
-    inches: float
-    alt: str
-
-
-Block = Heading | Paragraph | Bullets | Table | Figure | Equation
-
-
-@dataclass(frozen=True)
-class Document:
-    """A finished document."""
-
-    title: str
-    authors: str
-    abstract: Text
-    blocks: tuple[Block, ...]
-
-    def texts(self) -> list[Text]:
-        """All text in order, captions and cells included, headings and the table's headers too."""
-        found: list[Text] = [(Run(self.title),), (Run(self.authors),), self.abstract]
-        for block in self.blocks:
-            match block:
-                case Heading():
-                    found.append((Run(f"{block.number} {block.text}"),))
-                case Paragraph():
-                    found.append(block.text)
-                case Bullets():
-                    found += block.items
-                case Table():
-                    found += [block.caption, *((Run(cell),) for cell in block.header)]
-                    found += [cell for row in block.rows for cell in row]
-                case Figure():
-                    found.append(block.caption)
-                case Equation():
-                    found.append((Run(block.alt),))
-        return found
-
-
-def plain(text: Text) -> str:
-    """Returns the text without its styles."""
-    return "".join(run.text for run in text)
-
-
-Sentence = str | Callable[[], str]
-# Draws a picture and saves it; returns the PNG.
-Draw = Callable[[str], Path]
-
-# Besides what says so itself: a result whose rows lack a field, or that has no rows. That nothing of the kind happens
-# with complete results is tested.
-_INCOMPLETE = (NotMeasuredError, LookupError, ValueError, TypeError, ZeroDivisionError)
-
-_TOKEN = re.compile(r"\{([^{}]+)\}|`([^`]+)`|\*([^*]+)\*")
-_REFERENCE = re.compile(r"(fig|table|eq|sec|cite):([\w ,-]+)")
-_NAMES = {"fig": "Figure", "table": "Table", "eq": "Equation", "sec": "Section"}
-
-
-@dataclass
-class Writer:
-    """Collects blocks. What was not measured becomes a sentence that says so; the rest of the paragraph stays.
-
-    Attributes:
-        results: Where numbers come from.
-        literature: The references by key, in the order of their numbers.
-        missing: What was not measured so far.
+    Returns:
+        The text, in which a sentence stands for each part whose results are missing, and the reasons why they are.
     """
-
-    results: Results
-    literature: dict[str, str]
-    missing: list[str] = field(default_factory=list)
-    _blocks: list[Callable[[], Block]] = field(default_factory=list)
-    _numbers: dict[str, str] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=dict)
-    _abstract: Callable[[], Text] | None = None
-
-    def heading(self, level: int, key: str, text: str) -> None:
-        """Begins a section (level 1) or a part of one (level 2)."""
-        if level == 1:
-            self._counts["sec"] = self._counts.get("sec", 0) + 1
-            self._counts["part"] = 0
-            number = str(self._counts["sec"])
-        else:
-            self._counts["part"] += 1
-            number = f"{self._counts['sec']}.{self._counts['part']}"
-        self._numbers[f"sec:{key}"] = number
-        self._blocks.append(lambda: Heading(level, number, text))
-
-    def abstract(self, *sentences: Sentence) -> None:
-        """Sets the abstract."""
-        kept = self._measured(sentences)
-        self._abstract = lambda: self._text(kept)
-
-    def paragraph(self, *sentences: Sentence) -> None:
-        """Adds a paragraph of sentences; one whose numbers are missing is left out and named at the end."""
-        kept = self._measured(sentences)
-        self._blocks.append(lambda: Paragraph(self._text(kept)))
-
-    def bullets(self, *items: Sentence | Sequence[Sentence]) -> None:
-        """Adds a list, each item a sentence or several."""
-        kept = [self._measured([item] if isinstance(item, str) or callable(item) else item) for item in items]
-        self._blocks.append(lambda: Bullets(tuple(self._text(item) for item in kept)))
-
-    def table(self, key: str, caption: str, header: Sequence[str], rows: Callable[[], Sequence[Sequence[str]]]) -> None:
-        """Adds a table; a cell whose number is missing becomes a dash, a table without rows a sentence."""
+    environment = jinja2.Environment(undefined=Missing, **_SYNTAX)
+    environment.filters.update(FILTERS)
+    environment.globals.update(results, files=results, chart=chart, **names)
+    parts, missing = [], []
+    for part in _PARTS.split(template):
         try:
-            cells = [[self._cell(cell) for cell in row] for row in rows()]
+            module = environment.from_string(part).module
+            # What a part sets can be used by the following ones.
+            environment.globals.update({name: value for name, value in vars(module).items() if name[0] != "_"})
+            text = str(module)
         except _INCOMPLETE as error:
-            self._absent(f"A table ({caption.rstrip('.')})", error)
-            return
-        number = self._count("table", key)
-        self._blocks.append(
-            lambda: Table(
-                number,
-                self._text(caption),
-                tuple(header),
-                tuple(tuple(self._text(cell) for cell in row) for row in cells),
-            )
-        )
-
-    def figure(self, key: str, caption: str, draw: Draw, alt: str, width: float = 1) -> None:
-        """Adds a figure; one that cannot be drawn becomes a sentence."""
-        try:
-            picture = draw(key)
-        except _INCOMPLETE as error:
-            self._absent(f"A figure ({caption.split('.')[0]})", error)
-            return
-        number = self._count("fig", key)
-        self._blocks.append(lambda: Figure(number, self._text(caption), picture, width, alt))
-
-    def equation(self, key: str, picture: Path, inches: float, alt: str) -> None:
-        """Adds a formula that was rendered to a picture `inches` wide."""
-        number = self._count("eq", key)
-        self._blocks.append(lambda: Equation(number, picture, inches, alt))
-
-    def document(self, title: str, authors: str) -> Document:
-        """Resolves the cross references and returns the document."""
-        blocks = [block() for block in self._blocks]
-        blocks.append(Heading(1, "", "References"))
-        blocks.append(Bullets(tuple((Run(text),) for text in self.literature.values()), numbered=True))
-        return Document(title, authors, self._abstract() if self._abstract else (), tuple(blocks))
-
-    def _count(self, kind: str, key: str) -> int:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._numbers[f"{kind}:{key}"] = str(self._counts[kind])
-        return self._counts[kind]
-
-    def _absent(self, what: str, error: Exception) -> None:
-        self.missing.append(_reason(error))
-        line = f"*Not measured*: {what} is left out, because {_literal(_reason(error))}."
-        self._blocks.append(lambda: Paragraph(self._text(line)))
-
-    def _measured(self, sentences: Sequence[Sentence]) -> str:
-        kept, lost = [], []
-        for sentence in sentences:
-            try:
-                text = sentence if isinstance(sentence, str) else sentence()
-                self._numbers_of(text)
-                kept.append(text)
-            except _INCOMPLETE as error:
-                lost.append(_reason(error))
-        if lost:
-            self.missing += lost
-            kept.append(f"*Not measured*: {_literal('; '.join(dict.fromkeys(lost)))}.")
-        return " ".join(text for text in kept if text)
-
-    def _cell(self, template: str) -> str:
-        try:
-            self._numbers_of(template)
-        except NotMeasuredError:
-            return "–"
-        return template
-
-    def _numbers_of(self, template: str) -> None:
-        for found in _TOKEN.finditer(template):
-            if found[1] and not _REFERENCE.fullmatch(found[1]):
-                self._number(found[1])
-
-    def _number(self, token: str) -> Number:
-        expression, found, style = token.rpartition("|")
-        return self.results.number(expression, style) if found else self.results.number(token, "t")
-
-    def _text(self, template: str) -> Text:
-        runs: list[Run] = []
-        at = 0
-        for found in _TOKEN.finditer(template):
-            if found.start() > at:
-                runs.append(Run(template[at : found.start()]))
-            at = found.end()
-            if found[2]:
-                runs.append(Run(found[2], "code"))
-            elif found[3]:
-                runs.append(Run(found[3], "emphasis"))
-            elif reference := _REFERENCE.fullmatch(found[1]):
-                runs.append(Run(self._reference(reference[1], reference[2])))
-            else:
-                number = self._number(found[1])
-                runs.append(Run(number.text, "plain", number))
-        if at < len(template):
-            runs.append(Run(template[at:]))
-        return tuple(runs)
-
-    def _reference(self, kind: str, keys: str) -> str:
-        if kind == "cite":
-            order = list(self.literature)
-            return "[" + ", ".join(str(order.index(key.strip()) + 1) for key in keys.split(",")) + "]"
-        number = self._numbers.get(f"{kind}:{keys}")
-        if number is not None:
-            return f"{_NAMES[kind]} {number}"
-        return f"a {_NAMES[kind].lower()} that could not be made"
+            incomplete = "" if isinstance(error, jinja2.UndefinedError) else "a result is incomplete: "
+            missing.append(f"{incomplete}{error}")
+            text = f"*Not measured*: {re.sub('[{}`*]', ' ', missing[-1])}."
+        indent = " " * (len(part) - len(part.lstrip(" ")))
+        parts.append(re.sub("^ *(?=[^ \n])", indent, text, flags=re.MULTILINE) if indent else text)
+    return "".join(parts), missing
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, NotMeasuredError) else f"a result is incomplete ({error})"
+def numbered(text: str, *, typeset: bool) -> str:
+    """Numbers figures, tables, equations and sections, and resolves the references (`@fig:KEY`) to them.
+
+    Args:
+        text: Markdown with labels ({#fig:KEY}).
+        typeset: Whether typst will set the numbers of equations; otherwise they are written into the formulas.
+    """
+    counts: Counter[str] = Counter()
+    numbers = {}
+    for level, kind, key in _LABEL.findall(text):
+        counts[kind + level] += 1
+        if level == "#":
+            del counts["sec##"]
+        number = f"{counts['sec#']}.{counts['sec##']}" if level == "##" else str(counts[kind + level])
+        numbers[f"{kind}:{key}"] = number
+
+    def reference(found: re.Match[str]) -> str:
+        kind, key = found[1], f"{found[1]}:{found[2]}"
+        if key not in numbers:
+            return f"a {_KINDS[kind].lower()} that could not be made"
+        name = f"{_KINDS[kind]}\u00a0{numbers[key]}"
+        return name if kind == "eq" else f"[{name}](#{key})"
+
+    def formula(found: re.Match[str]) -> str:
+        number = "" if typeset else rf"\qquad ({numbers[found[2]]})"
+        return f"$${found[1]}{number}$$"
+
+    text = re.sub(r"@(fig|tbl|eq|sec):(\w+)", reference, text)
+    text = re.sub(r"\$\$([^$]*)\$\$ \{#(eq:\w+)\}", formula, text)
+    for start, end, kind in ((r"!\[", r"\]\([^)]*\)", "fig"), (r"^: ", "", "tbl")):
+        captions = rf"({start})((?:.+\n)*?.*?{end} ?\{{#({kind}:\w+))"
+        text = re.sub(captions, lambda m: f"{m[1]}**{_KINDS[m[3][:3]]} {numbers[m[3]]}.** {m[2]}", text, flags=re.M)
+    return text
 
 
-def _literal(text: str) -> str:
-    """Text in which nothing is markup."""
-    return re.sub(r"[{}`*]", " ", text)
+def write(text: str, folder: Path) -> None:
+    """Writes report.docx and report.pdf into a folder that holds the figures; the same text gives the same bytes."""
+    # Word's columns are as wide as a table in Markdown says where it is too wide for the text.
+    with tempfile.NamedTemporaryFile(suffix=".docx") as reference:
+        reference.write(_word_styles(_pandoc("--print-default-data-file=reference.docx")))
+        reference.flush()
+        options = ("--to=docx", "--output=-", "--columns=1", f"--reference-doc={reference.name}")
+        content = _pandoc(*options, "--default-image-extension=png", text=numbered(text, typeset=False), folder=folder)
+    write_bytes(folder / "report.docx", content)
+    options = ("--to=typst", "--columns=1000", f"--template={HERE / 'report.typ'}", "--default-image-extension=svg")
+    source = _pandoc(*options, text=numbered(text, typeset=True), folder=folder)
+    # Only the fonts within the typst package, which are the same everywhere.
+    write_bytes(folder / "report.pdf", typst.compile(source, root=folder, ignore_system_fonts=True, timestamp=0))
 
 
-def blocks_of(document: Document, kind: type[Any]) -> list[Any]:
-    """Returns the blocks of one kind."""
-    return [block for block in document.blocks if isinstance(block, kind)]
+def _pandoc(*options: str, text: str = "", folder: Path = HERE) -> bytes:
+    program = str(Path(pypandoc.__file__).parent / "files" / "pandoc")
+    command = [program, "--citeproc", f"--bibliography={HERE / 'references.bib'}", "--number-sections", *options]
+    # The dates in a .docx file are this moment instead of that of its making.
+    variables = {**os.environ, "SOURCE_DATE_EPOCH": "1577836800"}
+    return subprocess.run(
+        command, input=text.encode(), stdout=subprocess.PIPE, cwd=folder, env=variables, check=True
+    ).stdout
+
+
+# Font sizes in half points, by the identifier of the style in pandoc's reference.docx.
+_SIZES = {"Title": 36, "Author": 20, "Abstract": 20, "Heading1": 26, "Heading2": 22, "Caption": 19, "Compact": 18}
+_PAGE = """<w:sectPr><w:footerReference w:type="default" r:id="footer"/><w:pgSz w:w="11906" w:h="16838"/>
+<w:pgMar w:top="1247" w:right="1134" w:bottom="1247" w:left="1134" w:header="600" w:footer="600" w:gutter="0"/>
+</w:sectPr>"""
+_FOOTER = """<w:ftr xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:p><w:pPr><w:jc
+w:val="center"/></w:pPr><w:fldSimple w:instr="PAGE"><w:r><w:t>1</w:t></w:r></w:fldSimple></w:p></w:ftr>"""
+_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.footer+xml"
+_RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footer"
+_EDGES = "".join(f'<w:{edge} w:val="single" w:sz="8" w:space="0"/>' for edge in ("top", "bottom"))
+# Member, pattern and replacement.
+_EDITS = [
+    ("[Content_Types].xml", "(?=</Types>)", f'<Override PartName="/word/f.xml" ContentType="{_TYPE}"/>'),
+    ("word/_rels/document.xml.rels", "(?=</R)", f'<Relationship Type="{_RELATION}" Id="footer" Target="f.xml"/>'),
+    ("word/document.xml", "<w:sectPr.*(?=</w:body>)", _PAGE),
+    ("word/theme/theme1.xml", '<a:latin typeface="[^"]*"', '<a:latin typeface="Times New Roman"'),
+    ("word/styles.xml", "<w:color [^>]*/>", ""),
+    ("word/styles.xml", 'Consolas(.*?)w:val="22"', r'Courier New\1w:val="18"'),
+    ("word/styles.xml", 'w:val="24" />', 'w:val="21" />'),
+    ("word/styles.xml", '(w:before|w:after)="(180|200)"', r'\1="90"'),
+    ("word/styles.xml", '<w:tblInd w:w="0" w:type="dxa" />', f"<w:tblBorders>{_EDGES}</w:tblBorders>"),
+]
+for _style, _size in _SIZES.items():
+    _pattern = rf'(w:styleId="{_style}"(?:(?!</w:style>|<w:rPr>).)*)(<w:rPr>.*?</w:rPr>)?\s*(?=</w:style>)'
+    _look = rf'\1<w:rPr><w:b w:val="{int(_size > 21)}"/><w:sz w:val="{_size}"/></w:rPr>'
+    _EDITS.append(("word/styles.xml", _pattern, _look))
+
+
+def _word_styles(packed: bytes) -> bytes:
+    """Pandoc's reference.docx for a black paper in Times on A4 with page numbers, instead of its colours and fonts."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        members = {name: archive.read(name).decode() for name in archive.namelist()}
+    for name, pattern, replacement in _EDITS:
+        members[name], count = re.subn(pattern, replacement, members[name], flags=re.DOTALL)
+        if not count:
+            raise RuntimeError(f"pandoc's {name} has no {pattern}; another version of pandoc?")
+    members["word/f.xml"] = _FOOTER
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return output.getvalue()

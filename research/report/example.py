@@ -1,4 +1,4 @@
-"""Runs ./build/similarity on the example photos and keeps what it says as findings/results/example.json."""
+"""Runs the program on the example photos."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from research.common.machine import commit, machine
-from research.report.results import Json
-
-ROOT = Path(__file__).resolve().parents[2]
+from research.common.machine import head
+from research.common.places import ROOT
+from research.common.results import Json
 
 
 def measure(program: Path, folder: str) -> Json:
@@ -22,42 +21,26 @@ def measure(program: Path, folder: str) -> Json:
         folder: The example photos, relative to the repository.
 
     Returns:
-        {"machine", "version", "commit", "command", "result": what --json writes, "pairs": [{"first", "second",
+        What every result begins with, and {"version", "result": what --json writes, "pairs": [{"first", "second",
         "similarity"}]}. The pairs are all of them, similar or not, rounded to four decimals.
 
     Raises:
         OSError: There is no such program.
         subprocess.CalledProcessError: It failed.
     """
+
+    def run(*arguments: str) -> str:
+        # The folder is relative to the repository, so that no path of this machine gets into the result.
+        return subprocess.run([program, *arguments], cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+
     with tempfile.TemporaryDirectory() as scratch:
         pairs = Path(scratch, "pairs.csv")
-        common = [str(program), folder, "--quiet", "--json"]
-        result = json.loads(_run([*common, "-"]))
-        _run([*common, str(Path(scratch, "all.json")), "--threshold", "-1", "--pairs", str(pairs)])
-        with pairs.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    numbers = [row for row in rows if row[2] != "similarity"]
-    version = _run([str(program), "--version"]).strip()
+        result = json.loads(run(folder, "--quiet", "--json", "-"))
+        run(folder, "--quiet", "--json", f"{scratch}/all.json", "--threshold", "-1", "--pairs", str(pairs))
+        rows = [row for row in csv.reader(pairs.open(newline="", encoding="utf-8")) if row[2] != "similarity"]
     return {
-        "machine": machine(),
-        "version": version,
-        "commit": commit(),
-        "command": f"./build/similarity {folder} --json -",
+        **head(f"./build/similarity {folder} --json -"),
+        "version": run("--version").strip(),
         "result": result,
-        "pairs": [
-            {"first": first, "second": second, "similarity": round(float(value), 4)} for first, second, value in numbers
-        ],
+        "pairs": [{"first": a, "second": b, "similarity": round(float(value), 4)} for a, b, value in rows],
     }
-
-
-def write(program: Path, folder: str, output: Path) -> None:
-    """Measures and writes `output`, under a temporary name first."""
-    text = json.dumps(measure(program, folder), indent=1, ensure_ascii=False) + "\n"
-    temporary = output.with_name(output.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(output)
-
-
-def _run(command: list[str]) -> str:
-    # The folder is given relative to the repository, so that no path of this machine gets into the result.
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout

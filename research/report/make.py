@@ -6,49 +6,43 @@ Run by scripts/report.sh, which has the help text.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from research.report import example, paper, pdf, word
-from research.report.charts import Charts
-from research.report.document import Document
-from research.report.results import Results
+from research.common.places import ROOT
+from research.common.results import write
+from research.report import charts, document, example
+from research.report.results import load
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = "examples/photos"
+TEMPLATE = Path(__file__).with_name("report.md.jinja").read_text(encoding="utf-8")
 
 
-def make(folder: Path, output: Path) -> tuple[Document, list[str]]:
+def make(folder: Path, output: Path) -> tuple[str, list[str]]:
     """Makes the documents and figures.
 
     Args:
-        folder: The JSON files; derived.json is written beside them when it is findings/results, else into `output`.
-        output: Where report.docx, report.pdf, figures/ and derived.json go; made if it is not there.
+        folder: The JSON files.
+        output: Where report.docx, report.pdf and figures/ go; made if it is not there.
 
     Returns:
-        The document, and what was not measured.
+        The text as Markdown, and what was not measured.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    results = Results(folder)
-    document, missing = paper.build(results, Charts(results, output / "figures"))
-    word.write(document, output / "report.docx")
-    pdf.write(document, output / "report.pdf")
-    write_derived(results, (output / "results" if folder == output / "results" else output) / "derived.json")
-    return document, missing
+    results = load(folder)
+
+    def chart(name: str) -> str:
+        charts.draw(name, results, output / "figures")
+        return f"figures/{name}"
+
+    text, missing = document.markdown(TEMPLATE, results, chart, gpu_files=measured_on_gpu(folder))
+    document.write(text, output)
+    return text, missing
 
 
-def write_derived(results: Results, path: Path) -> None:
-    """Writes what was computed from the results, each number under the formula that it follows from."""
-    content = {
-        "origin": "scripts/report.sh: numbers of the report that follow from two others, or are the length of a list",
-        "values": dict(sorted(results.derived.items())),
-    }
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def measured_on_gpu(folder: Path) -> list[str]:
+    """The files that scripts/gpu_check.sh has written, one for each device."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob("gpu/*.json"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,19 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder = arguments.results or ROOT / "findings" / "results"
     if not folder.is_dir():
-        print(f"scripts/report.sh: {folder}: no such folder; it should hold the JSON files", file=sys.stderr)
-        return 2
+        parser.error(f"{folder}: no such folder; it should hold the JSON files")
     if arguments.measure_examples:
         try:
-            example.write(arguments.program.resolve(), EXAMPLES, folder / "example.json")
+            write(folder / "example.json", example.measure(arguments.program.resolve(), "examples/photos"))
         except (OSError, subprocess.CalledProcessError) as error:
-            detail = getattr(error, "stderr", None) or error
-            print(
-                f"scripts/report.sh: cannot measure the example photos: {detail}; "
-                "run scripts/run.sh first, which builds the program and makes them",
-                file=sys.stderr,
-            )
-            return 2
+            reason = getattr(error, "stderr", None) or error
+            parser.error(f"cannot measure the example photos: {reason}; run scripts/run.sh first, which makes them")
     _, missing = make(folder, arguments.output)
     for line in dict.fromkeys(missing):
         print(f"not measured: {line}")
