@@ -31,7 +31,7 @@ _FILES = (
     ("`benchmarks.md`, `benchmarks_*.png`", "speed and memory, from `results/bench_*.json`", "bench.sh"),
     (
         "`report.docx`, `report.pdf`, `figures/`",
-        "the report, from all results; `results/derived.json` holds the ratios that it names",
+        "the report, from all results",
         "report.sh",
     ),
     (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import platform
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import jinja2
 import pypdf
 import pytest
 
-from research.common.places import FINDINGS, RESULTS
+from research.common.places import FINDINGS, RESULTS, ROOT
 from research.gpu import check
 from research.report import charts, document, make, results
 
@@ -160,9 +162,19 @@ def test_same_results_same_bytes(made: tuple[str, list[str], Path], tmp_path: Pa
         assert (tmp_path / name).stat().st_size < 1_000_000
 
 
-def test_the_report_was_made_from_the_present_results(made: tuple[str, list[str], Path]) -> None:
-    committed, now = (word_text(folder / "report.docx") for folder in (FINDINGS, made[2]))
+def test_the_repository_holds_the_report_of_the_present_results(made: tuple[str, list[str], Path]) -> None:
+    output = made[2]
+    committed, now = (word_text(folder / "report.docx") for folder in (FINDINGS, output))
     assert committed == now, "findings/results or the template has changed; run scripts/report.sh"
+    names = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
+    assert {f"figures/{path.name}" for path in (FINDINGS / "figures").iterdir()} <= names
+    script = (ROOT / "scripts" / "report.sh").read_text() + (ROOT / "scripts" / "common.sh").read_text()
+    pinned = dict(re.findall(r"\b([a-z][a-z0-9-]+)==([\w.]+)", script))
+    versions = {name: version(name) for name in ("jinja2", "matplotlib", "pillow", "pypandoc-binary", "typst")}
+    if platform.machine() != "x86_64" or any(pinned[name] != found for name, found in versions.items()):
+        pytest.skip(f"other releases or processors may write other bytes: {versions}")
+    different = [name for name in sorted(names) if (FINDINGS / name).read_bytes() != (output / name).read_bytes()]
+    assert not different, "run scripts/report.sh and commit what it writes"
 
 
 def test_complete_results_miss_nothing(made: tuple[str, list[str], Path]) -> None:
