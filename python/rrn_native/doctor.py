@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -73,6 +72,7 @@ class Run:
         milliseconds: Of one picture after the first; None if it does not work.
         cosine: Of the embedding and that of fp32 on the CPU; None if there is no embedding.
         seconds: That loading the model took; None if it does not work.
+        fingerprint: As :attr:`rrn_native.Embedder.fingerprint`; None if there is no embedding.
     """
 
     provider: str
@@ -82,6 +82,7 @@ class Run:
     milliseconds: float | None = None
     cosine: float | None = None
     seconds: float | None = None
+    fingerprint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +186,11 @@ def _try(
     cosine = None if reference is None else round(rrn_native.cosine_similarity(reference, embedding), 6)
     good = bool(np.isfinite(embedding).all() and np.abs(embedding).max() > 0)
     if not good or (cosine is not None and cosine < _LOWEST_COSINE):
-        return Run(provider, precision, False, f"gives a wrong embedding (cosine {cosine})", cosine=cosine), embedding
+        run = Run(provider, precision, False, f"gives a wrong embedding (cosine {cosine})", cosine=cosine)
+        return dataclasses.replace(run, fingerprint=embedder.fingerprint), embedding
     detail = f"{milliseconds:.1f} ms a picture on one thread"
-    return Run(provider, precision, True, detail, milliseconds, cosine, round(loading, 3)), embedding
+    run = Run(provider, precision, True, detail, milliseconds, cosine, round(loading, 3), embedder.fingerprint)
+    return run, embedding
 
 
 def _one_line(error: BaseException) -> str:
@@ -251,22 +254,24 @@ def _model() -> Check:
 
 
 def check_model(path: Path, *, needed: bool = False) -> Check:
-    """Compares a model's SHA-256 with the one in the manifest beside it.
+    """Compares a model's files with the fingerprint in the manifest beside it.
 
     Args:
         path: The ONNX file; the manifest has its name, with .json.
         needed: As for :class:`Check`.
     """
+    from rrn_native import _native
+
     manifest = path.with_suffix(".json")
     try:
-        wanted = json.loads(manifest.read_text())["sha256"]
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        wanted = str(json.loads(manifest.read_text())["files_fingerprint"])
+        found = _native.files_fingerprint(os.fsencode(path))
+    except (OSError, ValueError, KeyError, TypeError, rrn_native.RrnError) as error:
         return Check("model", FAILED, f"{path.name} or its manifest cannot be read: {_one_line(error)}", "", needed)
     if found != wanted:
-        detail = f"{path} has SHA-256 {found[:12]}..., {manifest.name} says {str(wanted)[:12]}..."
+        detail = f"{path} has the fingerprint {found}, {manifest.name} says {wanted}"
         return Check("model", FAILED, detail, "the file is damaged or was replaced: install rrn again", needed)
-    return Check("model", OK, f"{path.name}, SHA-256 as in its manifest ({found[:12]}...)", needed=needed)
+    return Check("model", OK, f"{path.name}, fingerprint as in its manifest ({found})", needed=needed)
 
 
 def _int8_model() -> Check:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -28,11 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native._external_data import external_files
 from rrn_native.cli.common import Parser
 from rrn_native.errors import UnreadableError
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 DEFAULT_COUNT = 10
 _INDEX_FORMAT = "rrn index"
 # Files that are computed between two looks at whether to write the index.
@@ -317,35 +315,35 @@ def _state(path: str) -> _State:
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def _settings(embedder: rrn_native.Embedder) -> dict[str, Any]:
-    """All that an embedding depends on, besides the picture.
+# Those that decide whether an embedding is still good. The other settings say what is different, for people.
+_DECISIVE = ("fingerprint", "max_pixels", "full_decode")
 
-    Raises:
-        ValueError: The model keeps weights in a file that is not where it says, so they cannot be told from others.
-    """
+
+def _settings(embedder: rrn_native.Embedder) -> dict[str, Any]:
+    """All that an embedding depends on, besides the picture."""
     from rrn_native import _native
 
-    digest = hashlib.sha256()
-    model = embedder._model_file
-    for path in (model, *external_files(model)):
-        if path != model:
-            digest.update(os.fsencode(path.relative_to(model.parent)))
-            if not path.is_file():
-                raise ValueError(f"{model}: its weights are in {path}, which is not there; query without --index")
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+    info = embedder._native.info
     return {
-        "model_sha256": digest.hexdigest(),
-        "size": embedder.size,
-        "dim": embedder.dim,
-        "provider": embedder.provider,
-        "precision": embedder.precision,
+        "fingerprint": info.fingerprint,
         "max_pixels": embedder._max_pixels,
         "full_decode": embedder._target == 0,
+        "model": info.files_fingerprint,
+        "size": info.size,
+        "dim": info.dim,
+        "provider": info.provider,
+        "precision": info.precision,
         "rrn": rrn_native.__version__,
         "onnxruntime": _native.onnxruntime_version(),
     }
+
+
+def _differences(settings: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Which settings of an index are not those wanted, if that makes its embeddings useless."""
+    different = [name for name in settings if found.get(name) != settings[name]]
+    if not any(name in different for name in _DECISIVE):
+        return []
+    return [name for name in different if name != "fingerprint"] or ["fingerprint"]
 
 
 def _index_path(path: Path) -> Path:
@@ -373,7 +371,7 @@ def _read_index(path: Path, settings: dict[str, Any]) -> _Index:
                 raise NotAnIndexError(refusal)
             if about["version"] != INDEX_VERSION:
                 return _Index({}, nothing, "it is of another version")
-            different = [name for name in settings if about["settings"].get(name) != settings[name]]
+            different = _differences(settings, about["settings"])
             if different:
                 return _Index({}, nothing, f"it was made with another {', '.join(different)}")
             rows = file["rows"]

@@ -213,7 +213,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionSettings& settings) 
     if (compiled != nullptr) compiled->Keep();
     return std::unique_ptr<Session>(std::move(session));
   } catch (const std::exception& error) {
-    return Status(StatusCode::kRuntime, OneLine(error.what(), ' '));
+    return Status(StatusCode::kRuntime, settings.model + ": " + OneLine(error.what(), ' '));
   }
 }
 

@@ -63,6 +63,21 @@ def preprocessing(size: int = DEFAULT_SIZE) -> dict[str, Any]:
     }
 
 
+def recorded_input(proto: onnx.ModelProto) -> dict[str, Any]:
+    """Returns how a model wants its input, as the engine reads it from the metadata `rrn.preprocessing`.
+
+    Returns:
+        `size`; `channels`, "RGB" or "BGR"; `divisor`, `mean` and `std`: (pixel / divisor - mean) / std is the input.
+
+    Raises:
+        rrn_native.RrnError: The engine cannot do what is recorded.
+    """
+    from rrn_native import _native
+
+    text = next((entry.value for entry in proto.metadata_props if entry.key == "rrn.preprocessing"), "")
+    return _native.parse_model_input(text)
+
+
 def random_weights(seed: int) -> weights.Weights:
     """Makes untrained weights, for tests and for timing; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
@@ -285,13 +300,18 @@ def manifest(model_bytes: bytes, file_name: str) -> dict[str, Any]:
 def write(proto: onnx.ModelProto, output: Path) -> None:
     """Writes the model to `output` and its manifest beside it (.json); either file is complete or untouched.
 
+    The manifest also gets `files_fingerprint`, by which `rrn doctor` tells whether the file is still the same.
+
     Raises:
         OSError: The folder does not exist or cannot be written.
     """
+    from rrn_native import _native
+
     model_bytes = to_bytes(proto)
-    text = json.dumps(manifest(model_bytes, output.name), indent=2) + "\n"
+    fields = manifest(model_bytes, output.name)
     _write_file(output, model_bytes)
-    _write_file(output.with_suffix(".json"), text.encode())
+    fields["files_fingerprint"] = _native.files_fingerprint(os.fsencode(output))
+    _write_file(output.with_suffix(".json"), (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def _write_file(path: Path, content: bytes) -> None:

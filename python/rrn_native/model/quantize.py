@@ -445,7 +445,7 @@ def quantize(
     proto = _load(model)
     if len(images) < 2:
         raise QuantizeError(f"at least two images are needed to calibrate on, got {len(images)}")
-    side = size or _recorded_size(proto)
+    side = size or export.recorded_input(proto)["size"]
     # The engine knows the recorded mean and deviation; its preprocessing is what the model will meet later.
     engine = rrn_native.Embedder(model, size=side, threads=1)
     measured = collect(proto, (engine.preprocess(path) for path in images))
@@ -490,11 +490,6 @@ def _load(model: Path) -> onnx.ModelProto:
     return proto
 
 
-def _recorded_size(proto: onnx.ModelProto) -> int:
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    return int(json.loads(properties.get("rrn.preprocessing", "{}")).get("size", export.DEFAULT_SIZE))
-
-
 def spread(items: Sequence[Path], count: int) -> list[Path]:
     """Returns at most `count` items, evenly spread over the sequence."""
     if len(items) <= count:
@@ -529,7 +524,7 @@ def compare(
     Raises:
         ValueError: Fewer than two readable pictures, or `groups` cannot be used.
     """
-    side = size or _recorded_size(_load(before))
+    side = size or export.recorded_input(_load(before))["size"]
     labels = None
     if groups is not None:
         labelled = calibrate.read_groups(groups, folder)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -129,14 +130,15 @@ def preprocess(pixels: Pixels, preprocessing: dict[str, Any], size: int) -> Floa
 
     Args:
         pixels: uint8 [height, width, 3].
-        preprocessing: With the keys mean and std, three numbers each.
+        preprocessing: As :func:`rrn_native.model.export.recorded_input` returns it.
         size: The side of the result.
 
     Returns:
         float32 [3, size, size].
     """
-    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    scaled = np.asarray(resized, dtype=np.float32) / np.float32(255)
+    resized = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    ordered = resized[..., ::-1] if preprocessing["channels"] == "BGR" else resized
+    scaled = ordered.astype(np.float32) / np.float32(preprocessing["divisor"])
     mean = np.asarray(preprocessing["mean"], dtype=np.float32)
     std = np.asarray(preprocessing["std"], dtype=np.float32)
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
@@ -197,9 +199,8 @@ def validate(
         proto = onnx.load(model_path)
     except DecodeError as error:
         raise ValueError(f"{model_path} is not an ONNX file") from error
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    preprocessing = json.loads(properties.get("rrn.preprocessing", json.dumps(export.preprocessing())))
-    side = size or int(preprocessing["size"])
+    preprocessing = export.recorded_input(proto)
+    side = size or preprocessing["size"]
 
     if weights_file is None:
         network = model_from_onnx(proto)
@@ -343,9 +344,12 @@ def _commit() -> str:
 
 
 def _result(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
+    from rrn_native import _native
+
     return {
         "model": model_path.name,
         "model_sha256": weights.sha256_of(model_path),
+        "files_fingerprint": _native.files_fingerprint(os.fsencode(model_path)),
         "images": len(files),
         "machine": platform.machine(),
         "commit": _commit(),

@@ -1,4 +1,4 @@
-"""The releases of ONNX Runtime that the operator, the models and the engine work with, from the oldest to the installed.
+"""The releases of ONNX Runtime that the operator, the models and the engine work with: the oldest to the installed.
 
 Each runs in a process of its own, from the folder where scripts/test.sh has put it.
 """
@@ -106,7 +106,7 @@ def example(rank: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The matrix: type x shapes x rank; nodes of all types in one graph; and the shipped model, as it is and in fp16."""
+    """The matrix: type x shapes x rank; nodes of all types in one graph; the shipped model, as it is and in fp16."""
     folder = tmp_path_factory.mktemp("models")
 
     def save(name: str, model: onnx.ModelProto, arrays: dict[str, np.ndarray]) -> None:

@@ -70,7 +70,8 @@ def test_rows() -> None:
 
 def test_preprocessing_by_hand() -> None:
     grey = np.full((3, 5, 3), 128, dtype=np.uint8)
-    actual = validate.preprocess(grey, export.preprocessing(), 4)
+    recorded = {"channels": "RGB", "divisor": 255.0, "mean": export.MEAN, "std": export.STDDEV}
+    actual = validate.preprocess(grey, recorded, 4)
     expected = [(128 / 255 - mean) / std for mean, std in zip(export.MEAN, export.STDDEV, strict=True)]
     assert actual.shape == (3, 4, 4)
     assert actual.dtype == np.float32
