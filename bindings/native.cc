@@ -87,6 +87,26 @@ Rows PreprocessForModel(const rrn::Embedder& embedder, const Pixels& pixels) {
   return MakeInput(embedder.info().size, [&](float* data) { return embedder.Preprocess(view, data); });
 }
 
+std::string FilesFingerprint(const std::string& model) {
+  rrn::Result<std::string> fingerprint = [&] {
+    const py::gil_scoped_release nogil;
+    return rrn::FilesFingerprint(model);
+  }();
+  return Unwrap(std::move(fingerprint));
+}
+
+// What a model's metadata rrn.preprocessing asks for: size, channels, divisor, mean and std.
+py::dict ParseModelInput(const std::string& text) {
+  const rrn::ModelInput input = Unwrap(rrn::ParseModelInput(text));
+  py::dict fields;
+  fields["size"] = input.size;
+  fields["channels"] = input.preprocessing.bgr ? "BGR" : "RGB";
+  fields["divisor"] = input.preprocessing.divisor;
+  fields["mean"] = input.preprocessing.mean;
+  fields["std"] = input.preprocessing.stddev;
+  return fields;
+}
+
 Rows Preprocess(const Pixels& pixels, int size) {
   const rrn::ImageView view = View(pixels);
   if (size < 1) throw py::value_error("size is " + std::to_string(size) + ", expected at least 1");
@@ -209,7 +229,9 @@ PYBIND11_MODULE(_native, m) {
       .def_readonly("provider", &rrn::ModelInfo::provider)
       .def_readonly("precision", &rrn::ModelInfo::precision)
       .def_readonly("note", &rrn::ModelInfo::note)
-      .def_readonly("custom_op", &rrn::ModelInfo::custom_op);
+      .def_readonly("custom_op", &rrn::ModelInfo::custom_op)
+      .def_readonly("fingerprint", &rrn::ModelInfo::fingerprint)
+      .def_readonly("files_fingerprint", &rrn::ModelInfo::files_fingerprint);
 
   py::class_<rrn::Embedder>(m, "Embedder")
       .def(py::init([](const std::string& model, const std::string& op_library, int size, int batch, int threads,
@@ -234,6 +256,8 @@ PYBIND11_MODULE(_native, m) {
            py::arg("approximate"), py::arg("progress"));
 
   rrn::bindings::BindDefaultOptions(m);
+  m.def("files_fingerprint", &FilesFingerprint);
+  m.def("parse_model_input", &ParseModelInput);
   m.def("decode", &Decode);
   m.def("preprocess", &Preprocess);
   rrn::bindings::BindSearch(m);

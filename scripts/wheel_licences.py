@@ -18,7 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTATION = Path("/usr/share/doc")
 # Compiled in without being a library of their own, and the files by which to tell whether they were there.
-HEADERS = {"nlohmann/json.hpp": "nlohmann-json", "hnswlib/hnswlib.h": "hnswlib"}
+HEADERS = {
+    "nlohmann/json.hpp": "nlohmann-json",
+    "hnswlib/hnswlib.h": "hnswlib",
+    "xxhash.h": "xxhash",
+}
 
 
 class LicenceError(Exception):

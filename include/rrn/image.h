@@ -116,13 +116,16 @@ inline constexpr int kDetailRounding = 6;
 // Luma is (77 R + 150 G + 29 B + 128) / 256 in integers. 0 for fewer than 3 x 3 pixels. Same picture, same bits.
 Detail MeasureDetail(const ImageView& image);
 
-// How pixels become a network's input: resize to the input size, then (pixel / 255 - mean) / stddev for each channel.
+// How pixels become a network's input: resize to the input size, then (pixel / divisor - mean) / stddev for each
+// channel.
 struct Preprocessing {
-  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // ImageNet, in RGB order
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // ImageNet; of the network's channels, in their order
   std::array<float, 3> stddev = {0.229F, 0.224F, 0.225F};
+  float divisor = 255.0F;  // of pixels from 0 to 255
+  bool bgr = false;        // the network's channels are blue, green, red instead of red, green, blue
 };
 
-// Resizes `image` to size x size and writes float32 [3, size, size] (channels first, RGB) to `output`, which the
+// Resizes `image` to size x size and writes float32 [3, size, size] (channels first) to `output`, which the
 // caller owns.
 //
 // Errors: kInvalidArgument (an empty picture or a size below 1).

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from rrn_native import _load
-from rrn_native._external_data import external_files
-from rrn_native._files import GONE, State, file_state, replace_file, sha256_of, sha256_of_bytes
+from rrn_native._files import GONE, State, file_state, replace_file
 from rrn_native.arrays import FloatArray, Progress
 from rrn_native.embedder import Embedder
 from rrn_native.result import Skipped
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 _FORMAT = "rrn index"
 # Files that are computed between two looks at whether to write the index.
 _PORTION = 512
@@ -87,7 +86,7 @@ class Index:
 
     Raises:
         NotAnIndexError: The file is no index; overwriting it would lose somebody's data.
-        ValueError: It is not called ``*.npz``, or the model's weights are not where the model says.
+        ValueError: It is not called ``*.npz``.
         FileNotFoundError: There is no such folder to put it in.
     """
 
@@ -115,7 +114,7 @@ class Index:
                 if about["version"] != INDEX_VERSION:
                     self.note = "it is of another version"
                     return
-                different = [name for name in self.settings if about["settings"].get(name) != self.settings[name]]
+                different = _differences(self.settings, about["settings"])
                 if different:
                     self.note = f"it was made with another {', '.join(different)}"
                     return
@@ -152,31 +151,33 @@ class Index:
         replace_file(self.path, write)
 
 
-def _settings(embedder: Embedder) -> dict[str, Any]:
-    """All that an embedding depends on, besides the picture.
+# Those that decide whether an embedding is still good. The other settings say what is different, for people.
+_DECISIVE = ("fingerprint", "max_pixels", "full_decode")
 
-    Raises:
-        ValueError: The model keeps weights in a file that is not where it says, so they cannot be told from others.
-    """
-    model = embedder._model_file
-    parts: list[bytes] = []
-    for path in (model, *external_files(model)):
-        if path != model:
-            parts.append(os.fsencode(path.relative_to(model.parent)))
-            if not path.is_file():
-                raise ValueError(f"{model}: its weights are in {path}, which is not there; query without --index")
-        parts.append(sha256_of(path).encode())
+
+def _settings(embedder: Embedder) -> dict[str, Any]:
+    """All that an embedding depends on, besides the picture."""
+    info = embedder._native.info
     return {
-        "model_sha256": sha256_of_bytes(*parts),
-        "size": embedder.size,
-        "dim": embedder.dim,
-        "provider": embedder.provider,
-        "precision": embedder.precision,
+        "fingerprint": info.fingerprint,
         "max_pixels": embedder._max_pixels,
         "full_decode": embedder._target == 0,
+        "model": info.files_fingerprint,
+        "size": info.size,
+        "dim": info.dim,
+        "provider": info.provider,
+        "precision": info.precision,
         "rrn": _load.native.__version__,
         "onnxruntime": _load.native.onnxruntime_version(),
     }
+
+
+def _differences(settings: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Which settings of an index are not those wanted, if that makes its embeddings useless."""
+    different = [name for name in settings if found.get(name) != settings[name]]
+    if not any(name in different for name in _DECISIVE):
+        return []
+    return [name for name in different if name != "fingerprint"] or ["fingerprint"]
 
 
 class _Update:

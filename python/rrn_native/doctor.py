@@ -22,7 +22,7 @@ import numpy as np
 
 import rrn_native
 from rrn_native import _load, _machine
-from rrn_native._files import cache_folder, sha256_of
+from rrn_native._files import cache_folder
 from rrn_native._text import one_line
 
 PROVIDERS: tuple[rrn_native.Provider, ...] = ("cpu", "openvino", "cuda", "tensorrt")
@@ -69,6 +69,7 @@ class Run:
         milliseconds: Of one picture after the first; None if it does not work.
         cosine: Of the embedding and that of fp32 on the CPU; None if there is no embedding.
         seconds: That loading the model took; None if it does not work.
+        fingerprint: As :attr:`rrn_native.Embedder.fingerprint`; None if there is no embedding.
     """
 
     provider: str
@@ -78,6 +79,7 @@ class Run:
     milliseconds: float | None = None
     cosine: float | None = None
     seconds: float | None = None
+    fingerprint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +183,11 @@ def _try(
     cosine = None if reference is None else round(rrn_native.cosine_similarity(reference, embedding), 6)
     good = bool(np.isfinite(embedding).all() and np.abs(embedding).max() > 0)
     if not good or (cosine is not None and cosine < _LOWEST_COSINE):
-        return Run(provider, precision, False, f"gives a wrong embedding (cosine {cosine})", cosine=cosine), embedding
+        run = Run(provider, precision, False, f"gives a wrong embedding (cosine {cosine})", cosine=cosine)
+        return dataclasses.replace(run, fingerprint=embedder.fingerprint), embedding
     detail = f"{milliseconds:.1f} ms a picture on one thread"
-    return Run(provider, precision, True, detail, milliseconds, cosine, round(loading, 3)), embedding
+    run = Run(provider, precision, True, detail, milliseconds, cosine, round(loading, 3), embedder.fingerprint)
+    return run, embedding
 
 
 def _version(distribution: str) -> str | None:
@@ -241,7 +245,7 @@ def _model() -> Check:
 
 
 def check_model(path: Path, *, needed: bool = False) -> Check:
-    """Compares a model's SHA-256 with the one in the manifest beside it.
+    """Compares a model's files with the fingerprint in the manifest beside it.
 
     Args:
         path: The ONNX file; the manifest has its name, with .json.
@@ -249,14 +253,14 @@ def check_model(path: Path, *, needed: bool = False) -> Check:
     """
     manifest = path.with_suffix(".json")
     try:
-        wanted = json.loads(manifest.read_text())["sha256"]
-        found = sha256_of(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        wanted = str(json.loads(manifest.read_text())["files_fingerprint"])
+        found = _load.native.files_fingerprint(os.fsencode(path))
+    except (OSError, ValueError, KeyError, TypeError, rrn_native.RrnError) as error:
         return Check("model", FAILED, f"{path.name} or its manifest cannot be read: {one_line(error)}", "", needed)
     if found != wanted:
-        detail = f"{path} has SHA-256 {found[:12]}..., {manifest.name} says {str(wanted)[:12]}..."
+        detail = f"{path} has the fingerprint {found}, {manifest.name} says {wanted}"
         return Check("model", FAILED, detail, "the file is damaged or was replaced: install rrn again", needed)
-    return Check("model", OK, f"{path.name}, SHA-256 as in its manifest ({found[:12]}...)", needed=needed)
+    return Check("model", OK, f"{path.name}, fingerprint as in its manifest ({found})", needed=needed)
 
 
 def _int8_model() -> Check:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -95,8 +94,6 @@ class Embedder:
             max_pixels=max_pixels,
             full_decode=full_decode,
         )
-        # The engine may take the 8-bit model beside the one that was named.
-        self._model_file = Path(model if model is not None else default_model()).parent / self._native.info.file
         self._max_pixels = max_pixels
         self._target = 0 if full_decode else self.size
         if self._native.info.note:
@@ -135,6 +132,17 @@ class Embedder:
             provider=info.provider,
             precision=info.precision,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies results: 32 hexadecimal digits.
+
+        Embeddings of two models with the same fingerprint may be compared and mixed, those of others may not. It is a
+        hash (XXH3) of the model's files with external data, the preprocessing, ``size``, ``provider``, ``precision``,
+        and the versions of rrn, ONNX Runtime and the provider's plugin; not a protection against a file that was made
+        to deceive.
+        """
+        return str(self._native.info.fingerprint)
 
     def embed(
         self,

@@ -3,19 +3,15 @@
 #ifndef RRN_ENGINE_COMPILED_CACHE_H_
 #define RRN_ENGINE_COMPILED_CACHE_H_
 
+#include <optional>
 #include <string>
-#include <vector>
+
+#include "base/files.h"
 
 namespace rrn::internal {
 
-// $XDG_CACHE_HOME/rrn, or ~/.cache/rrn; empty where neither variable names an absolute path.
-std::string CacheFolder();
-
-// Makes CacheFolder() and `name` in it, for this user alone. Returns its path, empty if that cannot be done.
-std::string MakeCacheFolder(const std::string& name);
-
 // The folder of one compiled model, for a compiler that reads its files from there, or writes them:
-//   CacheEntry entry(inputs);  // everything the compiled model depends on
+//   CacheEntry entry(key);  // a hash of everything the compiled model depends on
 //   compile with entry.folder()
 //   entry.Keep();
 // A new entry is written to a folder of its own, which Keep moves to its place in one step. So processes never see each
@@ -23,11 +19,8 @@ std::string MakeCacheFolder(const std::string& name);
 // as many objects and processes as you like may share an entry. No function throws or fails loudly.
 class CacheEntry {
  public:
-  // What the compiled model depends on: the contents of `files` and the strings in `settings`.
-  CacheEntry(const std::vector<std::string>& files, const std::vector<std::string>& settings);
-  ~CacheEntry();  // removes what was not kept
-  CacheEntry(const CacheEntry&) = delete;
-  CacheEntry& operator=(const CacheEntry&) = delete;
+  // key: a hash in hexadecimal digits, see HashFields; it becomes a folder's name.
+  explicit CacheEntry(const std::string& key);
 
   // Where to read and write. Empty: no cache can be had here.
   const std::string& folder() const { return folder_; }
@@ -40,7 +33,7 @@ class CacheEntry {
 
  private:
   std::string folder_;
-  std::string place_;  // where the entry belongs
+  std::optional<Temporary> fresh_;  // a new entry, removed unless it is kept
   bool found_ = false;
 };
 

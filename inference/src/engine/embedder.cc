@@ -16,13 +16,13 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "engine/embedder_model.h"
 #include "engine/provider.h"
-#include "engine/session.h"
 
 namespace rrn {
 
 struct Embedder::State {
-  std::unique_ptr<internal::Session> session;
+  std::unique_ptr<internal::EmbedderModel> model;
   std::size_t batch = 1;
   int threads = 0;
   DecodeOptions decode;
@@ -30,7 +30,7 @@ struct Embedder::State {
 
 namespace {
 
-using internal::Session;
+using internal::EmbedderModel;
 
 // Writes the network input of item `index`, or says why there is none.
 using LoadInput = std::function<Status(std::size_t index, float* input)>;
@@ -40,9 +40,9 @@ using LoadInput = std::function<Status(std::size_t index, float* input)>;
 // batch for each worker.
 class Pipeline {
  public:
-  Pipeline(const Session& session, std::size_t batch, int threads, std::size_t count, LoadInput load,
+  Pipeline(const EmbedderModel& model, std::size_t batch, int threads, std::size_t count, LoadInput load,
            const Progress& progress)
-      : session_(session),
+      : model_(model),
         threads_(ThreadCount(threads, count)),
         batch_(batch),
         count_(count),
@@ -61,10 +61,10 @@ class Pipeline {
 
  private:
   void Work(float* rows) {
-    const auto side = static_cast<std::size_t>(session_.info().size);
+    const auto side = static_cast<std::size_t>(model_.info().size);
     const std::size_t most = ChunkSize(0);
     std::vector<float> input(most * 3 * side * side);
-    std::vector<float> output(most * static_cast<std::size_t>(session_.info().dim));
+    std::vector<float> output(most * static_cast<std::size_t>(model_.info().dim));
     while (!stop_) {
       std::size_t begin = next_;
       while (begin < count_ && !next_.compare_exchange_weak(begin, begin + ChunkSize(begin))) {
@@ -88,9 +88,9 @@ class Pipeline {
 
   Status RunChunk(std::size_t begin, std::size_t end, std::vector<float>* input, std::vector<float>* output,
                   float* rows) {
-    const auto side = static_cast<std::size_t>(session_.info().size);
+    const auto side = static_cast<std::size_t>(model_.info().size);
     const std::size_t input_size = 3 * side * side;
-    const auto dim = static_cast<std::size_t>(session_.info().dim);
+    const auto dim = static_cast<std::size_t>(model_.info().dim);
     std::vector<std::size_t> loaded;
     for (std::size_t i = begin; i < end && !stop_; ++i) {
       failures_[i] = Load(i, input->data() + loaded.size() * input_size);
@@ -98,7 +98,7 @@ class Pipeline {
       Report(0);  // a chance to cancel
     }
     if (loaded.empty() || stop_) return {};
-    Status status = session_.Run(input->data(), loaded.size(), output->data());
+    Status status = model_.Run(input->data(), loaded.size(), output->data());
     if (!status.ok()) return status;
     for (std::size_t slot = 0; slot < loaded.size(); ++slot) {
       const float* row = output->data() + slot * dim;
@@ -134,7 +134,7 @@ class Pipeline {
     stop_ = true;
   }
 
-  const Session& session_;
+  const EmbedderModel& model_;
   const std::size_t threads_;
   const std::size_t batch_;
   const std::size_t count_;
@@ -185,21 +185,21 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
       return Status(StatusCode::kNotFound, file + ": no such file");
     }
   }
-  Result<std::unique_ptr<Session>> session = Session::Open(resolved);
-  if (!session.ok()) return session.status();
+  Result<std::unique_ptr<EmbedderModel>> model = EmbedderModel::Open(resolved);
+  if (!model.ok()) return model.status();
   auto state = std::make_unique<State>();
-  state->session = *std::move(session);
-  state->batch = std::min(static_cast<std::size_t>(options.batch), state->session->max_batch());
+  state->model = *std::move(model);
+  state->batch = std::min(static_cast<std::size_t>(options.batch), state->model->max_batch());
   state->threads = options.threads;
   state->decode = options.decode;
-  state->decode.target = options.full_decode ? 0 : state->session->info().size;
+  state->decode.target = options.full_decode ? 0 : state->model->info().size;
   return Embedder(std::move(state));
 }
 
-const ModelInfo& Embedder::info() const { return state_->session->info(); }
+const ModelInfo& Embedder::info() const { return state_->model->info(); }
 
 Status Embedder::Preprocess(const ImageView& image, float* output) const {
-  return PreprocessImage(image, info().size, state_->session->preprocessing(), output);
+  return PreprocessImage(image, info().size, state_->model->preprocessing(), output);
 }
 
 Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& paths, const Progress& progress,
@@ -216,7 +216,7 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
     if (use.see) use.see(i, *image, file);
     return Preprocess({image->rgb.data(), image->width, image->height}, input);
   };
-  Pipeline pipeline(*state_->session, state_->batch, state_->threads, paths.size(), load, progress);
+  Pipeline pipeline(*state_->model, state_->batch, state_->threads, paths.size(), load, progress);
   Status status = pipeline.Run(result.rows.data());
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < paths.size(); ++i) {
@@ -237,7 +237,7 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
 Result<std::vector<float>> Embedder::EmbedImages(const std::vector<ImageView>& images, const Progress& progress) const {
   std::vector<float> rows(images.size() * static_cast<std::size_t>(info().dim));
   const auto load = [&](std::size_t i, float* input) { return Preprocess(images[i], input); };
-  Pipeline pipeline(*state_->session, state_->batch, state_->threads, images.size(), load, progress);
+  Pipeline pipeline(*state_->model, state_->batch, state_->threads, images.size(), load, progress);
   Status status = pipeline.Run(rows.data());
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < images.size(); ++i) {

@@ -16,9 +16,10 @@ Status PreprocessImage(const ImageView& image, int size, const Preprocessing& pr
     // 256 possible values: each is computed once, in the float32 steps that a Python pipeline takes.
     std::array<float, 256> table;
     for (std::size_t value = 0; value < table.size(); ++value) {
-      table[value] = (static_cast<float>(value) / 255.0F - preprocessing.mean[c]) / preprocessing.stddev[c];
+      table[value] =
+          (static_cast<float>(value) / preprocessing.divisor - preprocessing.mean[c]) / preprocessing.stddev[c];
     }
-    const std::uint8_t* from = resized->rgb.data() + c;
+    const std::uint8_t* from = resized->rgb.data() + (preprocessing.bgr ? 2 - c : c);
     float* to = output + c * plane;
     for (std::size_t i = 0; i < plane; ++i) {
       to[i] = table[from[i * 3]];

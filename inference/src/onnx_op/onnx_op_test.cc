@@ -11,52 +11,15 @@
 
 #include "reduction/reduction_cases.h"
 #include "rrn/reduction.h"
+#include "testing/onnx_file.h"
 
 namespace rrn::testing {
 namespace {
 
+using test_support::Message;
+using test_support::ValueInfo;
 using ::testing::HasSubstr;
 using ::testing::ValuesIn;
-
-// Just enough of the protobuf wire format to write a model of one node (onnx.proto has the field numbers).
-class Message {
- public:
-  Message& Int(int field, std::uint64_t value) {
-    Varint(static_cast<std::uint64_t>(field) << 3);
-    Varint(value);
-    return *this;
-  }
-  Message& Bytes(int field, const std::string& value) {
-    Varint(static_cast<std::uint64_t>(field) << 3 | 2);
-    Varint(value.size());
-    data_ += value;
-    return *this;
-  }
-  Message& Sub(int field, const Message& value) { return Bytes(field, value.data_); }
-  const std::string& data() const { return data_; }
-
- private:
-  void Varint(std::uint64_t value) {
-    for (; value >= 0x80; value >>= 7) data_ += static_cast<char>((value & 0x7f) | 0x80);
-    data_ += static_cast<char>(value);
-  }
-  std::string data_;
-};
-
-// `dims`: numbers, or names of symbolic dimensions; empty for an unknown shape.
-Message ValueInfo(const std::string& name, ONNXTensorElementDataType type, const std::vector<std::string>& dims) {
-  Message tensor;
-  tensor.Int(1, static_cast<std::uint64_t>(type));
-  if (!dims.empty()) {
-    Message shape;
-    for (const std::string& dim : dims) {
-      const bool number = dim.find_first_not_of("0123456789") == std::string::npos;
-      shape.Sub(1, number ? Message().Int(1, std::stoull(dim)) : Message().Bytes(2, dim));
-    }
-    tensor.Sub(2, shape);
-  }
-  return Message().Bytes(1, name).Sub(2, Message().Sub(1, tensor));
-}
 
 // A model whose only node is rrn.Reduction. channels 0 leaves the attribute out.
 std::string OneNodeModel(ONNXTensorElementDataType type, const std::vector<std::vector<std::string>>& inputs,

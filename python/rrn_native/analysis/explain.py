@@ -44,10 +44,10 @@ import onnx
 
 import rrn_native
 from rrn_native import _onnx
-from rrn_native.session import cpu_session
 from rrn_native.analysis import metrics
 from rrn_native.analysis.explanation import Doubles, Explanation, Side
 from rrn_native.errors import UnreadableError
+from rrn_native.session import cpu_session
 
 # Between a pooled average and the Reduction node; none of them changes a value.
 _PASSED = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})

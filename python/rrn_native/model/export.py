@@ -31,6 +31,21 @@ OPSET = 18
 IR_VERSION = 8
 
 
+def recorded_input(proto: onnx.ModelProto) -> dict[str, Any]:
+    """Returns how a model wants its input, as the engine reads it from the metadata `rrn.preprocessing`.
+
+    Returns:
+        `size`; `channels`, "RGB" or "BGR"; `divisor`, `mean` and `std`: (pixel / divisor - mean) / std is the input.
+
+    Raises:
+        rrn_native.RrnError: The engine cannot do what is recorded.
+    """
+    from rrn_native import _native
+
+    text = next((entry.value for entry in proto.metadata_props if entry.key == "rrn.preprocessing"), "")
+    return _native.parse_model_input(text)
+
+
 def random_weights(seed: int) -> weights.Weights:
     """Makes untrained weights, for tests and for timing; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
@@ -220,6 +235,8 @@ def parse_weights(spec: str) -> weights.Weights:
 
     Args:
         spec: A file or "imagenet", see :func:`rrn_native.model.weights.load_weights`, or "random[:SEED]".
+
+    The manifest also gets `files_fingerprint`, by which `rrn doctor` tells whether the file is still the same.
 
     Raises:
         ValueError: The seed is no whole number.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from rrn_native import _load
 from rrn_native._files import sha256_of_bytes, write_file
 from rrn_native._onnx import properties
 
@@ -31,6 +33,18 @@ def preprocessing(size: int = DEFAULT_SIZE) -> dict[str, Any]:
         "mean": list(MEAN),
         "std": list(STDDEV),
     }
+
+
+def recorded_input(proto: onnx.ModelProto) -> dict[str, Any]:
+    """Returns how a model wants its input, as the engine reads it from the metadata `rrn.preprocessing`.
+
+    Returns:
+        `size`; `channels`, "RGB" or "BGR"; `divisor`, `mean` and `std`: (pixel / divisor - mean) / std is the input.
+
+    Raises:
+        rrn_native.RrnError: The engine cannot do what is recorded.
+    """
+    return _load.native.parse_model_input(properties(proto).get("rrn.preprocessing", ""))
 
 
 def to_bytes(proto: onnx.ModelProto) -> bytes:
@@ -66,6 +80,8 @@ def manifest(model_bytes: bytes, file_name: str) -> dict[str, Any]:
 def write(proto: onnx.ModelProto, output: Path, more: dict[str, Any] | None = None) -> None:
     """Writes the model to `output` and its manifest beside it (.json); either file is complete or untouched.
 
+    The manifest also gets `files_fingerprint`, by which `rrn doctor` tells whether the file is still the same.
+
     Args:
         proto: The model.
         output: The ONNX file.
@@ -75,6 +91,7 @@ def write(proto: onnx.ModelProto, output: Path, more: dict[str, Any] | None = No
         OSError: The folder does not exist or cannot be written.
     """
     model_bytes = to_bytes(proto)
-    text = json.dumps(manifest(model_bytes, output.name) | (more or {}), indent=2) + "\n"
     write_file(output, model_bytes)
-    write_file(output.with_suffix(".json"), text.encode())
+    fields = manifest(model_bytes, output.name)
+    fields["files_fingerprint"] = _load.native.files_fingerprint(os.fsencode(output))
+    write_file(output.with_suffix(".json"), (json.dumps(fields | (more or {}), indent=2) + "\n").encode())

@@ -35,10 +35,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 import rrn_native
 from rrn_native import _onnx
 from rrn_native._files import sha256_of, sha256_of_bytes
-from rrn_native.session import cpu_session
 from rrn_native.analysis.comparison import Comparison, pair_cosines, spread
 from rrn_native.model import onnx_file
 from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range, choose_range, collect, workers
+from rrn_native.session import cpu_session
 
 DEFAULT_COUNT = 256
 DEFAULT_TARGET = 0.008

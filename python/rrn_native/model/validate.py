@@ -11,7 +11,7 @@ from, so the export is checked too; without, they are read from the ONNX file.
 
 from __future__ import annotations
 
-import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +28,11 @@ from onnx import numpy_helper
 from PIL import Image, ImageOps
 
 import rrn_native
-from rrn_native import _onnx
+from rrn_native import _load, _onnx
 from rrn_native._files import sha256_of
-from rrn_native.model import torch_op, weights
+from rrn_native.model import onnx_file, torch_op, weights
 from rrn_native.model.network import ReductionResNet18, fold_batch_norm
-from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME, preprocessing
+from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -115,14 +115,15 @@ def preprocess(pixels: Pixels, described: dict[str, Any], size: int) -> Floats:
 
     Args:
         pixels: uint8 [height, width, 3].
-        described: With the keys mean and std, three numbers each.
+        described: As :func:`rrn_native.model.onnx_file.recorded_input` returns it.
         size: The side of the result.
 
     Returns:
         float32 [3, size, size].
     """
-    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    scaled = np.asarray(resized, dtype=np.float32) / np.float32(255)
+    resized = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    ordered = resized[..., ::-1] if described["channels"] == "BGR" else resized
+    scaled = ordered.astype(np.float32) / np.float32(described["divisor"])
     mean = np.asarray(described["mean"], dtype=np.float32)
     std = np.asarray(described["std"], dtype=np.float32)
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
@@ -178,8 +179,7 @@ def validate(
         OSError: A file cannot be read, or a part of rrn is not built.
     """
     proto = _onnx.load(model_path)
-    recorded = _onnx.properties(proto).get("rrn.preprocessing")
-    described = preprocessing() if recorded is None else json.loads(recorded)
+    described = onnx_file.recorded_input(proto)
     if weights_file is None:
         network = model_from_onnx(proto)
     else:
@@ -275,6 +275,7 @@ def summary(model_path: Path, files: Sequence[Path], rows: Sequence[Row]) -> dic
     return {
         "model": model_path.name,
         "model_sha256": sha256_of(model_path),
+        "files_fingerprint": _load.native.files_fingerprint(os.fsencode(model_path)),
         "images": len(files),
         "machine": platform.machine(),
         "commit": _commit(),

@@ -35,8 +35,10 @@ def test_diagnosis(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     default = tried["cpu", "fp32"]
     assert default["works"] is True
     assert default["milliseconds"] > 0
+    assert default["fingerprint"] == rrn_native.Embedder(provider="cpu", precision="fp32").fingerprint
     for run in tried.values():
         assert run["works"] == (run["milliseconds"] is not None)
+        assert not run["works"] or len(run["fingerprint"]) == 32
         assert not run["works"] or run["provider"] == "cpu" or run["cosine"] > 0.9
         assert run["detail"]
     assert tried["cpu", "bf16"]["works"] is False
@@ -53,8 +55,22 @@ def test_a_damaged_model_is_found(tmp_path: Path) -> None:
     model.write_bytes(content)
     check = doctor.check_model(model, needed=True)
     assert (check.status, check.needed) == (doctor.FAILED, True)
-    assert "SHA-256" in check.detail
+    assert "fingerprint" in check.detail
     assert check.advice
+
+
+def test_damaged_external_data_is_found(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = tmp_path / "m.onnx"
+    proto = onnx.load(rrn_native.default_model())
+    onnx.save(proto, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    manifest = {"files_fingerprint": _load.native.files_fingerprint(bytes(model))}
+    model.with_suffix(".json").write_text(json.dumps(manifest))
+    assert doctor.check_model(model).status == doctor.OK
+    content = bytearray((tmp_path / "weights.bin").read_bytes())
+    content[1_000_000] ^= 1
+    (tmp_path / "weights.bin").write_bytes(content)
+    assert doctor.check_model(model).status == doctor.FAILED
 
 
 def test_a_core_that_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rrn_native import _load
 from rrn_native.cli import export as cli_export
 from rrn_native.model import export, onnx_file, onnx_function, torch_op, weights
 from rrn_native.model.network import ReductionResNet18
@@ -145,6 +146,7 @@ def test_manifest(folder: Path) -> None:
     assert manifest["sha256"] == hashlib.sha256(content).hexdigest()
     assert manifest["origin"] == ORIGIN
     assert manifest["preprocessing"]["size"] == 160
+    assert manifest["files_fingerprint"] == _load.native.files_fingerprint(bytes(folder / "model.onnx"))
     assert str(folder) not in (folder / "model.json").read_text()
 
 

@@ -17,10 +17,10 @@ pytest.importorskip("torch")
 
 import rrn_native  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from rrn_native.session import cpu_session  # noqa: E402
 from rrn_native.analysis import comparison  # noqa: E402
 from rrn_native.cli import quantize as cli_quantize  # noqa: E402
 from rrn_native.model import activations, onnx_function, quantize  # noqa: E402
+from rrn_native.session import cpu_session  # noqa: E402
 
 
 def small_network(loud: float = 1.0) -> onnx.ModelProto:

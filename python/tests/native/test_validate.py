@@ -72,7 +72,8 @@ def test_rows() -> None:
 
 def test_preprocessing_by_hand() -> None:
     grey = np.full((3, 5, 3), 128, dtype=np.uint8)
-    actual = validate.preprocess(grey, onnx_file.preprocessing(), 4)
+    recorded = {"channels": "RGB", "divisor": 255.0, "mean": onnx_file.MEAN, "std": onnx_file.STDDEV}
+    actual = validate.preprocess(grey, recorded, 4)
     expected = [(128 / 255 - mean) / std for mean, std in zip(onnx_file.MEAN, onnx_file.STDDEV, strict=True)]
     assert actual.shape == (3, 4, 4)
     assert actual.dtype == np.float32

@@ -1,0 +1,42 @@
+// XXH3 with 128 bits: tells contents apart, as fast as memory is read. Not for security: who wants to can make two
+// contents with the same hash.
+#ifndef RRN_BASE_HASH_H_
+#define RRN_BASE_HASH_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace rrn {
+
+// Bytes go in, in any portions; the hash comes out. The same on every machine. Not thread-safe.
+class Hash {
+ public:
+  Hash();
+  Hash(Hash&& other) noexcept;
+  Hash& operator=(Hash&& other) noexcept;
+  ~Hash();
+
+  void Add(const void* data, std::size_t size);
+
+  // The length of `text`, then its bytes: ("ab", "c") and ("a", "bc") differ.
+  void AddField(const std::string& text);
+
+  // The size of a regular file, then its bytes. False if there is no such file, or it cannot be read to its end; the
+  // hash is of no use then.
+  bool AddFile(const std::string& path);
+
+  // Of all that was added so far: 32 hexadecimal digits.
+  std::string Hex() const;
+
+ private:
+  struct State;
+  void AddSize(std::uint64_t size);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rrn
+
+#endif  // RRN_BASE_HASH_H_
