@@ -169,10 +169,7 @@ def fold_batch_norm(model: ReductionResNet18) -> ReductionResNet18:
     state = model.state_dict()
     folded: dict[str, torch.Tensor] = {}
     for convolution in [name.removesuffix(".weight") for name, value in state.items() if value.dim() == 4]:
-        # conv1 -> bn1, layer2.0.conv2 -> layer2.0.bn2, layer2.0.downsample.0 -> layer2.0.downsample.1
-        norm = convolution.replace("conv", "bn")
-        if norm == convolution:
-            norm = convolution.removesuffix("0") + "1"
+        norm = _normalisation_after(convolution)
         module = model.get_submodule(norm)
         assert isinstance(module, nn.BatchNorm2d)
         scale = state[f"{norm}.weight"].double() / (state[f"{norm}.running_var"].double() + module.eps).sqrt()
@@ -181,3 +178,39 @@ def fold_batch_norm(model: ReductionResNet18) -> ReductionResNet18:
         folded[f"{convolution}.weight"] = weight.float()
         folded[f"{convolution}.bias"] = bias.float()
     return ReductionResNet18.from_state_dict(folded, batch_norm=False).eval()
+
+
+def unfold_batch_norm(folded: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the state dict of a network with batch normalisations from that of a folded one.
+
+    What `fold_batch_norm` has done cannot be undone: the variances and scales are in the weights. So the batch
+    normalisations that come back change nothing but the bias: mean 0, variance 1 - eps, scale 1. Evaluated, the network
+    gives the same embeddings, and folding it gives the same weights again. Before it is trained, its batch
+    normalisations need statistics (research/training measures them when it starts from such weights).
+
+    Args:
+        folded: `state_dict()` of a network without `batch_norm`; other names are left out.
+
+    Returns:
+        float32 tensors under torchvision's names, without *.num_batches_tracked.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for name, value in folded.items():
+        convolution, _, kind = name.rpartition(".")
+        if kind != "weight" or value.dim() != 4 or f"{convolution}.bias" not in folded:
+            continue
+        norm = _normalisation_after(convolution)
+        bias = folded[f"{convolution}.bias"].float()
+        state[name] = value.float()
+        state[f"{norm}.weight"] = torch.ones_like(bias)
+        state[f"{norm}.bias"] = bias
+        state[f"{norm}.running_mean"] = torch.zeros_like(bias)
+        # The default eps of nn.BatchNorm2d.
+        state[f"{norm}.running_var"] = torch.full_like(bias, 1 - 1e-5)
+    return state
+
+
+def _normalisation_after(convolution: str) -> str:
+    """conv1 -> bn1, layer2.0.conv2 -> layer2.0.bn2, layer2.0.downsample.0 -> layer2.0.downsample.1."""
+    norm = convolution.replace("conv", "bn")
+    return norm if norm != convolution else convolution.removesuffix("0") + "1"
