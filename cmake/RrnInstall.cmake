@@ -5,11 +5,7 @@ get_property(rrn_install_targets GLOBAL PROPERTY RRN_INSTALL_TARGETS)
 install(TARGETS ${rrn_install_targets} EXPORT rrnTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT rrnTargets NAMESPACE rrn:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/rrn)
 install(DIRECTORY include/rrn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-# Not the PyTorch weights, which nothing of what is installed reads.
-install(
-  DIRECTORY models/
-  DESTINATION ${CMAKE_INSTALL_DATADIR}/rrn/models
-  PATTERN "*.pth" EXCLUDE)
+install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/rrn/models)
 configure_package_config_file(
   cmake/rrnConfig.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/rrnConfig.cmake"
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/rrn

@@ -1,6 +1,6 @@
 """Compares two files of one network that store its weights differently: results, start, speed. See stored_weights.md.
 
-    python -m research.benchmarks.stored_weights BEFORE.onnx AFTER.onnx --labelled UKBENCH --others COCO/images
+python -m research.benchmarks.stored_weights BEFORE.onnx AFTER.onnx --labelled UKBENCH --others COCO/images
 """
 
 from __future__ import annotations

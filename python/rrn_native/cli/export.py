@@ -17,6 +17,7 @@ def parser() -> Parser:
   rrn export --weights my_resnet18.pth --output models/reduction_resnet18.onnx
   rrn export --weights imagenet --output models/imagenet.onnx   (fetches 45 MB once)
   rrn export --weights random:7 --output untrained.onnx         (for tests and timing)
+  rrn export --weights my_resnet18.pth --store float16 --output small.onnx
 
 The file runs in ONNX Runtime with libreduction_op.so (one custom node) and in any ONNX runtime without it (the node is
 a function of standard operators).
@@ -27,8 +28,8 @@ Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output fail
         "--weights",
         required=True,
         metavar="FILE|imagenet|random[:SEED]",
-        help="a ResNet-18 state dict with torchvision's names (float32 or float16, with or without fc.*), "
-        "torchvision's official ImageNet weights, or untrained weights",
+        help="a ResNet-18 state dict with torchvision's names (float32 or float16, with or without fc.*), an ONNX file "
+        "that this command has written, torchvision's official ImageNet weights, or untrained weights",
     )
     made.add_argument("--output", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
     made.add_argument(
@@ -38,6 +39,13 @@ Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output fail
         metavar="PIXELS",
         help="side of the square to which images should be resized, recorded in the file (default %(default)s); the "
         "network itself takes any height and width",
+    )
+    made.add_argument(
+        "--store",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the weights in the file (default %(default)s); float16 halves the file and rounds each weight by "
+        "at most 0.05 %%, computing stays in float32",
     )
     made.add_argument("--origin", metavar="TEXT", help="where the weights come from, recorded in the file")
     return made
@@ -63,7 +71,9 @@ def main(words: list[str]) -> int:
         return fail("rrn export", error, USAGE)
     origin = arguments.origin or source.origin
     try:
-        proto = export.to_onnx(model, size=arguments.size, origin=origin, weights_sha256=source.sha256)
+        proto = export.to_onnx(
+            model, size=arguments.size, origin=origin, weights_sha256=source.sha256, store=arguments.store
+        )
         onnx_file.write(proto, arguments.output)
     except (OSError, RuntimeError, onnx.checker.ValidationError) as error:
         return fail("rrn export", error, RUNTIME_ERROR)

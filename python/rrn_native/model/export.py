@@ -4,7 +4,8 @@
 
 The file holds everything: the weights, the operator as a function of standard operators for runtimes that do not know
 it, and, as metadata, how images become the network's input. Beside it a manifest (.json) with checksums is written. The
-same weights give the same bytes.
+same weights give the same bytes. Weights stored as float16 halve the file; the network computes in float32 all the same
+(:mod:`rrn_native.model.storage`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from onnxscript import values
 
 import rrn_native
 from rrn_native._files import sha256_of_bytes
-from rrn_native.model import network, onnx_function, weights
+from rrn_native.model import network, onnx_function, storage, weights
 from rrn_native.model.network import ReductionResNet18
 from rrn_native.model.onnx_file import DEFAULT_SIZE, EMBEDDING_DIM, INPUT_NAME, OUTPUT_NAME, preprocessing
 
@@ -61,6 +62,7 @@ def to_onnx(
     size: int = DEFAULT_SIZE,
     origin: str = "unknown",
     weights_sha256: str = "",
+    store: str = "float32",
 ) -> onnx.ModelProto:
     """Converts the network.
 
@@ -69,14 +71,19 @@ def to_onnx(
         size: The input size to recommend; the network itself takes any.
         origin: Where the weights come from, for the metadata.
         weights_sha256: The SHA-256 of the weights file, for the metadata.
+        store: The type of the convolutions' weights in the file, one of `storage.TYPES`. float16 rounds them; see
+            :func:`rrn_native.model.storage.to_float16`.
 
     Returns:
         A checked model: input `images` float32 [batch, 3, height, width] of any size, output `embedding` float32
         [batch, 512], one node of the domain `rrn` and the function that defines it.
 
     Raises:
+        ValueError: `store` is not one of the types.
         RuntimeError: PyTorch's exporter or the checker failed.
     """
+    if store not in storage.TYPES:
+        raise ValueError(f"store is {store!r}, expected one of {', '.join(storage.TYPES)}")
     proto = _export(network.fold_batch_norm(model))
     _rename(proto)
     _strip(proto)
@@ -102,6 +109,8 @@ def to_onnx(
             "rrn.weights.sha256": weights_sha256,
         },
     )
+    if store == "float16":
+        proto = storage.to_float16(proto)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 

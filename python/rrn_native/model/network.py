@@ -184,7 +184,7 @@ def unfold_batch_norm(folded: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     """Returns the state dict of a network with batch normalisations from that of a folded one.
 
     What `fold_batch_norm` has done cannot be undone: the variances and scales are in the weights. So the batch
-    normalisations that come back change nothing but the bias: mean 0, variance 1 - eps, scale 1. Evaluated, the network
+    normalisations that come back only add the bias: mean 0, variance 1 - eps, scale 1. Evaluated, the network
     gives the same embeddings, and folding it gives the same weights again. Before it is trained, its batch
     normalisations need statistics (research/training measures them when it starts from such weights).
 

@@ -36,7 +36,7 @@ import rrn_native
 from rrn_native import _onnx
 from rrn_native._files import sha256_of, sha256_of_bytes
 from rrn_native.analysis.comparison import Comparison, pair_cosines, spread
-from rrn_native.model import onnx_file
+from rrn_native.model import onnx_file, storage
 from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range, choose_range, collect, workers
 from rrn_native.session import cpu_session
 
@@ -235,7 +235,7 @@ def _load(model: Path) -> onnx.ModelProto:
     if not model.is_file():
         raise QuantizeError(f"no model {model}")
     try:
-        proto = _onnx.load(model)
+        proto = storage.to_float32(_onnx.load(model))
     except ValueError as error:
         raise QuantizeError(str(error)) from error
     if len(proto.graph.input) != 1 or not any(node.op_type == "Conv" for node in proto.graph.node):

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# In which large weights can be stored.
+TYPES = ("float32", "float16")
 # Smaller tensors (biases) stay as they are: in ReductionResNet-18 all of them together are 0.04 % of the weights.
 MINIMUM = 4096
 SUFFIX = ".float16"

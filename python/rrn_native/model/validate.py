@@ -6,7 +6,8 @@ compared with an independent one made of Pillow and NumPy.
     rrn validate --images photos/ --weights resnet18.pth
 
 The reference is the network in PyTorch. With `--weights` its weights come from the file that the model was exported
-from, so the export is checked too; without, they are read from the ONNX file.
+from, so the export is checked too; without, they are read from the ONNX file. Weights that the model stores as float16
+are rounded in the reference as well.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
-from onnx import numpy_helper
 from PIL import Image, ImageOps
 
 import rrn_native
 from rrn_native import _load, _onnx
 from rrn_native._files import sha256_of
-from rrn_native.model import onnx_file, torch_op, weights
-from rrn_native.model.network import ReductionResNet18, fold_batch_norm
+from rrn_native.model import onnx_file, storage, torch_op, weights
+from rrn_native.model.network import ReductionResNet18, fold_batch_norm, unfold_batch_norm
 from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME
 
 Floats = npt.NDArray[np.float32]
@@ -75,19 +75,14 @@ class Row:
         return "ok" if self.max_abs <= self.limit else "FAILED"
 
 
-def model_from_onnx(proto: onnx.ModelProto) -> ReductionResNet18:
-    """Rebuilds the network in PyTorch from an exported file's weights; its convolutions hold the normalisations.
-
-    Raises:
-        ValueError: The file is not an export of ReductionResNet-18.
-    """
-    names = ReductionResNet18(batch_norm=False).state_dict().keys()
-    state_dict = {
-        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in proto.graph.initializer
-        if tensor.name in names
-    }
-    return ReductionResNet18.from_state_dict(state_dict, batch_norm=False).eval()
+def rounded_as_stored(network: ReductionResNet18, proto: onnx.ModelProto) -> ReductionResNet18:
+    """Rounds a network's weights as its export does: to float16 where the model stores them so, folded before that."""
+    stored = storage.stored_as_float16(proto)
+    if not stored:
+        return network
+    folded = fold_batch_norm(network).state_dict()
+    rounded = {name: value.half().float() if name in stored else value for name, value in folded.items()}
+    return ReductionResNet18.from_state_dict(unfold_batch_norm(rounded)).eval()
 
 
 def load_pixels(path: Path) -> Pixels:
@@ -180,10 +175,9 @@ def validate(
     """
     proto = _onnx.load(model_path)
     described = onnx_file.recorded_input(proto)
-    if weights_file is None:
-        network = model_from_onnx(proto)
-    else:
-        network = ReductionResNet18.from_state_dict(weights.load_weights(weights_file).state_dict).eval()
+    given = weights.load_weights(weights_file or str(model_path)).state_dict
+    exact = ReductionResNet18.from_state_dict(given).eval()
+    network = rounded_as_stored(exact, proto)
     embedder = rrn_native.Embedder(model_path, size, full_decode=True)
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
@@ -195,6 +189,8 @@ def validate(
             ("C++ engine", lambda pixels, tensor: embedder.embed(pixels)),
         )
     ]
+    if weights_file is not None and network is not exact:
+        runs.append((Row("embedding: PyTorch, the weights before their rounding to float16", None), _torch(exact)))
     decoding = Row("decoding: C++, Pillow (input of the network)", None)
     resizing = Row("preprocessing of the same pixels: C++, Pillow + NumPy", PREPROCESSING_LIMIT)
     whole = Row("files to embeddings: C++ engine, Pillow + PyTorch", None)

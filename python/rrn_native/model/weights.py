@@ -1,4 +1,7 @@
-"""Where the network's weights come from: a file, or the official ImageNet weights, fetched only when asked for."""
+"""Where the network's weights come from: a file, or the official ImageNet weights, fetched only when asked for.
+
+An exported ONNX file is such a file, too: :func:`state_dict_from_onnx` reads its weights.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import onnx
 import torch
+from onnx import numpy_helper
 
+from rrn_native import _onnx
 from rrn_native._files import cache_folder, replace_file, sha256_of
+from rrn_native.model import storage
+from rrn_native.model.network import unfold_batch_norm
 
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 IMAGENET_URL = f"https://download.pytorch.org/models/{IMAGENET_FILE}"
@@ -36,7 +44,7 @@ class Weights:
     Attributes:
         state_dict: Tensors on the CPU under the names in the file.
         origin: Where the weights come from, in words; never a path of this machine.
-        sha256: Of the file, in hexadecimal.
+        sha256: Of the file, in hexadecimal; of an ONNX file the one noted in it, of the weights it was exported from.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -48,8 +56,9 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
     """Loads weights.
 
     Args:
-        spec: A file saved with `torch.save(model.state_dict(), file)`, or "imagenet" for torchvision's official
-            ResNet-18 file, which is fetched once and kept in `$XDG_CACHE_HOME/rrn` (default ~/.cache/rrn).
+        spec: A file saved with `torch.save(model.state_dict(), file)`, an ONNX file (.onnx) that `rrn export` has
+            written, whose origin and SHA-256 are those noted in it, or "imagenet" for torchvision's official ResNet-18
+            file, which is fetched once and kept in `$XDG_CACHE_HOME/rrn` (default ~/.cache/rrn).
         opener: What opens a URL for reading; for tests.
 
     Raises:
@@ -67,6 +76,14 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
         origin = f"file {path.name}"
     if not path.is_file():
         raise WeightsError(f"no weights file {path}")
+    if path.suffix == ".onnx":
+        proto = _load(path)
+        noted = _onnx.properties(proto)
+        return Weights(
+            _state_dict(proto, path),
+            noted.get("rrn.weights.origin", f"file {path.name}"),
+            noted.get("rrn.weights.sha256") or sha256_of(path),
+        )
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -78,6 +95,44 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
             "torch.save(model.state_dict(), file)"
         )
     return Weights(state_dict, origin, sha256_of(path))
+
+
+def state_dict_from_onnx(path: Path) -> dict[str, torch.Tensor]:
+    """Returns the weights of a file that `rrn export` has written, however it stores them, as a state dict.
+
+    Exported convolutions contain their batch normalisations, so those of the state dict only add the bias: see
+    :func:`rrn_native.model.network.unfold_batch_norm`, also for what that means before training. The network made of it
+    gives the file's embeddings, and exporting it again gives the file's weights again, bit for bit.
+
+    Returns:
+        float32 tensors on the CPU for `ReductionResNet18.from_state_dict`, under torchvision's names.
+
+    Raises:
+        FileNotFoundError: No such file.
+        WeightsError: It is no ONNX file, or not a float32 network of convolutions.
+    """
+    return _state_dict(_load(path), path)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return _onnx.load(path)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _state_dict(proto: onnx.ModelProto, path: Path) -> dict[str, torch.Tensor]:
+    tensors = storage.to_float32(proto).graph.initializer
+    state = unfold_batch_norm(
+        {
+            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            for tensor in tensors
+            if tensor.data_type == onnx.TensorProto.FLOAT
+        }
+    )
+    if not state:
+        raise WeightsError(f"{path} holds no convolutions in float32; name a file that rrn export has written")
+    return state
 
 
 def fetch_imagenet(folder: Path, opener: Opener | None = None) -> Path:

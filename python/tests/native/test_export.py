@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rrn_native import _load
 from rrn_native.cli import export as cli_export
-from rrn_native.model import export, onnx_file, onnx_function, torch_op, weights
+from rrn_native.model import export, onnx_file, onnx_function, storage, torch_op, weights
 from rrn_native.model.network import ReductionResNet18
 
 ORIGIN = "random weights of a test"
@@ -178,20 +178,112 @@ def test_runtime_with_the_library_equals_torch(
     assert_equals_torch(session, network, shape)
 
 
-def test_the_default_model_is_made_of_the_weights_beside_it() -> None:
+@pytest.fixture(scope="module")
+def small(folder: Path) -> Path:
+    """The same model with its weights stored as float16."""
+    arguments = ["--weights", str(folder / "weights.pth"), "--output", str(folder / "small.onnx"), "--origin", ORIGIN]
+    assert cli_export.main([*arguments, "--size", "160", "--store", "float16"]) == 0
+    return folder / "small.onnx"
+
+
+@pytest.fixture(scope="module")
+def rounded(small: Path) -> Any:
+    """The network in PyTorch with the weights of that file."""
+    return ReductionResNet18.from_state_dict(weights.state_dict_from_onnx(small)).eval()
+
+
+def test_float16_weights_halve_the_file_and_change_nothing_else(small: Path, folder: Path, proto: Any) -> None:
+    stored = onnx.load(small)
+    onnx.checker.check_model(stored, full_check=True)
+    assert small.stat().st_size < 0.51 * (folder / "model.onnx").stat().st_size
+    casts = [node for node in stored.graph.node if node.op_type == "Cast"]
+    assert len(casts) == 20
+    assert [node for node in stored.graph.node if node.op_type != "Cast"] == list(proto.graph.node)
+    convolutions = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
+    assert storage.stored_as_float16(stored) == convolutions
+    exact = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for tensor in storage.to_float32(stored).graph.initializer:
+        values = exact[tensor.name]
+        if tensor.name in convolutions:
+            values = values.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), values)
+    assert stored.metadata_props == proto.metadata_props
+    assert stored.graph.input == proto.graph.input
+    assert stored.graph.output == proto.graph.output
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_float16_weights_run_in_every_runtime(
+    small: Path, rounded: Any, op_library: Path, shape: tuple[int, ...]
+) -> None:
+    for library in (None, op_library):
+        options = onnxruntime.SessionOptions()
+        if library is not None:
+            options.register_custom_ops_library(str(library))
+        session = onnxruntime.InferenceSession(str(small), options, providers=["CPUExecutionProvider"])
+        assert_equals_torch(session, rounded, shape)
+
+
+def test_float16_weights_are_folded_when_the_model_is_loaded(small: Path, tmp_path: Path) -> None:
+    operators = profiled_operators(small, None, tmp_path / "small")
+    # The one of the operator's function is that of its result.
+    assert operators.count("Cast") <= 1
+    assert operators.count("Conv") == 20
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "small.onnx"])
+def test_an_exported_file_becomes_a_state_dict_and_the_same_file_again(
+    name: str, folder: Path, small: Path, network: Any, tmp_path: Path
+) -> None:
+    source = folder / name
+    assert small.is_file()
+    state = weights.state_dict_from_onnx(source)
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    again = ReductionResNet18.from_state_dict(state).eval()
+    session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    assert_equals_torch(session, again, (2, 3, 97, 131))
+    images = torch.randn((4, 3, 64, 64), generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        similarity = torch.nn.functional.cosine_similarity(again(images), network(images))
+    assert similarity.min() > (1 - 1e-6 if name == "model.onnx" else 1 - 1e-4)
+    store = "float16" if name == "small.onnx" else "float32"
+    arguments = ["--weights", str(source), "--output", str(tmp_path / name), "--size", "160", "--store", store]
+    assert cli_export.main(arguments) == 0
+    assert (tmp_path / name).read_bytes() == source.read_bytes()
+
+
+def test_other_types_are_refused(network: Any) -> None:
+    with pytest.raises(ValueError, match="store is 'bfloat16', expected one of float32, float16"):
+        export.to_onnx(network, store="bfloat16")
+    made = cli_export.parser()
+    (option,) = [action for action in made._actions if action.dest == "store"]
+    assert tuple(option.choices or ()) == storage.TYPES
+
+
+def test_the_default_models_are_what_their_manifests_say() -> None:
     models = ROOT / "models"
-    if not (models / "reduction_resnet18.pth").is_file():
-        pytest.skip("a source distribution has no state_dict")
-    manifest = json.loads((models / "reduction_resnet18.json").read_text())
-    trained = weights.load_weights(str(models / "reduction_resnet18.pth"))
-    assert manifest["weights_sha256"] == trained.sha256
-    session = onnxruntime.InferenceSession(str(models / manifest["file"]), providers=["CPUExecutionProvider"])
-    assert_equals_torch(session, ReductionResNet18.from_state_dict(trained.state_dict).eval(), (2, 3, 96, 64))
-    eight_bits = json.loads((models / "reduction_resnet18.int8.json").read_text())
+    manifest, eight_bits = (
+        json.loads((models / f"reduction_resnet18{kind}.json").read_text()) for kind in ("", ".int8")
+    )
     assert eight_bits["quantization"]["model_sha256"] == manifest["sha256"]
+    assert eight_bits["weights_sha256"] == manifest["weights_sha256"]
     for each in (manifest, eight_bits):
-        assert each["sha256"] == hashlib.sha256((models / each["file"]).read_bytes()).hexdigest()
+        content = (models / each["file"]).read_bytes()
+        assert each["sha256"] == hashlib.sha256(content).hexdigest()
+        assert onnx_file.manifest(content, each["file"]).items() <= each.items()
     assert "| package | kind | licence |" in (models / "LICENSES.md").read_text()
+
+
+def test_the_default_model_becomes_a_state_dict_and_the_same_weights_again() -> None:
+    default = ROOT / "models" / "reduction_resnet18.onnx"
+    found = weights.load_weights(str(default))
+    manifest = json.loads(default.with_suffix(".json").read_text())
+    assert (found.origin, found.sha256) == (manifest["origin"], manifest["weights_sha256"])
+    network = ReductionResNet18.from_state_dict(found.state_dict).eval()
+    session = onnxruntime.InferenceSession(str(default), providers=["CPUExecutionProvider"])
+    assert_equals_torch(session, network, (2, 3, 96, 64))
+    again = export.to_onnx(network, store="float16")
+    assert list(again.graph.initializer) == list(onnx.load(default).graph.initializer)
 
 
 def profiled_operators(model: Path, library: Path | None, prefix: Path) -> list[str]:

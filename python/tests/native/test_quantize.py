@@ -19,7 +19,7 @@ import rrn_native  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from rrn_native.analysis import comparison  # noqa: E402
 from rrn_native.cli import quantize as cli_quantize  # noqa: E402
-from rrn_native.model import activations, onnx_function, quantize  # noqa: E402
+from rrn_native.model import activations, onnx_function, quantize, storage  # noqa: E402
 from rrn_native.session import cpu_session  # noqa: E402
 
 
@@ -231,6 +231,18 @@ def test_same_input_same_bytes_whatever_the_threads(folder: Path, monkeypatch: p
     # Other pictures give another model, and its metadata says so.
     assert run(folder, "--output", folder / "other.int8.onnx", "--count", 3) == 0
     assert (folder / "other.int8.onnx").read_bytes() != contents[0]
+
+
+def test_weights_stored_as_float16_give_the_same_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "MINIMUM", 16)
+    stored = storage.to_float16(small_network())
+    assert len(storage.stored_as_float16(stored)) >= 4
+    quantized = []
+    for proto in (stored, storage.to_float32(stored)):
+        onnx.save(proto, folder / "model.onnx")
+        assert run(folder) == 0
+        quantized.append(onnx.load(folder / "model.int8.onnx"))
+    assert quantized[0].graph == quantized[1].graph
 
 
 def test_the_preprocessing_is_the_recorded_one(folder: Path) -> None:

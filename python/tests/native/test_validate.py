@@ -52,6 +52,23 @@ def test_all_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(folder) not in (folder / "result.json").read_text()
 
 
+def test_weights_stored_as_float16_are_compared_as_they_are_stored(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(dict(export.random_weights(3).state_dict), tmp_path / "random.pth")
+    source = ["--weights", str(tmp_path / "random.pth")]
+    model = str(tmp_path / "small.onnx")
+    assert cli_export.main([*source, "--output", model, "--size", "64", "--store", "float16"]) == 0
+    arguments = ["--model", model, "--images", str(folder / "photos")]
+    assert cli_validate.main(arguments) == 0
+    assert "rounding" not in capsys.readouterr().out
+    assert cli_validate.main([*arguments, *source, "--json", str(tmp_path / "result.json")]) == 0
+    rows = {row["what"]: row for row in json.loads((tmp_path / "result.json").read_text())["comparisons"]}
+    row = rows["embedding: PyTorch, the weights before their rounding to float16"]
+    assert row["verdict"] == ""
+    assert row["max_abs"] > 10 * rows["embedding: C++ engine"]["max_abs"]
+
+
 def test_other_weights_do_not_pass(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = export.random_weights(4).state_dict
     torch.save(dict(other), tmp_path / "other.pth")

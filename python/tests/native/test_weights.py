@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import urllib.error
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +14,9 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from conftest import ROOT
 from rrn_native.model import weights
-from rrn_native.model.network import ReductionResNet18, fold_batch_norm
+from rrn_native.model.network import ReductionResNet18, fold_batch_norm, unfold_batch_norm
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,19 @@ def test_file(state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
     assert loaded.origin == "file mine.pth"
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert torch.equal(loaded.state_dict["conv1.weight"], state_dict["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("text.onnx", "text.onnx is not an ONNX file"), ("int8.onnx", "holds no convolutions in float32")],
+)
+def test_an_onnx_file_without_weights_in_float32_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_bytes(b"not a model")
+    shutil.copyfile(ROOT / "models" / "reduction_resnet18.int8.onnx", tmp_path / "int8.onnx")
+    for load in (weights.load_weights, lambda path: weights.state_dict_from_onnx(Path(path))):
+        with pytest.raises(weights.WeightsError, match=message) as error:
+            load(str(tmp_path / name))
+        assert "\n" not in str(error.value)
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
@@ -167,3 +182,14 @@ def test_folding_changes_nothing(state_dict: dict[str, torch.Tensor]) -> None:
     with torch.inference_mode():
         expected = model(images)
         torch.testing.assert_close(fold_batch_norm(model)(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_unfolding_gives_the_same_network_and_the_same_folded_weights(state_dict: dict[str, torch.Tensor]) -> None:
+    folded = fold_batch_norm(ReductionResNet18.from_state_dict(state_dict))
+    unfolded = ReductionResNet18.from_state_dict(unfold_batch_norm(folded.state_dict())).eval()
+    images = torch.randn(2, 3, 70, 50, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(unfolded(images), folded(images), rtol=1e-5, atol=1e-5)
+    again = fold_batch_norm(unfolded).state_dict()
+    assert again.keys() == folded.state_dict().keys()
+    assert all(torch.equal(again[name], value) for name, value in folded.state_dict().items())
