@@ -8,11 +8,14 @@
 #include <pybind11/stl.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "rrn/embedder.h"
+#include "rrn/image.h"
 #include "rrn/search.h"
 #include "rrn/status.h"
 
@@ -21,6 +24,7 @@ namespace rrn::bindings {
 namespace py = pybind11;
 
 using Rows = py::array_t<float, py::array::c_style>;
+using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 using Callback = std::function<bool(std::size_t, std::size_t)>;
 
 // Raises what a failed Status says. The failures that Python's own exceptions do not name become rrn_native.RrnError.
@@ -64,8 +68,29 @@ EmbeddingsView View(const Rows& rows);
 // float32 [n, dim], which owns the numbers.
 Rows ToArray(std::vector<float> rows, std::size_t dim);
 
-// Adds a header's functions to the module.
+// A picture as the engine sees it, as long as the array lives. Raises ValueError for other shapes.
+ImageView View(const Pixels& pixels);
+
+// Fills float32 [3, size, size] by `fill`, which gets its data.
+template <typename Fill>
+Rows MakeInput(py::ssize_t size, const Fill& fill) {
+  Rows output(std::vector<py::ssize_t>{3, size, size});
+  float* data = output.mutable_data();
+  Status status;
+  {
+    const py::gil_scoped_release nogil;
+    status = fill(data);
+  }
+  if (!status.ok()) Throw(status);
+  return output;
+}
+
+// Each adds a header's functions to the module.
+py::class_<Embedder> BindEmbedder(py::module_& m);
+void BindImage(py::module_& m);
+void BindReduction(py::module_& m);
 void BindSearch(py::module_& m);
+void BindSimilarity(py::module_& m, py::class_<Embedder>* embedder);
 
 // Adds default_options(), which no header has.
 void BindDefaultOptions(py::module_& m);

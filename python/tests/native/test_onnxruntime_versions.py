@@ -230,3 +230,33 @@ def test_oldest_has_no_plugins(photos: Path, tmp_path: Path) -> None:
     )
     assert run.returncode == 4, run.stdout
     assert run.stderr.count("\n") == 1
+
+
+def test_fingerprints_tell_releases_apart() -> None:
+    program = (
+        "import rrn_native; from rrn_native import _native; "
+        "info = rrn_native.Embedder()._native.info; "
+        "print(_native.onnxruntime_version(), info.fingerprint, info.files_fingerprint)"
+    )
+    fingerprints = {}
+    files = set()
+    for version in VERSIONS:
+        folder = folder_of(version)
+        if folder is not None and not folder.is_dir():
+            continue
+        path = os.pathsep.join(str(part) for part in (folder, ROOT / "python") if part)
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found, fingerprint, of_files = run.stdout.split()
+        assert found.startswith(f"{version}.")
+        fingerprints[fingerprint] = version
+        files.add(of_files)
+    if len(fingerprints) < 2:
+        pytest.skip("scripts/test.sh found no other onnxruntime for this Python")
+    assert len(files) == 1
+    assert sorted(fingerprints.values()) == sorted(v for v in VERSIONS if (folder_of(v) or ROOT).is_dir())

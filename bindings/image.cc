@@ -1,0 +1,47 @@
+// include/rrn/image.h for Python.
+#include "rrn/image.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common.h"
+
+namespace rrn::bindings {
+ImageView View(const Pixels& pixels) {
+  if (pixels.ndim() != 3 || pixels.shape(2) != 3) throw py::value_error("expected a uint8 array [height, width, 3]");
+  return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
+}
+
+namespace {
+
+Rows PreprocessDefault(const Pixels& pixels, int size) {
+  const ImageView view = View(pixels);
+  if (size < 1) throw py::value_error("size is " + std::to_string(size) + ", expected at least 1");
+  return MakeInput(size, [&](float* data) { return PreprocessImage(view, size, {}, data); });
+}
+
+Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
+  const std::string_view bytes = data;
+  Result<Image> result = [&] {
+    const py::gil_scoped_release nogil;
+    return DecodeImage(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), {max_pixels, target});
+  }();
+  const Image image = Unwrap(std::move(result));
+  Pixels pixels(std::vector<py::ssize_t>{image.height, image.width, 3});
+  std::memcpy(pixels.mutable_data(), image.rgb.data(), image.rgb.size());
+  return pixels;
+}
+
+}  // namespace
+
+void BindImage(py::module_& m) {
+  m.def("decode", &Decode);
+  m.def("preprocess", &PreprocessDefault);
+}
+
+}  // namespace rrn::bindings
