@@ -8,6 +8,18 @@ set(CMAKE_CXX_STANDARD 17)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
+# ccache, where it is installed, serves all build folders and the wheel. It caches users of precompiled headers only with
+# this sloppiness. CMAKE_CXX_COMPILER_LAUNCHER, as a variable of CMake or of the environment, takes its place.
+find_program(RRN_CCACHE ccache)
+mark_as_advanced(RRN_CCACHE)
+if(RRN_CCACHE)
+  foreach(language CXX CUDA)
+    if(NOT DEFINED CMAKE_${language}_COMPILER_LAUNCHER)
+      set(CMAKE_${language}_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${RRN_CCACHE}")
+    endif()
+  endforeach()
+endif()
+
 add_library(rrn_compile INTERFACE)
 # -ffp-contract=off: a multiply followed by an add rounds twice on every machine, so results do not depend on whether
 # the compiler found a fused instruction.

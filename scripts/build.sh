@@ -39,7 +39,7 @@ apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg
   libgif-dev libdeflate-dev nlohmann-json3-dev libxxhash-dev python3-venv python3-dev
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
-[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy git locales groff-base \
+[ $tests = OFF ] || apt_install libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy ccache git locales groff-base \
   zsh fish
 # For the tests of the HTML page, which say what to do where there is no browser.
 if [ $tests = ON ] && [ "${RRN_NO_BROWSER:-}" != 1 ] && apt-cache show chromium-driver > /dev/null 2>&1; then
@@ -50,7 +50,7 @@ ensure_python
 # The versions are the oldest that are known to work, except where a release is named.
 pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11>=2.12'
 [ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=13' setuptools wheel
-[ $tests = OFF ] || pip_install tests 'pytest>=8' 'hypothesis>=6' 'import-linter>=2.5' "${DRAWING_PACKAGES[@]}" 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1 \
+[ $tests = OFF ] || pip_install tests 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6' 'import-linter>=2.5' "${DRAWING_PACKAGES[@]}" 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1 \
   'scikit-learn>=1.5' jinja2==3.1.6 pypandoc-binary==1.17 typst==0.15.2 pypdf==6.1.1
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.

@@ -1,69 +1,50 @@
 #!/usr/bin/env bash
-# Builds what the tests need and runs all of them. See --help.
+# Builds what the tests need and runs them. See --help.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
 
 if [ $# -gt 0 ]; then
   cat << 'END'
 scripts/test.sh
 
-Sets everything up (scripts/build.sh --tests --torch) and runs, stopping at the first failure:
+What must pass before a commit lands: 30 minutes on a fresh clone with two AVX2 cores, a few when ccache and .venv are warm.
+Runs these stages, stops at the first failure, and ends with a table of their seconds (CPU: of all cores together); the
+slowest tests are listed:
 
-  clang-format, ruff, mypy    style and types
-  ctest                       C++ tests, as users get the code, and again under AddressSanitizer + UBSan; those that run
-                              on several threads also under ThreadSanitizer
-  gpu_check.sh --build-only   where nvcc is
-  docs.sh                     the documentation site; a warning is an error
-  pytest                      Python tests, the command line, the wheel, and the HTML page in a browser without a
-                              window (RRN_NO_BROWSER=1 leaves that out)
-  clang-tidy                  static analysis of our own C++ code
+  build          scripts/build.sh --tests --torch, which sets everything up
+  style, types   clang-format, ruff, mypy
+  C++ tests      ctest, on the code as users get it
+  sanitizers     ctest under AddressSanitizer and UBSan: the rooms that read files or work on several threads
+  documentation  scripts/docs.sh; a warning is an error
+  GPU build      scripts/gpu_check.sh --build-only, for one architecture, where nvcc is
+  Python tests   pytest: package, command line, wheel, research, and the HTML page in a browser without a window
+                 (RRN_NO_BROWSER=1 leaves that out)
+  clang-tidy     our C++ files that changed since the merge base with origin/main; where there is none, or it is this
+                 commit, in the last 20 commits
+
+scripts/nightly.sh has in addition: ThreadSanitizer; the kernels' tables of cases under AddressSanitizer; clang-tidy over all
+files; the Python tests marked `nightly`.
+
+Reports: build/stages (JUnit XML, table.tsv).
 END
   [ "$1" = --help ] || [ "$1" = -h ] || exit 2
   exit 0
 fi
 
-"$ROOT/scripts/build.sh" --tests --torch
-ensure_python
 cd "$ROOT"
-
+start_stages
+stage "build" scripts/build.sh --tests --torch
+ensure_python
 ensure_other_onnxruntimes
-
-say "clang-format"
-git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' '*.cu' | xargs -0 clang-format --dry-run --Werror
-
-say "ruff"
-"$PYTHON" -m ruff check .
-"$PYTHON" -m ruff format --check .
-
-say "mypy"
-"$PYTHON" -m mypy
-
-say "C++ tests"
-ctest --preset release
-
-say "C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-cmake --preset asan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
-cmake --build --preset asan
-ctest --preset asan
-
-say "What runs on several threads, under ThreadSanitizer"
-cmake --preset tsan > build-configure.log || { cat build-configure.log >&2; die "configuring failed"; }
-rm build-configure.log
-cmake --build --preset tsan --target search_test parallel_test embedder_test find_test html_page_test
-ctest --preset tsan -R 'PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
-
-"$ROOT/scripts/docs.sh"
-
-if [ -n "${CUDACXX:-}" ] || command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
-  say "What a GPU machine builds"
-  scripts/gpu_check.sh --build-only
+stage "style" check_style
+stage "types" check_types
+stage "C++ tests" run_ctest release
+stage "C++ build with AddressSanitizer and UBSan" build_preset asan
+stage "C++ tests with AddressSanitizer and UBSan" run_ctest asan -E "$SLOW_WITH_SANITIZER"
+stage "documentation" scripts/docs.sh
+if have_nvcc; then
+  stage "GPU build" scripts/gpu_check.sh --build-only
 fi
-
-say "Python tests"
-"$PYTHON" -m pytest
-
-say "clang-tidy"
-tidy=$(command -v run-clang-tidy || ls /usr/bin/run-clang-tidy-* | tail -n 1)
-"$tidy" -quiet -p build "$ROOT/(inference|bindings)/.*\.cc$" > build/clang-tidy.log 2>&1 \
-  || { grep -a 'error: ' build/clang-tidy.log | sort -u >&2; die "clang-tidy found something; see build/clang-tidy.log"; }
-
+stage "Python tests" run_pytest -m "not nightly"
+stage "clang-tidy of changed files" tidy_changed
 say "All tests passed"

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+
+# scripts/nightly.sh asks for it: ten times as many examples as usual.
+hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "build" / "similarity"

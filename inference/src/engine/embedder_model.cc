@@ -144,7 +144,7 @@ Result<std::unique_ptr<EmbedderModel>> EmbedderModel::Open(const EmbedderOptions
   if (!std::filesystem::is_regular_file(resolved.model, error)) {
     return Status(StatusCode::kNotFound,
                   resolved.model + ": no such file" +
-                      (resolved.model == options.model ? "" : "; python -m rrn_native.quantize makes the int8 model"));
+                      (resolved.model == options.model ? "" : "; rrn quantize makes the int8 model"));
   }
   // Hashed while ONNX Runtime loads it, where there is a second core.
   const EmbedderOpener opener(resolved, std::async(FilesFingerprint, resolved.model));
