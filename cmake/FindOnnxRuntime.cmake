@@ -42,7 +42,7 @@ find_library(OnnxRuntime_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS "${
 if(NOT Python_EXECUTABLE)
   find_program(Python_EXECUTABLE python3)
 endif()
-# rrn_python_package(NAME VARIABLE): the folder of an installed package, without importing it; empty if there is none.
+# rrn_python_package(NAME VARIABLE): the folder of an installed package, without importing it; empty where it is not installed.
 function(rrn_python_package name variable)
   execute_process(
     COMMAND "${Python_EXECUTABLE}" -c

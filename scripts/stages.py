@@ -52,12 +52,11 @@ def stages(folder: Path) -> list[dict[str, Any]]:
 def write_result(folder: Path, output: Path) -> None:
     """Writes the result of a whole run."""
     sys.path[:0] = [str(ROOT), str(ROOT / "python")]
-    from research.benchmarks.about import about
+    from research.common import machine
 
     done = stages(folder)
     result = {
-        "command": "scripts/nightly.sh",
-        **about(),
+        **machine.head("scripts/nightly.sh"),
         "ok": all(stage["ok"] for stage in done),
         "seconds": sum(stage["seconds"] for stage in done),
         "stages": done,

@@ -89,8 +89,8 @@ run_pytest() {
   "$PYTHON" -m pytest -n "$JOBS" --dist loadfile --durations 15 --junit-xml "$STAGES/pytest.xml" "$@"
 }
 
-# changed_sources: our .cc files that changed since the merge base with origin/main or, if that is this commit or there
-# is none, in the last 20 commits (all files, if there are no earlier commits), or that are not committed; for a header,
+# changed_sources: our .cc files that changed since the merge base with origin/main or, if that is this commit or
+# missing, in the last 20 commits (all files, if there are no earlier commits), or that are not committed; for a header,
 # one .cc file that includes it, preferably the one of its name.
 changed_sources() {
   local base head path source

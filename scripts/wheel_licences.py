@@ -38,7 +38,7 @@ def debian_package(path: Path) -> str:
     """Returns the package that a file of the system belongs to.
 
     Raises:
-        LicenceError: There is none, or no dpkg.
+        LicenceError: The licence is missing, or dpkg is.
     """
     # /lib is a link to /usr/lib; dpkg knows a file by the one that its package names.
     short = "/" + str(path.resolve()).removeprefix("/usr").lstrip("/")

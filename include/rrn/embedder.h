@@ -33,7 +33,7 @@ struct EmbedderOptions {
   // The ONNX file: one input [N, 3, H, W], first output [N, D], each float32 or float16. Empty: the default model, see
   // DefaultModelPath.
   std::string model;
-  // libreduction_op.so. Empty: found by DefaultOpLibraryPath; if there is none, the model must do without, as models
+  // libreduction_op.so. Empty: found by DefaultOpLibraryPath; without that file, the model must do without, as models
   // exported by rrn can (the operator's definition travels inside them).
   std::string op_library;
   // Side of the square that images are resized to, in pixels; 32 ... 4096. 0: the model's own (224 if it names none).

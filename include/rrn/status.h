@@ -46,7 +46,7 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-// A value of type T, or the Status that says why there is none.
+// A value of type T, or the Status that says why it is missing.
 template <typename T>
 class [[nodiscard]] Result {
  public:

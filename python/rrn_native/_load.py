@@ -24,7 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def package_folder(name: str) -> Path | None:
-    """Returns the folder of an installed package, without importing it; None if there is none."""
+    """Returns the folder of an installed package, without importing it; None where it is not installed."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         return None

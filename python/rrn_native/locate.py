@@ -21,7 +21,7 @@ def default_model() -> str:
     """Returns the path of the ONNX model that is used when none is named.
 
     Raises:
-        FileNotFoundError: There is none; the message lists the places.
+        FileNotFoundError: No such file; the message lists the places.
     """
     name = "models/reduction_resnet18.onnx"
     return _first_file([_PACKAGE / name, _SOURCE_TREE / name], "the default model")
@@ -33,7 +33,7 @@ def custom_op_library() -> str:
     Any ONNX Runtime session runs the operator after ``SessionOptions.register_custom_ops_library(path)``.
 
     Raises:
-        FileNotFoundError: There is none; the message lists the places.
+        FileNotFoundError: No such file; the message lists the places.
     """
     name = "lib/libreduction_op.so"
     return _first_file([_PACKAGE / name, _SOURCE_TREE / name], "libreduction_op.so")

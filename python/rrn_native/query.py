@@ -90,7 +90,7 @@ def query(
         k: The largest number of matches, at least 1.
         threshold: Only matches with a similarity above it (-1 <= threshold < 1); None for no limit.
         embedder: The model; None for the default one.
-        index: A file (.npz) that keeps the folder's embeddings. It is made where there is none, and brought up to date:
+        index: A file (.npz) that keeps the folder's embeddings. It is made where it is missing, and brought up to date:
             a file is computed again when its size, its times of change or its inode differ; all are when the model's
             files, its settings, rrn or ONNX Runtime differ. Files that a query does not look at (the image itself,
             sub-folders) stay in it as long as they exist. Paths in it are relative to the folder, so both can be

@@ -63,6 +63,8 @@ def test_code_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / "bin" / "python").chmod(0o755)
+    (tmp_path / "bin" / "rrn").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rrn_native "$@"\n')
+    (tmp_path / "bin" / "rrn").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
     monkeypatch.chdir(tmp_path)

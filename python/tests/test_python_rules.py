@@ -286,34 +286,7 @@ def test_exit_codes_have_names() -> None:
                 assert node.value.value not in (2, 3, 4, 130, 141), f"{path.name}:{node.lineno}"
 
 
-# ---- Sizes and spellings -------------------------------------------------------------------------------------------
-
-# Each with its reason.
-LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
-
-
-def too_long(path: Path) -> Iterator[str]:
-    """Functions of more than 60 lines without their docstring, or with more than 6 positional parameters."""
-    for node in nodes(path):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        lines = (node.end_lineno or 0) - node.lineno + 1
-        first = node.body[0]
-        if ast.get_docstring(node, clean=False) is not None:
-            lines -= (first.end_lineno or 0) - first.lineno + 1
-        positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args) if each.arg not in ("self", "cls")]
-        if lines > 60 or len(positional) > 6:
-            yield node.name
-
-
-def test_sizes() -> None:
-    tests = sorted((ROOT / "python" / "tests" / "native").glob("*.py"))
-    for path in [*modules(), *tests]:
-        shown = str(path.relative_to(ROOT / "python"))
-        assert len(path.read_text().splitlines()) <= 500 or shown in LONG_FILES, shown
-        for function in too_long(path):
-            assert f"{shown}:{function}" in LONG_FUNCTIONS, f"{shown}:{function}"
+# ---- Spellings -----------------------------------------------------------------------------------------------------
 
 
 def test_a_command_has_one_spelling() -> None:

@@ -51,6 +51,11 @@ THIRD_PARTIES = {
     r"xxhash|xxh3": {"base"},
     r"sqlite": {"store"},
 }
+# Headers of base with one user so far, each with its reason.
+ONE_USER = {
+    "cache_folder.h": "the one home of the cache folder, which a store of embeddings will share",
+    "hash.h": "the one home of hashing, which a store of embeddings will share",
+}
 FOLDERS_OF_INCLUDES = {"rrn", "testing", *ROOMS}
 
 
@@ -115,7 +120,8 @@ def test_base_is_what_two_rooms_need() -> None:
         for path in (SOURCE / "base").glob("*.h"):
             if f'"base/{name}"' in path.read_text() and path.name != name:
                 users[name] |= users[path.name]
-    assert {name: rooms for name, rooms in users.items() if len(rooms) < 2} == {}
+    assert {name: rooms for name, rooms in users.items() if len(rooms) < 2 and name not in ONE_USER} == {}
+    assert all(len(users[name]) < 2 for name in ONE_USER), "an exception that is not needed any more"
 
 
 def test_public_headers_name_no_third_party_type() -> None:
@@ -234,9 +240,43 @@ MOST_LINES_OF_A_FUNCTION = 60
 MOST_PARAMETERS = 6
 
 # Exceptions, each with its reason.
-LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
-MANY_PARAMETERS: dict[str, str] = {}
+_TABLE = "one table of cases, which reads best in one place"
+_DRIVER = "the parameters of the CUDA launch, in its order"
+LONG_FILES = {
+    "inference/src/image/hostile_test.cc": _TABLE,
+    "inference/src/image/image_test.cc": "one case after another for each format",
+    "inference/src/program/actions/actions.cc": "planning, doing and undoing share their safety checks; to be split",
+    "inference/src/program/actions/actions_test.cc": "the scenarios of one room share its fixture",
+    "inference/src/program/page/page.js": "the page carries one script, known by one checksum",
+    "inference/src/reduction/reduction_kernel.h": "the order of every sum, documented where it is computed",
+}
+LONG_FUNCTIONS = {
+    "inference/src/image/hostile_test.cc:Samples": _TABLE,
+    "inference/src/image/png_inflate.cc:InflatePng": "one pass over the chunks of a file",
+    "inference/src/image/test_files.h:EncodeTiff": "one list of tags",
+    "inference/src/program/command_line.cc:Find": "the order of the outputs of a run",
+    "inference/src/reduction/reduction_index.h:MakeMapsGeometry": "one geometry, step by step",
+    "python/tests/native/test_quantize.py:small_network": "one network, layer by layer",
+    "research/evaluation/evaluate.py:_parser": "one list of options",
+    "research/gpu/reduction_check.cu:RunBench": _TABLE,
+    "research/gpu/torch_parts.py:table": _TABLE,
+}
+MANY_PARAMETERS = {
+    "bindings/similarity.cc:Find": "called by keyword only, from one place in Python",
+    "include/rrn/reduction.h:ReduceCuda": _DRIVER,
+    "inference/src/image/no_jbig.h:jbg_enc_init": "the signature of another library",
+    "inference/src/image/test_files.h:AnimatedWebp": "the fields of a frame",
+    "inference/src/reduction/reduction.cc:Average": "an inner loop",
+    "inference/src/reduction/reduction.cc:ReduceTile": "an inner loop",
+    "inference/src/reduction/reduction_cuda.cu:Launch": _DRIVER,
+    "inference/src/reduction/reduction_cuda.cu:ReduceCuda": _DRIVER,
+    "inference/src/reduction/reduction_emulator.h:EmulateReduction": _DRIVER,
+    "inference/src/reduction/reduction_no_cuda.cc:ReduceCuda": _DRIVER,
+    "inference/src/search/approximate.cc:PairsOfRows": "an inner loop",
+    "inference/src/search/approximate.cc:SearchGraph": "an inner loop",
+    "research/gpu/reduction_check.cu:TwoPasses": _DRIVER,
+    "research/report/charts.py:box": "the corners and texts of a drawing",
+}
 
 
 def long_cpp_functions(text: str) -> list[tuple[str, int]]:
@@ -335,7 +375,7 @@ def test_functions_fit_on_a_page() -> None:
 
 WORDS = re.compile(
     r"\b([Ww]hoever|[Ss]hall|[Aa]new|so many|by heart|in vain|none other|(?:is|are) none|be had|their likes|its like"
-    r"|for ever|hearken|lest|thereof|whilst|upon|albeit|what is more"
+    r"|for ever|hearken|lest|thereof|whilst|upon|albeit|what is more,"
     r"|(?:by|in|of|the) falling|falling (?:order|number|similarity|size|count|modification|detail))\b"
 )
 TEXTS = (

@@ -1,4 +1,4 @@
-"""The stages of scripts/test.sh and scripts/nightly.sh: what a failure does, what is reported, what clang-tidy reads."""
+"""The stages of scripts/test.sh and scripts/nightly.sh: what a failure does, what is reported, what is analysed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 # Originals in a folder, and how often it is all there; with the planted copies three and a half times as many files.
 _COUNTS = {"12 MP": (12, 3), "2 MP": (36, 4), "VGA": (115, 4)}
 _BATCHES = (1, 8, 16)
-# What rrn offers beside fp32, where it can be had.
+# What rrn offers beside fp32, where it is available.
 _FAST = ("bf16", "int8")
 
 
@@ -186,7 +186,7 @@ def _fast_session(model: Path, precision: str) -> onnxruntime.InferenceSession:
     """A session of OpenVINO's in bf16 or int8.
 
     Raises:
-        LookupError: Not to be had, or no faster than fp32 on this processor.
+        LookupError: Not available, or no faster than fp32 on this processor.
     """
     instruction = {"bf16": "amx_bf16", "int8": "avx512_vnni"}[precision]
     if instruction not in machine.machine()["instructions"]:

@@ -1,4 +1,4 @@
-"""Makes copies of photos as people and programs make them: cropped, recompressed, recoloured, written upon, framed.
+"""Makes copies of photos as people and programs make them: cropped, recompressed, recoloured, with text, framed.
 
 Every transform draws its strength from a random generator that depends on the seed, on the photo's own pixels and on
 the transform's name alone. So a copy does not change when other photos or transforms come or go.

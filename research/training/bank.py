@@ -90,7 +90,7 @@ def load_bank(folder: Path, split: str, device: torch.device, photograph_weight:
         photograph_weight: A positive factor on the weights of pictures whose source is mostly photographs.
 
     Raises:
-        FileNotFoundError: There are none in `folder`.
+        FileNotFoundError: None in `folder`.
         ValueError: `photograph_weight` is not positive, or is not 1 although the index does not tell photographs.
     """
     index = json.loads((folder / "index.json").read_text())

@@ -111,7 +111,7 @@ def fetch(source: Source, folder: Path, cache: Path | None) -> Path:
         cache: A folder of packages downloaded before, or None.
 
     Raises:
-        subprocess.CalledProcessError: The package could not be had.
+        subprocess.CalledProcessError: The package could not be installed or unpacked.
     """
     downloads = cache or folder / "downloads" / source.name
     downloads.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kChecksumFile = "checksum";
 
-// Of all files in the folder but the checksum itself; empty if there are none, or one cannot be read.
+// Of all files in the folder but the checksum itself; empty without files, or if one cannot be read.
 std::string Checksum(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {

@@ -22,7 +22,7 @@ class CacheEntry {
   // key: a hash in hexadecimal digits, see HashFields; it becomes a folder's name.
   explicit CacheEntry(const std::string& key);
 
-  // Where to read and write. Empty: no cache can be had here.
+  // Where to read and write. Empty: no cache folder can be made here.
   const std::string& folder() const { return folder_; }
 
   // Does folder() hold a complete compiled model?

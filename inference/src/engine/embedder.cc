@@ -32,7 +32,7 @@ namespace {
 
 using internal::EmbedderModel;
 
-// Writes the network input of item `index`, or says why there is none.
+// Writes the network input of item `index`, or says why it is missing.
 using LoadInput = std::function<Status(std::size_t index, float* input)>;
 
 // Fills `rows` [count, dim]: workers claim chunks of items, decode each item into its place in the batch, then run the

@@ -25,7 +25,7 @@ namespace internal {
 namespace {
 
 // The oldest ONNX Runtime that works (1.20); nothing newer than its API is called here, so any newer one does too.
-// openvino.cc asks for a newer API and does without where there is none.
+// openvino.cc asks for a newer API and does without where it is missing.
 constexpr std::uint32_t kMinOrtApiVersion = 20;
 
 Status InitOrt() {

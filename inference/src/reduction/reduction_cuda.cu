@@ -126,7 +126,7 @@ dim3 Grid(std::int32_t blocks_of_item, std::int64_t batch) {
   return {static_cast<unsigned>(blocks_of_item), static_cast<unsigned>(batch < kMaxY ? batch : kMaxY), 1};
 }
 
-// Gives the geometry its pointers and its place in the workspace; false where one is needed and there is none.
+// Gives the geometry its pointers and its place in the workspace; false where one is needed and missing.
 template <typename Geometry>
 bool Complete(const void* const* inputs, void* workspace, Geometry* geometry, float** floats) {
   for (int k = 0; k < geometry->input_count; ++k) geometry->inputs[k].data = inputs[k];

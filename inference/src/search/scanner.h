@@ -62,7 +62,8 @@ class Scanner {
   Left Take(const Scanner& from, const std::vector<std::uint32_t>& rows, Columns columns, Neighbours* found) const;
   // All of these look at columns [column, column_end).
   void ScanColumns(const Scanner& from, std::size_t column, std::size_t column_end, Left* left) const;
-  // Columns of one chunk, through the filter. Returns whether the filter left over so much that it cost more than it saved.
+  // Columns of one chunk, through the filter. Returns whether the filter left over so much that it cost more than it
+  // saved.
   bool ScanChunk(const Scanner& from, std::size_t column, std::size_t column_end, Left* left) const;
   void ScanExactly(std::size_t row, std::size_t row_end, std::size_t column, std::size_t column_end, Left* left) const;
   // `flags` as from the filter. Returns the number of pairs that were left over.

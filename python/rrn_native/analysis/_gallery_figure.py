@@ -21,7 +21,7 @@ def gallery_pages(result: SimilarityResult, rows: int = 8) -> int:
 
 
 def group_gallery(result: SimilarityResult, page: int = 1, *, rows: int = 8, columns: int = 7) -> Figure:
-    """Draws the groups as rows of thumbnails: the representative, then its members by falling similarity.
+    """Draws the groups as rows of thumbnails: the representative, then its members by descending similarity.
 
     Under each picture stand its name, its folder (from the common one) and its similarity to the representative. Where
     a group has more members than columns, the last place counts the rest. Only pictures that are shown are read; one
@@ -117,7 +117,7 @@ def _draw_cell(axes: Axes, corner: tuple[float, float], cell: float, path: str, 
 
 
 def _common_folder(paths: list[str]) -> str:
-    """The deepest folder that holds all files; "" if there is none."""
+    """The deepest folder that holds all files; "" if they share none."""
     try:
         return os.path.commonpath([os.path.dirname(path) for path in paths]) or "."  # noqa: PTH120
     except ValueError:

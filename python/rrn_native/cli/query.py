@@ -39,7 +39,7 @@ Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image can
     made.add_argument(
         "-k", type=int, default=DEFAULT_COUNT, metavar="N", help="the largest number of matches (default %(default)s)"
     )
-    made.add_argument("--threshold", type=float, metavar="T", help="only what is more similar than this (-1 <= T < 1)")
+    made.add_argument("--threshold", type=float, metavar="T", help="only images more similar than this (-1 <= T < 1)")
     made.add_argument("--index", type=Path, metavar="FILE.npz", help="keep the folder's embeddings here")
     made.add_argument("--json", metavar="FILE", help="write the result as JSON; '-' for standard output, not text")
     made.add_argument("--no-recursive", action="store_true", help="do not look into sub-folders")

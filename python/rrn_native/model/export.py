@@ -249,7 +249,7 @@ def parse_weights(spec: str) -> weights.Weights:
 
     Raises:
         ValueError: The seed is no whole number.
-        rrn_native.model.weights.WeightsError: The weights cannot be had.
+        rrn_native.model.weights.WeightsError: The weights cannot be read or downloaded.
     """
     if spec != "random" and not spec.startswith("random:"):
         return weights.load_weights(spec)

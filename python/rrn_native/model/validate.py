@@ -258,7 +258,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _commit() -> str:
-    """The commit of the source tree that this runs from; empty if it is none."""
+    """The commit of the source tree that this runs from; empty outside of one."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

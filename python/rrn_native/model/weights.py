@@ -34,7 +34,7 @@ Opener = Callable[[str], BinaryIO]
 
 
 class WeightsError(RuntimeError):
-    """The weights cannot be had; the message is one line that says why and what to do."""
+    """The weights cannot be read or downloaded; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)

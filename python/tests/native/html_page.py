@@ -21,7 +21,7 @@ HOW = "apt-get install chromium chromium-driver; pip install selenium; RRN_NO_BR
 
 
 def start_browser(profile: Path) -> Any:
-    """A browser without a window. It fails where there is none, because a page that nobody opened is not tested."""
+    """A browser without a window. It fails where it is missing, because a page that was not opened is not tested."""
     if os.environ.get("RRN_NO_BROWSER") == "1":
         pytest.skip("RRN_NO_BROWSER=1")
     try:
@@ -81,7 +81,7 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     """Waits until `condition` holds; half a minute only bounds a test that fails."""
     end = time.monotonic() + 30
     while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the page did not get there in time"
         time.sleep(0.02)
     return value
 

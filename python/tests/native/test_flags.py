@@ -54,9 +54,9 @@ def test_the_list_for_programs(flags: list[dict[str, Any]]) -> None:
 
 
 def test_rrn_has_the_same_flags(flags: list[dict[str, Any]]) -> None:
-    find = json.loads(_load.native().command_line_flags("rrn find"))
+    find = json.loads(_load.native.command_line_flags("rrn find"))
     assert find == {"program": "rrn find", "flags": flags}
-    compare = json.loads(_load.native().command_line_flags("rrn compare"))
+    compare = json.loads(_load.native.command_line_flags("rrn compare"))
     assert compare["program"] == "rrn compare"
     assert compare["flags"] == [flag for flag in flags if not flag["folder_only"]]
     names = {flag["name"] for flag in compare["flags"]}

@@ -234,9 +234,9 @@ def test_oldest_has_no_plugins(photos: Path, tmp_path: Path) -> None:
 
 def test_fingerprints_tell_releases_apart() -> None:
     program = (
-        "import rrn_native; from rrn_native import _native; "
+        "import rrn_native; from rrn_native import _load; "
         "info = rrn_native.Embedder()._native.info; "
-        "print(_native.onnxruntime_version(), info.fingerprint, info.files_fingerprint)"
+        "print(_load.native.onnxruntime_version(), info.fingerprint, info.files_fingerprint)"
     )
     fingerprints = {}
     files = set()

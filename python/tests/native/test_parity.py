@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -133,30 +134,32 @@ def test_defaults_of_the_verbs_are_those_of_the_library() -> None:
     assert action(cli_query.parser(), "threshold").default == asked["threshold"].default
 
 
-# The native program's option for each of the engine's, with how its help shows the default.
+# The native program's flag for each of the engine's options that has one with a default of its own.
 OPTIONS = {
-    "batch": "--batch",
-    "threads": "--threads",
-    "provider": "--provider",
-    "precision": "--precision",
-    "threshold": "--threshold",
-    "search": "--search",
-    "neighbours": "--search-neighbours",
-    "effort": "--search-effort",
-    "keep": "--keep",
+    "batch": "batch",
+    "threads": "threads",
+    "provider": "provider",
+    "precision": "precision",
+    "threshold": "threshold",
+    "search": "search",
+    "neighbours": "search-neighbours",
+    "effort": "search-effort",
+    "keep": "keep",
+    "size": "size",
+    "full_decode": "full-decode",
+    "recursive": "recursive",
+    "cache": "cache",
 }
 
 
 def test_the_program(run_similarity: RunSimilarity) -> None:
-    text = run_similarity("--help").stdout.decode()
+    listed = json.loads(run_similarity("--generate", "json").stdout)["flags"]
+    flags = {flag["name"]: flag["default"] for flag in listed}
     defaults = engine()
-    for name, option in OPTIONS.items():
-        shown = re.search(rf"^ +{option} \S+=(\S+)", text, re.MULTILINE)
-        assert shown is not None, option
+    for name, flag in OPTIONS.items():
         value = defaults[name]
-        assert shown[1] == (f"{value:g}" if isinstance(value, float) else str(value)), option
-    (megapixels,) = re.findall(r"--max-megapixels .*=(\d+)$", text, re.MULTILINE)
-    assert int(megapixels) * 1_000_000 == defaults["max_pixels"]
+        assert flags[flag] == (pytest.approx(value) if isinstance(value, float) else value), flag
+    assert flags["max-megapixels"] * 1_000_000 == defaults["max_pixels"]
 
 
 def test_options_of_the_verbs_are_options_of_the_program(run_similarity: RunSimilarity) -> None:

@@ -305,7 +305,7 @@ def test_users_settings_change_nothing(tmp_path: Path) -> None:
 def test_a_notebook_shows_figures_without_pyplot() -> None:
     figure: Any = plots.similarity_histogram(vectors(0, 9))
     assert figure._repr_png_().startswith(PNG)
-    code = "import sys; from rrn_native import plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys; from rrn_native.analysis import plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

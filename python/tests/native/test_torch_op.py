@@ -301,9 +301,12 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+LOAD = "from rrn_native.model import torch_op; torch_op.load_library()"
+
+
 def test_missing_library_lists_the_places_tried(tmp_path: Path) -> None:
     missing = str(tmp_path / "absent.so")
-    result = run_python("from rrn_native import torch_op; torch_op.load_library()", RRN_TORCH_OP_LIBRARY=missing)
+    result = run_python(LOAD, RRN_TORCH_OP_LIBRARY=missing)
     assert result.returncode != 0
     assert f"FileNotFoundError: no libreduction_torch.so at {missing}" in result.stderr
 
@@ -311,7 +314,7 @@ def test_missing_library_lists_the_places_tried(tmp_path: Path) -> None:
 def test_broken_library_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "libreduction_torch.so"
     broken.write_bytes(b"not a library")
-    result = run_python("from rrn_native import torch_op; torch_op.load_library()", RRN_TORCH_OP_LIBRARY=str(broken))
+    result = run_python(LOAD, RRN_TORCH_OP_LIBRARY=str(broken))
     assert "does not load into PyTorch" in result.stderr
 
 

@@ -351,7 +351,7 @@ class Worker {
     return removed;
   }
 
-  // Whoever saves the image by now must not lose it: it is looked at under a name that nobody else knows.
+  // A program that saves the image meanwhile must not lose it: it is looked at under a name that no other knows.
   static int RemoveOriginal(const Candidate& candidate, const std::string& aside) {
     int error = RenameNew(candidate.entry, aside);
     const bool stays = error == EXDEV;  // A file system that can rename in no such way.

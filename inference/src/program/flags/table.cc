@@ -58,7 +58,8 @@ FlagGroup Similarity() {
               Flag("keep", &Typed::keep, "WHICH")
                   .Help("which image of a group is kept")
                   .More("Which image represents a group, and is kept: the one with the most similar images, or the "
-                        "first by path, the largest (pixels, then bytes), the sharpest (most detail) or the newest.")
+                        "first by path, the largest (pixels, then bytes), the sharpest (most detail; needs all files "
+                        "at full size, as --full-decode) or the newest.")
                   .OneOf({"most-similar", "first", "largest", "sharpest", "newest"})
                   .FolderOnly(),
               Flag("model", &Typed::model, "FILE")
