@@ -101,7 +101,8 @@ def multiply_adds(model: Path, size: int) -> int:
         dimension.dim_value = value
     graph = onnx.shape_inference.infer_shapes(proto).graph
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
-    weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    # Large weights are stored as float16 behind a Cast, whose output has a shape of its own.
+    weights = shapes | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     total = 0
     for node in graph.node:
         if node.op_type == "Conv":
