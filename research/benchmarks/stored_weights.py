@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import rrn_native
-from rrn_native.analysis import calibrate, metrics
+from rrn_native.analysis import labels, metrics
 from rrn_native.model import storage
 from rrn_native.session import cpu_session
 
@@ -96,7 +96,7 @@ def compare(models: Models, labelled: Path, others: Path | None) -> tuple[list[J
     Returns:
         One row for each provider and precision, and what could not run, with the reason.
     """
-    groups = calibrate.read_groups(labelled / "groups.csv", labelled)
+    groups = labels.read_groups(labelled / "groups.csv", labelled)
     unlabelled = [Path(file) for file in rrn_native.find_images(others)] if others is not None else []
     rows: list[Json] = []
     missing: Json = {}

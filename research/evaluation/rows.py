@@ -70,12 +70,12 @@ def onnx_row(name: str, model: Path, size: int, threads: int | None) -> Row:
 
 
 def export_weights(spec: str, output: Path) -> Path:
-    """Writes an ONNX file of the weights that `rrn_native.model.export` knows as `spec`, in this process.
+    """Writes an ONNX file of the weights that `rrn export --weights` knows as `spec`, in this process.
 
     Raises:
         ValueError: These weights cannot be used; the message says why.
     """
-    from rrn_native.model import export
+    from rrn_native.cli import export
 
     complaint = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(complaint):

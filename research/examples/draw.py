@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import rrn_native
 from rrn_native import SimilarityResult
-from rrn_native.analysis import explain, plots
+from rrn_native.analysis import explanation as explanations
+from rrn_native.analysis import plots
 
 from research.common import charts, results
 from research.examples import graph
@@ -57,13 +58,13 @@ def write(measured: Path, root: Path, output: Path) -> list[Path]:
     return [*(output / name for name in figures), output / "graph_tail.png"]
 
 
-def explanation(recorded: Json) -> explain.Explanation:
-    """Returns what `explain.Explanation.to_dict` wrote as an explanation again; the pixels are read from the files."""
+def explanation(recorded: Json) -> explanations.Explanation:
+    """Returns what `Explanation.to_dict` wrote as an explanation again; the pixels are read from the files."""
     sides = []
     for image in recorded["images"]:
         maps, usual = (tuple(np.asarray(layer, np.float64) for layer in image[key]) for key in ("maps", "usual_maps"))
-        sides.append(explain.Side(image["path"], rrn_native.decode(image["path"]), maps, usual))
-    return explain.Explanation(
+        sides.append(explanations.Side(image["path"], rrn_native.decode(image["path"]), maps, usual))
+    return explanations.Explanation(
         similarity=recorded["similarity"],
         first=sides[0],
         second=sides[1],

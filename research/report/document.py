@@ -112,7 +112,8 @@ def write(text: str, folder: Path) -> None:
         content = _pandoc(*options, "--default-image-extension=png", text=numbered(text, typeset=False), folder=folder)
     write_bytes(folder / "report.docx", content)
     options = ("--to=typst", "--columns=1000", f"--template={HERE / 'report.typ'}", "--default-image-extension=svg")
-    source = _pandoc(*options, text=numbered(text, typeset=True), folder=folder)
+    # Any: the types of the package want one type for the source and the folder.
+    source: Any = _pandoc(*options, text=numbered(text, typeset=True), folder=folder)
     # Only the fonts within the typst package, which are the same everywhere.
     write_bytes(folder / "report.pdf", typst.compile(source, root=folder, ignore_system_fonts=True, timestamp=0))
 
