@@ -15,10 +15,11 @@
 namespace rrn::bindings {
 namespace {
 
-// What Python says of a search; `neighbours` and `effort` are 0 for an exact one.
-SearchOptions MakeOptions(float threshold, int threads, const std::string& target, int neighbours, int effort) {
+// What Python says of a search: no threshold is None; `neighbours` and `effort` are 0 for an exact one.
+SearchOptions MakeOptions(std::optional<float> threshold, int threads, const std::string& target, int neighbours,
+                          int effort) {
   SearchOptions options;
-  options.threshold = threshold;
+  options.threshold = threshold.value_or(kNoThreshold);
   options.threads = threads;
   options.target = target;
   if (neighbours != 0 || effort != 0) {

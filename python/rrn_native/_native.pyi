@@ -76,7 +76,7 @@ class Embedder:
 
 class SearchOptions:
     def __init__(
-        self, *, threshold: float, threads: int, target: str, neighbours: int = 0, effort: int = 0
+        self, *, threshold: float | None, threads: int, target: str, neighbours: int = 0, effort: int = 0
     ) -> None: ...
 
 def approximate_search_available() -> bool: ...

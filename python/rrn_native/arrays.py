@@ -113,6 +113,52 @@ def similar_pairs_approximate(
     return found
 
 
+def nearest(
+    rows: npt.NDArray[Any],
+    columns: npt.NDArray[Any] | None = None,
+    k: int = 10,
+    *,
+    threshold: float | None = None,
+    threads: int | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Finds the embeddings that are most similar to each of some, exactly.
+
+    Args:
+        rows: Floating-point [n, dim]; they need not be normalised.
+        columns: Floating-point [m, dim], among which to look. None: among the rows, where a row is not a neighbour of
+            itself (m = n - 1).
+        k: How many for each row, at least 1.
+        threshold: Only those with a cosine above it; None for no limit.
+        threads: As for :func:`similar_pairs`.
+        target: As for :func:`similar_pairs`.
+        progress: As for :func:`similar_pairs`.
+
+    Returns:
+        (index, similarity): int64 and float32 [n, min(k, m)], each row in descending order of similarity, equal ones in
+        ascending order of index. Where a row has fewer, -1 and NaN follow. A similarity that is not a number is not
+        found.
+
+    Raises:
+        ValueError: Not matrices of one width, k is below 1, the threshold is not a number, or this machine has no such
+            target.
+        CancelledError: The progress callback returned False.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}, expected at least 1")
+    options = _load.native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or "")
+    found: tuple[npt.NDArray[np.int64], FloatArray] = _load.native.nearest(
+        np.ascontiguousarray(rows, dtype=np.float32),
+        None if columns is None else np.ascontiguousarray(columns, dtype=np.float32),
+        k,
+        options,
+        continue_unless_false(progress),
+        False,
+    )
+    return found
+
+
 def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it.
 
