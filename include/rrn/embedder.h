@@ -20,11 +20,11 @@ namespace rrn {
 inline constexpr int kMinImageSize = 32;
 inline constexpr int kMaxImageSize = 4096;
 
-// The greatest EmbedderOptions::batch and ::threads.
+// The greatest batch and number of threads of EmbedderOptions.
 inline constexpr int kMaxBatch = 1024;
 inline constexpr int kMaxThreads = 1024;
 
-// What EmbedderOptions::provider and ::precision may be.
+// The providers and precisions of EmbedderOptions.
 inline constexpr std::array<const char*, 5> kProviderNames = {"auto", "cpu", "openvino", "cuda", "tensorrt"};
 inline constexpr std::array<const char*, 5> kPrecisionNames = {"auto", "fp32", "fp16", "bf16", "int8"};
 
