@@ -90,14 +90,14 @@ run_pytest() {
 }
 
 # changed_sources: our .cc files that changed since the merge base with origin/main or, if that is this commit or
-# missing, in the last 20 commits (all files, if there are no earlier commits), or that are not committed; for a header,
+# missing, in the last 5 commits (all files, if there are no earlier commits), or that are not committed; for a header,
 # one .cc file that includes it, preferably the one of its name.
 changed_sources() {
   local base head path source
   head=$(git rev-parse HEAD)
   base=$(git merge-base HEAD origin/main 2> /dev/null || true)
   if [ -z "$base" ] || [ "$base" = "$head" ]; then
-    base=$(git rev-list --first-parent --max-count 21 HEAD | tail -n 1)
+    base=$(git rev-list --first-parent --max-count 6 HEAD | tail -n 1)
     [ "$base" != "$head" ] || base=$(git hash-object -t tree /dev/null)
   fi
   {

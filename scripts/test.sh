@@ -20,7 +20,7 @@ slowest tests are listed:
   Python tests   pytest: package, command line, wheel, research, and the HTML page in a browser without a window
                  (RRN_NO_BROWSER=1 leaves that out)
   clang-tidy     our C++ files that changed since the merge base with origin/main; where it is missing, or it is this
-                 commit, in the last 20 commits
+                 commit, in the last 5 commits
 
 scripts/nightly.sh has in addition: ThreadSanitizer; the kernels' tables of cases under AddressSanitizer; clang-tidy over all
 files; the Python tests marked `nightly`.
