@@ -245,8 +245,6 @@ _DRIVER = "the parameters of the CUDA launch, in its order"
 LONG_FILES = {
     "inference/src/image/hostile_test.cc": _TABLE,
     "inference/src/image/image_test.cc": "one case after another for each format",
-    "inference/src/program/actions/actions.cc": "planning, doing and undoing share their safety checks; to be split",
-    "inference/src/program/actions/actions_test.cc": "the scenarios of one room share its fixture",
     "inference/src/program/page/page.js": "the page carries one script, known by one checksum",
     "inference/src/reduction/reduction_kernel.h": "the order of every sum, documented where it is computed",
 }

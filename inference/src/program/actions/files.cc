@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <system_error>
 
@@ -44,43 +43,28 @@ timespec Timespec(std::int64_t nanoseconds) {
   return time;
 }
 
-// Fills the buffer unless the file ends.
-int ReadPiece(int file, char* data, std::size_t size, std::size_t* filled) {
-  *filled = 0;
-  while (*filled < size) {
-    const ssize_t got = read(file, data + *filled, size - *filled);
-    if (got == 0) return 0;
+// Fills the buffer unless the file ends; returns how much it did.
+Result<std::size_t> ReadPiece(int file, char* data, std::size_t size) {
+  std::size_t filled = 0;
+  while (filled < size) {
+    const ssize_t got = read(file, data + filled, size - filled);
+    if (got == 0) break;
     if (got > 0) {
-      *filled += static_cast<std::size_t>(got);
+      filled += static_cast<std::size_t>(got);
     } else if (errno != EINTR) {
-      return errno;
+      return SystemError(errno);
     }
   }
-  return 0;
+  return filled;
 }
 
-int WritePiece(int file, const char* data, std::size_t size) {
-  while (size > 0) {
-    const ssize_t put = write(file, data, size);
-    if (put >= 0) {
-      data += put;
-      size -= static_cast<std::size_t>(put);
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
-}
-
-int CopyBytes(int from, int to) {
+Status CopyBytes(int from, int to) {
   const std::unique_ptr<char[]> piece(new char[kPiece]);
   for (;;) {
-    std::size_t size = 0;
-    int error = ReadPiece(from, piece.get(), kPiece, &size);
-    if (error != 0) return error;
-    if (size == 0) return 0;
-    error = WritePiece(to, piece.get(), size);
-    if (error != 0) return error;
+    const Result<std::size_t> size = ReadPiece(from, piece.get(), kPiece);
+    if (!size.ok() || *size == 0) return size.status();
+    Status status = WriteAll(to, piece.get(), *size);
+    if (!status.ok()) return status;
   }
 }
 
@@ -88,7 +72,7 @@ int OpenToRead(const std::string& path) { return open(path.c_str(), O_RDONLY | O
 
 using Attributes = std::map<std::string, std::string>;
 
-// Calls `read` (data, size) until the answer fits; it may grow in between.
+// Calls `read` (data, size) until the answer fits; it may grow in between. Returns 0 or an errno.
 template <typename Read>
 int ReadGrowing(const Read& read, std::string* text) {
   for (;;) {
@@ -106,10 +90,12 @@ int ReadGrowing(const Read& read, std::string* text) {
 }
 
 // Those of people, and the access list; all others belong to the system.
-int ReadAttributes(int file, Attributes* attributes) {
+Result<Attributes> ReadAttributes(int file) {
+  Attributes attributes;
   std::string names;
   int error = ReadGrowing([&](char* data, std::size_t size) { return flistxattr(file, data, size); }, &names);
-  if (error != 0) return error == ENOTSUP || error == ENOSYS ? 0 : error;
+  if (error == ENOTSUP || error == ENOSYS) return attributes;
+  if (error != 0) return SystemError(error);
   for (std::size_t begin = 0; begin < names.size();) {
     const std::string name = names.c_str() + begin;
     begin += name.size() + 1;
@@ -118,36 +104,33 @@ int ReadAttributes(int file, Attributes* attributes) {
     error =
         ReadGrowing([&](char* data, std::size_t size) { return fgetxattr(file, name.c_str(), data, size); }, &value);
     if (error == ENODATA || error == ENOTSUP) continue;
-    if (error != 0) return error;
-    (*attributes)[name] = value;
+    if (error != 0) return SystemError(error);
+    attributes[name] = value;
   }
-  return 0;
+  return attributes;
 }
 
-int CopyAttributes(int from, int to) {
-  Attributes attributes;
-  const int error = ReadAttributes(from, &attributes);
-  if (error != 0) return error;
-  for (const auto& [name, value] : attributes) {
+Status CopyAttributes(int from, int to) {
+  const Result<Attributes> attributes = ReadAttributes(from);
+  if (!attributes.ok()) return attributes.status();
+  for (const auto& [name, value] : *attributes) {
     if (fsetxattr(to, name.c_str(), value.data(), value.size(), 0) != 0 && errno != ENOTSUP && errno != EPERM) {
-      return errno;
+      return SystemError(errno);
     }
   }
-  return 0;
+  return {};
 }
 
-std::optional<FileState> Look(const std::string& path, int flags, int* error) {
+Result<FileState> Look(const std::string& path, int flags) {
   struct stat info = {};
-  int problem = 0;
   if (fstatat(AT_FDCWD, path.c_str(), &info, flags) != 0) {
-    problem = errno;
-  } else if (S_ISLNK(info.st_mode)) {
-    problem = ELOOP;
-  } else if (!S_ISREG(info.st_mode)) {
-    problem = EINVAL;
+    if (errno == ENOENT || errno == ENOTDIR) return Status(StatusCode::kNotFound, "it is no longer there");
+    return SystemError(errno);
   }
-  if (error != nullptr) *error = problem;
-  if (problem != 0) return {};
+  if (S_ISLNK(info.st_mode)) {
+    return Status(StatusCode::kInvalidArgument, "a symbolic link, which is never acted on");
+  }
+  if (!S_ISREG(info.st_mode)) return Status(StatusCode::kInvalidArgument, "no longer a regular file");
   return FileState{info.st_dev,
                    info.st_ino,
                    static_cast<std::int64_t>(info.st_size),
@@ -160,94 +143,157 @@ std::optional<FileState> Look(const std::string& path, int flags, int* error) {
                    static_cast<std::uint64_t>(info.st_nlink)};
 }
 
-}  // namespace
-
-std::optional<FileState> StateOf(const std::string& path, int* error) { return Look(path, AT_SYMLINK_NOFOLLOW, error); }
-
-std::optional<FileState> StateBehind(const std::string& path, int* error) { return Look(path, 0, error); }
-
-int Exchange(const std::string& first, const std::string& second) {
-#ifdef RENAME_EXCHANGE
-  return renameat2(AT_FDCWD, first.c_str(), AT_FDCWD, second.c_str(), RENAME_EXCHANGE) == 0 ? 0 : errno;
-#else
-  return ENOSYS;
-#endif
+// Makes the copy's content and properties those of the original, on the disk.
+Status FillCopy(int source, int target, const FileState& state) {
+  Status status = CopyBytes(source, target);
+  if (!status.ok()) return status;
+  // Before the mode, because it takes away the set-user bit. Only root may give files away; others keep their own.
+  if (fchown(target, state.user, state.group) != 0 && errno != EPERM && errno != EINVAL) return SystemError(errno);
+  if (fchmod(target, state.mode) != 0) return SystemError(errno);
+  // After the mode, which would change the access list.
+  status = CopyAttributes(source, target);
+  if (!status.ok()) return status;
+  const std::array<timespec, 2> times = {Timespec(state.accessed), Timespec(state.modified)};
+  if (futimens(target, times.data()) != 0 || fsync(target) != 0) return SystemError(errno);
+  return {};
 }
 
-int RenameNew(const std::string& from, const std::string& to) {
+Result<NewName> NewNameError(int error) {
+  if (error == EEXIST) return NewName::kTaken;
+  if (error == EXDEV) return NewName::kOtherFileSystem;
+  return SystemError(error);
+}
+
+}  // namespace
+
+Status SystemError(int error) { return {StatusCode::kRuntime, ErrorText(error)}; }
+
+Status WriteAll(int file, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t put = write(file, data, size);
+    if (put >= 0) {
+      data += put;
+      size -= static_cast<std::size_t>(put);
+    } else if (errno != EINTR) {
+      return SystemError(errno);
+    }
+  }
+  return {};
+}
+
+Result<FileState> StateOf(const std::string& path) { return Look(path, AT_SYMLINK_NOFOLLOW); }
+
+Result<FileState> StateBehind(const std::string& path) { return Look(path, 0); }
+
+Result<bool> Exchange(const std::string& first, const std::string& second) {
+#ifdef RENAME_EXCHANGE
+  if (renameat2(AT_FDCWD, first.c_str(), AT_FDCWD, second.c_str(), RENAME_EXCHANGE) == 0) return true;
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) return SystemError(errno);
+#endif
+  return false;
+}
+
+Status ErrorUnlessDone(const Result<bool>& exchanged) {
+  return exchanged.ok() && !*exchanged ? SystemError(ENOTSUP) : exchanged.status();
+}
+
+Status ErrorUnlessMade(const Result<NewName>& name) {
+  if (!name.ok() || *name == NewName::kMade) return name.status();
+  return SystemError(*name == NewName::kTaken ? EEXIST : EXDEV);
+}
+
+Result<NewName> RenameNew(const std::string& from, const std::string& to) {
 #ifdef RENAME_NOREPLACE
-  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return 0;
-  if (errno != EINVAL && errno != ENOSYS) return errno;
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return NewName::kMade;
+  if (errno != EINVAL && errno != ENOSYS) return NewNameError(errno);
 #endif
   // Not every file system knows that flag. A link never replaces anything either.
   if (link(from.c_str(), to.c_str()) != 0) {
-    return errno == EPERM || errno == ENOTSUP || errno == EMLINK || errno == ENOSYS ? EXDEV : errno;
+    const bool cannot = errno == EPERM || errno == ENOTSUP || errno == EMLINK || errno == ENOSYS;
+    return NewNameError(cannot ? EXDEV : errno);
   }
-  if (unlink(from.c_str()) == 0) return 0;
-  const int error = errno;
-  unlink(to.c_str());
-  return error;
+  Status status = Remove(from);
+  if (status.ok()) return NewName::kMade;
+  static_cast<void>(Remove(to));
+  return status;
 }
 
-int CopyNew(const std::string& from, const std::string& to, const FileState& state) {
+Result<NewName> CopyNew(const std::string& from, const std::string& to, const FileState& state) {
   const Descriptor source(OpenToRead(from));
-  if (source.value() < 0) return errno;
+  if (source.value() < 0) return SystemError(errno);
   Descriptor target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (target.value() < 0) return errno;
-  int error = CopyBytes(source.value(), target.value());
-  // Before the mode, because it takes away the set-user bit. Only root may give files away; others keep their own.
-  if (error == 0 && fchown(target.value(), state.user, state.group) != 0 && errno != EPERM && errno != EINVAL) {
-    error = errno;
-  }
-  if (error == 0 && fchmod(target.value(), state.mode) != 0) error = errno;
-  // After the mode, which would change the access list.
-  if (error == 0) error = CopyAttributes(source.value(), target.value());
-  const std::array<timespec, 2> times = {Timespec(state.accessed), Timespec(state.modified)};
-  if (error == 0 && futimens(target.value(), times.data()) != 0) error = errno;
-  if (error == 0 && fsync(target.value()) != 0) error = errno;
+  if (target.value() < 0) return NewNameError(errno);
+  Status status = FillCopy(source.value(), target.value(), state);
   const int closing = target.Close();
-  if (error == 0) error = closing;
-  if (error != 0) unlink(to.c_str());
-  return error;
+  if (status.ok() && closing != 0) status = SystemError(closing);
+  if (status.ok()) {
+    const Result<bool> same = SameBytes(from, to);
+    status = same.ok() && !*same ? SystemError(EIO) : same.status();
+  }
+  if (status.ok()) return NewName::kMade;
+  static_cast<void>(Remove(to));
+  return status;
 }
 
-int SameBytes(const std::string& first, const std::string& second, bool* same) {
-  *same = false;
+Result<NewName> CopyUnderName(const std::string& from, const std::string& part, const std::string& to,
+                              const FileState& state) {
+  Result<NewName> made = CopyNew(from, part, state);
+  if (!made.ok() || *made != NewName::kMade) return made;
+  made = RenameNew(part, to);
+  if (!made.ok() || *made != NewName::kMade) {
+    static_cast<void>(Remove(part));
+    return made;
+  }
+  SyncFolder(FolderOf(to));
+  return made;
+}
+
+Status Remove(const std::string& path) { return unlink(path.c_str()) == 0 ? Status() : SystemError(errno); }
+
+Status Rename(const std::string& from, const std::string& to) {
+  return rename(from.c_str(), to.c_str()) == 0 ? Status() : SystemError(errno);
+}
+
+Status MakeLink(const std::string& file, const std::string& name) {
+  return link(file.c_str(), name.c_str()) == 0 ? Status() : SystemError(errno);
+}
+
+Result<bool> SameBytes(const std::string& first, const std::string& second) {
   const Descriptor a(OpenToRead(first));
-  if (a.value() < 0) return errno;
+  if (a.value() < 0) return SystemError(errno);
   const Descriptor b(OpenToRead(second));
-  if (b.value() < 0) return errno;
+  if (b.value() < 0) return SystemError(errno);
   const std::unique_ptr<char[]> pieces(new char[2 * kPiece]);
   for (;;) {
-    std::size_t a_size = 0;
-    std::size_t b_size = 0;
-    int error = ReadPiece(a.value(), pieces.get(), kPiece, &a_size);
-    if (error == 0) error = ReadPiece(b.value(), pieces.get() + kPiece, kPiece, &b_size);
-    if (error != 0) return error;
-    if (a_size != b_size || std::memcmp(pieces.get(), pieces.get() + kPiece, a_size) != 0) return 0;
-    if (a_size == 0) break;
+    const Result<std::size_t> a_size = ReadPiece(a.value(), pieces.get(), kPiece);
+    if (!a_size.ok()) return a_size.status();
+    const Result<std::size_t> b_size = ReadPiece(b.value(), pieces.get() + kPiece, kPiece);
+    if (!b_size.ok()) return b_size.status();
+    if (*a_size != *b_size || std::memcmp(pieces.get(), pieces.get() + kPiece, *a_size) != 0) return false;
+    if (*a_size == 0) return true;
   }
-  *same = true;
-  return 0;
 }
 
-int SameAttributes(const std::string& first, const std::string& second, bool* same) {
-  *same = false;
+Result<bool> SameAttributes(const std::string& first, const std::string& second) {
   const Descriptor a(OpenToRead(first));
-  if (a.value() < 0) return errno;
+  if (a.value() < 0) return SystemError(errno);
   const Descriptor b(OpenToRead(second));
-  if (b.value() < 0) return errno;
-  Attributes a_has;
-  Attributes b_has;
-  int error = ReadAttributes(a.value(), &a_has);
-  if (error == 0) error = ReadAttributes(b.value(), &b_has);
-  if (error == 0) *same = a_has == b_has;
-  return error;
+  if (b.value() < 0) return SystemError(errno);
+  const Result<Attributes> a_has = ReadAttributes(a.value());
+  if (!a_has.ok()) return a_has.status();
+  const Result<Attributes> b_has = ReadAttributes(b.value());
+  if (!b_has.ok()) return b_has.status();
+  return *a_has == *b_has;
 }
 
 void SyncFolder(const std::string& folder) {
   const Descriptor descriptor(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor.value() >= 0) static_cast<void>(fsync(descriptor.value()));
+}
+
+std::string FolderOf(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  return folder.empty() ? "." : folder.string();
 }
 
 std::string EntryName(const std::string& path) {

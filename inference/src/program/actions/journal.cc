@@ -99,20 +99,15 @@ class Parser {
   std::size_t at_ = 0;
 };
 
-Status CannotWrite(const std::string& path, int error) {
-  return {StatusCode::kRuntime, path + ": cannot write the journal: " + ErrorText(error)};
+// `error`: of the system.
+Status CannotWrite(const std::string& path, const Status& error) {
+  return {StatusCode::kRuntime, path + ": cannot write the journal: " + error.message()};
 }
 
-int WriteAndSync(int file, const std::string& text) {
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t put = write(file, text.data() + done, text.size() - done);
-    if (put >= 0) {
-      done += static_cast<std::size_t>(put);
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return fsync(file) == 0 ? 0 : errno;
+Status WriteAndSync(int file, const std::string& path, const std::string& text) {
+  Status status = WriteAll(file, text.data(), text.size());
+  if (status.ok() && fsync(file) != 0) status = SystemError(errno);
+  return status.ok() ? status : CannotWrite(path, status);
 }
 
 std::string Now() {
@@ -168,21 +163,22 @@ Result<Journal> Journal::Create(const std::string& folder) {
       SyncFolder(folder);
       return Journal(path, std::move(file));
     }
-    if (errno != EEXIST) return CannotWrite(path, errno);
+    if (errno != EEXIST) return CannotWrite(path, SystemError(errno));
   }
 }
 
 Result<Journal> Journal::Append(const std::string& path) {
   Descriptor descriptor(open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
   const int file = descriptor.value();
-  if (file < 0) return CannotWrite(path, errno);
+  if (file < 0) return CannotWrite(path, SystemError(errno));
   Journal journal(path, std::move(descriptor));
   char last = '\n';
   const off_t size = lseek(file, 0, SEEK_END);
-  if (size > 0 && pread(file, &last, 1, size - 1) != 1) return CannotWrite(path, errno);
+  if (size > 0 && pread(file, &last, 1, size - 1) != 1) return CannotWrite(path, SystemError(errno));
   // Ends an incomplete line as one that Read knows to leave out.
-  const int error = last == '\n' ? 0 : WriteAndSync(file, "#\n");
-  if (error != 0) return CannotWrite(path, error);
+  if (last == '\n') return journal;
+  Status status = WriteAndSync(file, path, "#\n");
+  if (!status.ok()) return status;
   return journal;
 }
 
@@ -216,9 +212,6 @@ Result<std::vector<JournalLine>> Journal::Read(const std::string& path) {
   return lines;
 }
 
-Status Journal::Write(const JournalLine& line) {
-  const int error = WriteAndSync(file_.value(), FormatLine(line));
-  return error == 0 ? Status() : CannotWrite(path_, error);
-}
+Status Journal::Write(const JournalLine& line) { return WriteAndSync(file_.value(), path_, FormatLine(line)); }
 
 }  // namespace rrn
