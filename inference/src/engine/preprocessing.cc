@@ -51,7 +51,7 @@ Status ReadSize(const json& value, int* size) {
 
 // "1/N", or the number itself, which pixels from 0 to 255 are multiplied by.
 Status ReadScale(const json& value, float* divisor) {
-  const Status wrong = Wrong("scale", value, R"("1/255", "1/N" or a number above 0)");
+  Status wrong = Wrong("scale", value, R"("1/255", "1/N" or a number above 0)");
   if (value.is_string()) {
     const auto text = value.get<std::string>();
     if (text.rfind("1/", 0) != 0) return wrong;
@@ -65,7 +65,7 @@ Status ReadScale(const json& value, float* divisor) {
 }
 
 Status ReadThree(const std::string& field, const json& value, std::array<float, 3>* numbers) {
-  const Status wrong = Wrong(field, value, "three numbers");
+  Status wrong = Wrong(field, value, "three numbers");
   if (!value.is_array() || value.size() != numbers->size()) return wrong;
   for (std::size_t i = 0; i < numbers->size(); ++i) {
     if (!ReadFloat(value[i], &(*numbers)[i])) return wrong;

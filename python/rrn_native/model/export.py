@@ -245,8 +245,6 @@ def parse_weights(spec: str) -> weights.Weights:
     Args:
         spec: A file or "imagenet", see :func:`rrn_native.model.weights.load_weights`, or "random[:SEED]".
 
-    The manifest also gets `files_fingerprint`, by which `rrn doctor` tells whether the file is still the same.
-
     Raises:
         ValueError: The seed is no whole number.
         rrn_native.model.weights.WeightsError: The weights cannot be read or downloaded.
