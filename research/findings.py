@@ -29,11 +29,7 @@ _FILES = (
         "evaluate.sh",
     ),
     ("`benchmarks.md`, `benchmarks_*.png`", "speed and memory, from `results/bench_*.json`", "bench.sh"),
-    (
-        "`report.docx`, `report.pdf`, `figures/`",
-        "the report, from all results",
-        "report.sh",
-    ),
+    ("`report.docx`, `report.pdf`, `figures/`", "the report, from all results", "report.sh"),
     (
         "`example_map.png`, `example_gallery.png`, `example_explain.png`",
         "what `rrn report` and `rrn explain` draw, from `results/example_figures.json`",

@@ -59,6 +59,5 @@ def test_every_study_has_a_page_tests_and_a_row(study: Path) -> None:
     page = (study / "README.md").read_text().splitlines()
     assert page[0].startswith("# ") and len(page) <= 80, "about a page"
     assert "```" in page, "the command"
-    # The report's are still among those of the package.
-    assert list(study.glob("test_*.py")) or study.name == "report"
+    assert list(study.glob("test_*.py"))
     assert f"]({study.name}/README.md)" in (RESEARCH / "README.md").read_text()

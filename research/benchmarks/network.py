@@ -25,10 +25,10 @@ import onnx
 import onnxruntime
 import rrn_native
 import torch
-from rrn_native.analysis import metrics
+from rrn_native.analysis import labels
 from rrn_native.session import cpu_session, session_options
 
-from research.common import machine, photos, results, timing
+from research.common import machine, results, timing
 
 MODULE = "python -m research.benchmarks.network"
 CHOICES = ("cpu/fp32", "cpu/int8", "openvino/fp32", "openvino/fp16", "openvino/bf16", "openvino/int8")
@@ -218,8 +218,7 @@ def summary(seconds: Sequence[float], scale: float) -> Json:
 
 def compare_results(model: Path, folder: Path, choices: Sequence[str]) -> list[Json]:
     """Compares the cosines of all pairs of labelled photos (folder/groups.csv: file, group) with cpu/fp32's."""
-    files, groups = photos.labelled(folder)
-    first, second, same = metrics.pairs_of_groups(groups)
+    pairs = labels.read_groups(folder / "groups.csv")
     exact: Floats | None = None
     rows = []
     for choice in dict.fromkeys(("cpu/fp32", *choices)):
@@ -228,9 +227,9 @@ def compare_results(model: Path, folder: Path, choices: Sequence[str]) -> list[J
             embedder = rrn_native.Embedder(model, 224, None, provider, precision=precision)  # type: ignore[arg-type]
         except (rrn_native.RrnError, FileNotFoundError):
             continue
-        unit = embedder.embed(files).astype(np.float64)
+        unit = embedder.embed(pairs.files).astype(np.float64)
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-        cosines = (unit @ unit.T)[first, second]
+        cosines = (unit @ unit.T)[pairs.first, pairs.second]
         exact = cosines if exact is None else exact
         similar = cosines > THRESHOLD
         difference = np.abs(cosines - exact)
@@ -241,7 +240,7 @@ def compare_results(model: Path, folder: Path, choices: Sequence[str]) -> list[J
                 "pairs": len(cosines),
                 "mean_difference": float(difference.mean()),
                 "max_difference": float(difference.max()),
-                "f1": float(2 * (similar & same).sum() / (similar.sum() + same.sum())),
+                "f1": float(2 * (similar & pairs.same).sum() / (similar.sum() + pairs.same.sum())),
                 "changed_sides": int((similar != (exact > THRESHOLD)).sum()),
             }
         )

@@ -1,4 +1,4 @@
-"""Compares two files of one network that store its weights differently: results, start, speed. See stored_weights.md.
+"""Compares two files of one network that store its weights differently: results, start, speed. See README.md.
 
 python -m research.benchmarks.stored_weights BEFORE.onnx AFTER.onnx --labelled UKBENCH --others COCO/images
 """

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from research.common import machine, results
-from research.common.places import RESULTS, ROOT
+from research.common.places import BARE_PACKAGES, RESULTS, ROOT
 
 Json = dict[str, Any]
 
@@ -88,7 +88,7 @@ def run(command: Sequence[str], limit: float) -> Finished:
 
     Past the limit the command ends with all that it has started.
     """
-    paths = [str(ROOT), str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), str(ROOT / "python"), str(BARE_PACKAGES), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     try:
         process = subprocess.Popen(
@@ -337,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("gpu_check: no nvcc; install the CUDA toolkit, or set CUDACXX to it", file=sys.stderr)
         return 1
     gpu = device()
-    torch = _importable("numpy, torch")
+    torch = _importable("torch")
     architecture = f"{gpu['compute_cap'].replace('.', '')}-real" if gpu else "90-real"
     folder = ROOT / "build-gpu"
     measured = run_parts(build_parts(compiler, architecture, folder, torch), options.budget)
