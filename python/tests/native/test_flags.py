@@ -183,7 +183,8 @@ def test_fish(run_similarity: RunSimilarity, flags: list[dict[str, Any]], tmp_pa
     assert offers("similarity --json a") >= {"a b.json"}
 
 
-# Completion runs in an interactive shell only; this one prints what it would offer as <word>.
+# Completion runs in an interactive shell only; this one prints what it would offer as <word>. It says that it is ready
+# from its line editor: before that starts, the terminal itself would take the Ctrl-U and forget the line.
 _ZSH_DRIVER = r"""
 zmodload zsh/zpty
 zpty shell zsh -f -i
@@ -193,7 +194,8 @@ compadd() {
   (( \$#hits )) && print -r -- '<'\$^hits'>'
   builtin compadd \"\$@\"
 }
-print rea''dy"
+zle-line-init() { print -r -- rea''dy }
+zle -N zle-line-init"
 until [[ $output == *ready* ]]; do zpty -r shell output '*ready*'; done
 zpty -w -n shell "$2"$'\t'
 zpty -w -n shell $'\C-u\nprint do''ne\n'
