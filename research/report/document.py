@@ -120,7 +120,9 @@ def write(text: str, folder: Path) -> None:
 
 def _pandoc(*options: str, text: str = "", folder: Path = HERE) -> bytes:
     program = str(Path(pypandoc.__file__).parent / "files" / "pandoc")
-    command = [program, "--citeproc", f"--bibliography={HERE / 'references.bib'}", "--number-sections", *options]
+    # By name: pandoc writes the bibliography's path as it is given into the .docx file's properties.
+    places = ("--resource-path", os.pathsep.join((".", str(HERE))), "--bibliography=references.bib")
+    command = [program, "--citeproc", *places, "--number-sections", *options]
     # The dates in a .docx file are this moment instead of that of its making.
     variables = {**os.environ, "SOURCE_DATE_EPOCH": "1577836800"}
     return subprocess.run(

@@ -158,6 +158,9 @@ def test_same_results_same_bytes(made: tuple[str, list[str], Path], tmp_path: Pa
         assert (tmp_path / path).read_bytes() == (output / path).read_bytes(), path
     with zipfile.ZipFile(tmp_path / "report.docx") as packed:
         assert {entry.date_time for entry in packed.infolist()} == {(1980, 1, 1, 0, 0, 0), (2020, 1, 1, 0, 0, 0)}
+        # Nor does it say in which folder it was made.
+        for path in (ROOT, output, tmp_path):
+            assert not [name for name in packed.namelist() if str(path).encode() in packed.read(name)], path
     for name in ("report.docx", "report.pdf"):
         assert (tmp_path / name).stat().st_size < 1_000_000
 
