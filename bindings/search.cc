@@ -127,28 +127,6 @@ float CosineOfTwo(const Rows& embeddings) {
   return CosineSimilarity(unit.data(), unit.data() + view.dim, view.dim);
 }
 
-// float32 [n]: the similarity of one row, float32 [1, dim], to each of [n, dim]; raw rows. The bits are those of the
-// engine's own pairs.
-py::array_t<float> Similarities(const Rows& query, const Rows& embeddings) {
-  const EmbeddingsView one = View(query);
-  const EmbeddingsView view = View(embeddings);
-  if (one.count != 1 || one.dim != view.dim) throw py::value_error("expected [1, dim] and [n, dim]");
-  py::array_t<float> similarities(static_cast<py::ssize_t>(view.count));
-  float* output = similarities.mutable_data();
-  {
-    const py::gil_scoped_release nogil;
-    std::vector<float> first(one.data, one.data + one.dim);
-    NormalizeRows(first.data(), 1, one.dim);
-    std::vector<float> second(view.dim);
-    for (std::size_t i = 0; i < view.count; ++i) {
-      second.assign(view.data + i * view.dim, view.data + (i + 1) * view.dim);
-      NormalizeRows(second.data(), 1, view.dim);
-      output[i] = CosineSimilarity(first.data(), second.data(), view.dim);
-    }
-  }
-  return similarities;
-}
-
 }  // namespace
 
 void BindSearch(py::module_& m) {
@@ -159,7 +137,6 @@ void BindSearch(py::module_& m) {
   m.def("approximate_search_available", &ApproximateSearchAvailable);
   m.def("search_targets", &SearchTargets);
   m.def("cosine_similarity", &CosineOfTwo);
-  m.def("similarities", &Similarities);
   m.def("nearest", &Nearest);
 }
 

@@ -14,11 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rrn_native import _load
 from rrn_native._index import Index, IndexUse, NotAnIndexError, embed_folder
-from rrn_native.arrays import PathLike, Progress
+from rrn_native.arrays import PathLike, Progress, nearest
 from rrn_native.embedder import Embedder, find_images
 from rrn_native.errors import UnreadableError
 from rrn_native.result import Model, Skipped
@@ -126,11 +123,12 @@ def query(
         raise UnreadableError(f"{os.fspath(image)}: {refused[0][1]}")
 
     found = embed_folder(model, Path(directory), paths, known, progress)
-    similarities = _load.native.similarities(asked, found.rows) if found.read else np.empty(0, np.float32)
-    # Embeddings that are not finite are similar to nothing.
-    finite = np.flatnonzero(np.isfinite(similarities)).tolist()
-    order = sorted(finite, key=lambda i: (-similarities[i], os.fsencode(found.read[i])))
-    above = [i for i in order if threshold is None or similarities[i] > threshold]
+    matches: list[Match] = []
+    if found.read:
+        # Equal ones come in the order of the rows, which is that of the paths.
+        indices, similarities = nearest(asked, found.rows, k, threshold=threshold)
+        pairs = zip(indices[0].tolist(), similarities[0].tolist(), strict=True)
+        matches = [Match(found.read[i], round(similarity, 6)) for i, similarity in pairs if i >= 0]
     return QueryResult(
         query=os.fspath(image),
         model=model.model,
@@ -139,6 +137,6 @@ def query(
         files=len(paths),
         read=len(found.read),
         skipped=tuple(found.skipped),
-        matches=tuple(Match(found.read[i], round(float(similarities[i]), 6)) for i in above[:k]),
+        matches=tuple(matches),
         index=found.use,
     )

@@ -7,6 +7,7 @@ defaults is in native/test_parity.py.
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 import subprocess
 from collections.abc import Callable
@@ -233,6 +234,30 @@ def test_no_large_binaries_but_models() -> None:
             assert path.parent == ROOT / "models", f"{path} is over 1 MB"
 
 
+def missing_paths(text: str, names: list[str]) -> list[str]:
+    """Paths in backticks, relative to any folder, that no file of the repository has; `a.{h,cc}` is two of them."""
+    missing = []
+    for word in re.findall(r"`([\w.{},*/-]+(?:/[\w.{},*-]+)+/?|[\w-]+\.(?:cc|cu|py|sh|toml))`", text):
+        braces = re.search(r"\{(.*)\}", word)
+        for part in braces[1].split(",") if braces else [""]:
+            path = (word[: braces.start()] + part + word[braces.end() :] if braces else word).rstrip("/")
+            if not any(fnmatch.fnmatch(f"/{name}/", f"*/{path}/*") for name in names):
+                missing.append(path)
+    return missing
+
+
+# What is not in a checkout, or stands for a name.
+NOT_TRACKED = {".venv/bin/python", "include/rrn/NAME.h", "inference/src/NAME"}
+
+
+def test_hacking_names_files_that_exist() -> None:
+    names = [str(path.relative_to(ROOT)) for path in tracked_files()]
+    text = (ROOT / "HACKING.md").read_text(encoding="utf-8")
+    assert set(missing_paths(text, names)) <= NOT_TRACKED
+    planted = "`engine/session.cc` `engine/session.{cc,txt}` `no_such.py` `scripts/` `session.cc`"
+    assert missing_paths(planted, names) == ["engine/session.txt", "no_such.py"]
+
+
 # Sizes. ------------------------------------------------------------------------------------------------------------
 
 MOST_LINES = 500
@@ -245,7 +270,6 @@ _DRIVER = "the parameters of the CUDA launch, in its order"
 LONG_FILES = {
     "inference/src/image/hostile_test.cc": _TABLE,
     "inference/src/image/image_test.cc": "one case after another for each format",
-    "inference/src/program/page/page.js": "the page carries one script, known by one checksum",
     "inference/src/reduction/reduction_kernel.h": "the order of every sum, documented where it is computed",
 }
 LONG_FUNCTIONS = {

@@ -200,7 +200,7 @@ def main(words: Sequence[str] | None = None) -> int:
     result: Json = machine.head(machine.command_line(MODULE, given))
     try:
         rows, missing = compare(models, arguments.labelled, arguments.others)
-        picture = Path(rrn_native.find_images(arguments.labelled)[0])
+        picture = labels.read_groups(arguments.labelled / "groups.csv", arguments.labelled).files[0]
         result |= {
             "threshold": THRESHOLD,
             "models": {name: describe(model) for name, model in models.items()},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rrn_native
 from conftest import make_picture
-from rrn_native import _index, _load
+from rrn_native import _index
 from rrn_native import query as query_module
 from rrn_native.cli.query import main
 from rrn_native.query import query
@@ -57,16 +57,6 @@ def test_agrees_with_the_engine(embedder: rrn_native.Embedder, photos: Path) -> 
     assert values == [round(rrn_native.cosine_similarity(rows[0], row), 6) for row in rows[1:]]
     found = embedder.find_similar(photos, -1)
     assert set(map(str, files)) < {image.path for image in found.images}
-
-
-def test_similarities_are_those_of_the_pairs() -> None:
-    rows = np.random.default_rng(4).standard_normal((50, 512), dtype=np.float32)
-    first, second, similarity = rrn_native.similar_pairs(rows, -0.99)
-    whole = np.stack([_load.native.similarities(row[None], rows) for row in rows])
-    assert len(similarity) == 50 * 49 // 2
-    assert (whole[first, second] == similarity).all(), "the same bits"
-    with pytest.raises(ValueError, match="expected"):
-        _load.native.similarities(rows[:1, :5].copy(), rows)
 
 
 def test_k_and_threshold(embedder: rrn_native.Embedder, photos: Path) -> None:

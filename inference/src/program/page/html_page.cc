@@ -18,7 +18,7 @@
 namespace rrn {
 namespace internal {
 
-// Written by CMake from page.html, page.css and page.js.
+// Written by CMake from page.html, page.css and the .js files.
 extern const char* const kPageHtml;
 extern const char* const kPageCss;
 extern const char* const kPageCssSha256;

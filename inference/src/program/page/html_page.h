@@ -1,5 +1,5 @@
 // The result of a search as one HTML page that needs nothing but itself: thumbnails, and the similar pairs, from which
-// the page's own script (page.js) makes the groups again for any threshold, by the rule of rrn/search.h.
+// the page's own script (grouping.js) makes the groups again for any threshold, by the rule of rrn/search.h.
 #ifndef RRN_PROGRAM_PAGE_HTML_PAGE_H_
 #define RRN_PROGRAM_PAGE_HTML_PAGE_H_
 
