@@ -45,6 +45,13 @@ _FILES = (
     ("`results/example.json`", "the program on the example photos", "report.sh --measure-examples"),
     ("`results/validation.json`", "PyTorch, ONNX Runtime and the engine on the example photos", "rrn validate --json"),
     (
+        "`results/stored_weights.json`",
+        "the model with float16 weights against the one with float32 weights; `command` in the file says how it was made",
+        "",
+    ),
+    ("`results/nightly.json`", "the last run of every test that there is", "nightly.sh"),
+    ("`results/gpu/*.json`", "the checks of a machine with a GPU", "gpu_check.sh"),
+    (
         "`results/network_precision.json`, `results/training_runs.json`",
         "what precisions change, and what training reached; `origin` in the file says how it was made",
         "",

@@ -25,12 +25,20 @@ case $ID in
   *) suites='forky trixie sid' keyring=/usr/share/keyrings/debian-archive-keyring.gpg component=main ;;
 esac
 
-# The mirror: the first archive named in the machine's own sources, in either of apt's formats.
+# The mirror: the first archive of the distribution in the machine's own sources, in either of apt's formats. A list of
+# mirrors (mirror+file:...) is one, too; a vendor's archive for the distribution (.../ubuntu/24.04/prod) only where
+# nothing else is named.
 sources() { cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2> /dev/null || true; }
 mirror=$(sources | awk -v id="$ID" '
   /^ *#/ { next }
-  /^URIs:/ && !found { for (i = 2; i <= NF; i++) if ($i ~ id) { print $i; found = 1; break } }
-  /^deb / && !found { for (i = 2; i <= NF; i++) if ($i ~ "://" && $i ~ id) { print $i; found = 1; break } }')
+  /^(URIs:|deb )/ {
+    for (i = 2; i <= NF; i++) {
+      if ($i !~ /:\// || ($i !~ id && $i !~ /^mirror\+/)) continue
+      if (!first) first = $i
+      if (!archive && $i ~ "^mirror[+]|/" id "(-ports)?/?$") archive = $i
+    }
+  }
+  END { print archive ? archive : first }')
 [ -n "$mirror" ] || die "no $ID archive in apt's sources; set ONNXRUNTIME_ROOT to an unpacked official release"
 
 work=$(mktemp -d)

@@ -19,16 +19,18 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     A symbolic link stays one: the file that it points to is replaced.
 
     Raises:
-        OSError: The file cannot be written. Nothing is left of it, and what was there before stays; the same holds for
-            any exception of `write`.
+        OSError: The file cannot be written; it names `path`. Nothing is left of it, and what was there before stays;
+            the same holds for any exception of `write`.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         write(temporary)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == os.fspath(temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 

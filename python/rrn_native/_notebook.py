@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rrn_native._text import counted
 from rrn_native._thumbnail import thumbnail
 from rrn_native.errors import RrnError
 
@@ -22,8 +23,8 @@ _SIDE = 112
 
 def result_html(result: SimilarityResult) -> str:
     """Returns a piece of HTML without scripts or links; pictures are part of it. Files that are gone are named only."""
-    counts = f"{result.files:,} files, {result.read:,} read, {len(result.skipped):,} skipped, "
-    counts += f"<b>{len(result.groups):,} groups</b>, <b>{result.unique:,} unique images</b> "
+    counts = f"{counted(result.files, 'file')}, {result.read:,} read, {len(result.skipped):,} skipped, "
+    counts += f"<b>{counted(len(result.groups), 'group')}</b>, <b>{counted(result.unique, 'unique image')}</b> "
     counts += f"(similarity above {result.threshold:g})"
     parts = [f"<p>{counts}</p>", "<table>"]
     for number, group in enumerate(result.groups[:GROUPS], start=1):
@@ -35,7 +36,7 @@ def result_html(result: SimilarityResult) -> str:
         parts.append(f"<tr><td>{number}</td>{''.join(cells)}</tr>")
     parts.append("</table>")
     if len(result.groups) > GROUPS:
-        parts.append(f"<p>and {len(result.groups) - GROUPS:,} more groups</p>")
+        parts.append(f"<p>and {counted(len(result.groups) - GROUPS, 'more group')}</p>")
     return "".join(parts)
 
 

@@ -19,6 +19,10 @@ Progress = Callable[[int, int], bool | None]
 
 DEFAULT_THRESHOLD = 0.75
 DEFAULT_MAX_PIXELS = 200_000_000
+# Of the default model; sides of inputs that the engine takes.
+DEFAULT_SIZE = 224
+MIN_SIZE = 32
+MAX_SIZE = 4096
 _ELEMENT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 
@@ -57,7 +61,7 @@ def similar_pairs(
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
     pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
         rows,
-        _load.native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or ""),
+        _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or ""),
         continue_unless_false(progress),
     )
     return pairs[:3]
@@ -106,7 +110,7 @@ def similar_pairs_approximate(
     found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
         rows,
         _load.native.SearchOptions(
-            threshold=threshold, threads=threads or 0, target="", neighbours=neighbours, effort=effort
+            threshold=threshold, threads=checked_threads(threads), target="", neighbours=neighbours, effort=effort
         ),
         continue_unless_false(progress),
     )
@@ -147,7 +151,7 @@ def nearest(
     """
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
-    options = _load.native.SearchOptions(threshold=threshold, threads=threads or 0, target=target or "")
+    options = _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or "")
     found: tuple[npt.NDArray[np.int64], FloatArray] = _load.native.nearest(
         np.ascontiguousarray(rows, dtype=np.float32),
         None if columns is None else np.ascontiguousarray(columns, dtype=np.float32),
@@ -215,13 +219,22 @@ def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0
     return pixels
 
 
-def preprocess(path_or_array: PathLike | PixelArray, size: int = 224) -> FloatArray:
-    """Returns an ImageNet network's input for one image: float32 [3, size, size].
+def preprocess(path_or_array: PathLike | PixelArray, size: int | None = None) -> FloatArray:
+    """Returns the default model's input for one image: float32 [3, size, size].
 
     Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / 255 - mean) / std with
-    ImageNet's mean and standard deviation, as the default model wants it.
+    ImageNet's mean and standard deviation.
+
+    Args:
+        path_or_array: A file, or uint8 [height, width, 3].
+        size: Side of the square in pixels, 32 ... 4096; None for the 224 of the default model.
+
+    Raises:
+        ValueError: `size` or the array is not as it should be.
+        OSError, RrnError: As for :func:`decode`.
     """
-    prepared: FloatArray = _load.native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, size), size)
+    side = checked_size(size) or DEFAULT_SIZE
+    prepared: FloatArray = _load.native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, side), side)
     return prepared
 
 
@@ -236,6 +249,28 @@ def pixels_of(path_or_array: PathLike | PixelArray, max_pixels: int, target: int
     pixels = path_or_array if isinstance(path_or_array, np.ndarray) else decode(path_or_array, max_pixels, target)
     check_pixels(pixels)
     return pixels
+
+
+def checked_threads(threads: int | None) -> int:
+    """Returns what the engine takes: 0 for one thread for each core.
+
+    Raises:
+        ValueError: `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
+    return threads or 0
+
+
+def checked_size(size: int | None) -> int:
+    """Returns what the engine takes: 0 for the model's own size.
+
+    Raises:
+        ValueError: `size` is outside 32 ... 4096.
+    """
+    if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size is {size}, expected {MIN_SIZE} to {MAX_SIZE}, or None for the model's own")
+    return size or 0
 
 
 def check_pixels(array: npt.NDArray[Any]) -> None:

@@ -18,6 +18,8 @@ from rrn_native.arrays import (
     PixelArray,
     Progress,
     check_pixels,
+    checked_size,
+    checked_threads,
     continue_unless_false,
     pixels_of,
 )
@@ -78,16 +80,12 @@ class Embedder:
         cache: bool = True,
         full_decode: bool = False,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}, expected at least 1, or None for one for each core")
-        if size is not None and size < 1:
-            raise ValueError(f"size is {size}, expected 32 to 4096, or None for the model's own")
         self._native = _load.native.Embedder(
             model=os.fsencode(model if model is not None else default_model()),
             op_library=os.fsencode(op_library if op_library is not None else custom_op_library()),
-            size=size or 0,
+            size=checked_size(size),
             batch=batch,
-            threads=threads or 0,
+            threads=checked_threads(threads),
             provider=provider,
             precision=precision,
             cache=cache,
@@ -226,7 +224,7 @@ class Embedder:
             keep=keep,
             threshold=threshold,
             recursive=recursive,
-            threads=threads or 0,
+            threads=checked_threads(threads),
             approximate=search == "approximate",
             progress=continue_unless_false(progress),
         )

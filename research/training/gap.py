@@ -1,6 +1,6 @@
 """How much of the teacher the student knows on photos that it was trained on, and on others.
 
-    python -m research.training.gap --data .cache/training --weights models/reduction_resnet18.pth --json gap.json
+    python -m research.training.gap --data .cache/training --weights .cache/run/weights.pth --json gap.json
 
 A linear map from the student's last stage to the teacher's whitened features is fitted (ridge regression) on crops of
 training photos, and then asked about other crops of training photos and about crops of held-out photos. The same for

@@ -34,7 +34,7 @@ TEST(DescriptorTest, ClosesOnce) {
     ASSERT_TRUE(IsOpen(value));
     const Descriptor second = std::move(first);
     EXPECT_EQ(second.value(), value);
-    EXPECT_EQ(first.value(), -1);  // NOLINT(bugprone-use-after-move): that is the promise
+    EXPECT_EQ(first.value(), -1);  // NOLINT(bugprone-use-after-move,clang-analyzer-cplusplus.Move): the promise
   }
   EXPECT_FALSE(IsOpen(value));
   Descriptor closed(open("/dev/null", O_RDONLY | O_CLOEXEC));

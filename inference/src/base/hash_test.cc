@@ -29,8 +29,9 @@ TEST(HashTest, PortionsDoNotMatter) {
   std::string bytes;
   for (int i = 0; i < 100'000; ++i) bytes += static_cast<char>(i * i);
   Hash pieces;
-  for (std::size_t at = 0; at < bytes.size(); at += 777)
+  for (std::size_t at = 0; at < bytes.size(); at += 777) {
     pieces.Add(bytes.data() + at, std::min<std::size_t>(777, bytes.size() - at));
+  }
   EXPECT_EQ(pieces.Hex(), OfBytes(bytes));
 }
 

@@ -131,7 +131,7 @@ TEST_F(FingerprintTest, CompiledModelsFollowExternalData) {
   options.provider = "openvino";
   options.precision = "int8";
   options.model = folder_.Write("m.int8.onnx", MeanColourModel(R"({"mean": [0, 0, 0], "std": [1, 1, 1]})", "w.bin"));
-  const std::vector<std::uint8_t> white(3 * 32 * 32, 255);
+  const std::vector<std::uint8_t> white(std::size_t{3} * 32 * 32, 255);
   for (const float factor : {2.0F, 5.0F, 2.0F}) {
     folder_.Write("w.bin", Factors({factor, 1, 1}));
     const Result<Embedder> embedder = Embedder::Create(options);

@@ -1,5 +1,6 @@
 #include "program/arguments.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <string>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "program/flags/flag.h"
 #include "program/flags/generate.h"
 #include "program/flags/parse.h"
 #include "program/flags/typed.h"
@@ -26,7 +28,9 @@ bool IsFolder(const std::string& path) {
 // Which work is meant: by the number of paths, and the flags that are work by themselves.
 Result<Mode> ModeOf(const Typed& typed, const Caller& caller) {
   if (!typed.undo.empty()) {
-    const bool alone = typed.paths.empty() && typed.list.empty() && typed.move_to.empty() && !typed.hardlink;
+    const bool alone = typed.paths.empty() && std::all_of(typed.given.begin(), typed.given.end(), [](const Flag* flag) {
+                         return flag->name() == "undo" || flag->name() == "quiet";
+                       });
     if (alone) return Mode::kUndo;
     return Wrong("--undo takes nothing but its journal; the files are named in it");
   }
@@ -40,6 +44,10 @@ Result<Mode> ModeOf(const Typed& typed, const Caller& caller) {
     if (typed.paths.size() == 2) return Mode::kCompare;
     return Wrong("expected two image files, got " + std::to_string(typed.paths.size()) + " (see " + caller.program +
                  " --help)");
+  }
+  if (caller.verb == Verb::kFind && typed.paths.size() > 1) {
+    return Wrong("expected one folder, got " + std::to_string(typed.paths.size()) +
+                 " paths (two images: rrn compare; two folders: --against)");
   }
   if (typed.paths.size() > 2) {
     return Wrong("expected a folder or two images, at most 2 paths; got " + std::to_string(typed.paths.size()));
@@ -124,8 +132,9 @@ ActionOptions Acting(const Typed& typed) {
 }
 
 Result<FindOptions> Finding(const Typed& typed, const CommandLineDefaults& defaults) {
-  if (typed.hardlink && !typed.move_to.empty())
+  if (typed.hardlink && !typed.move_to.empty()) {
     return Wrong("--move-to and --hardlink: expected one of them, got both");
+  }
   if (!typed.html.empty() && !typed.against.empty()) {
     return Wrong("--html shows one folder's groups, not those of --against; leave one of them out");
   }
@@ -147,11 +156,8 @@ Result<FindOptions> Finding(const Typed& typed, const CommandLineDefaults& defau
 }
 
 Result<CompareOptions> Comparing(const Typed& typed, const CommandLineDefaults& defaults) {
-  if (!(typed.json.empty() && typed.pairs.empty() && typed.embeddings.empty() && typed.html.empty())) {
-    return Wrong("--json, --pairs, --embeddings and --html belong to a folder; two images give one line");
-  }
-  if (typed.hardlink || !typed.move_to.empty() || !typed.against.empty()) {
-    return Wrong("--move-to, --hardlink and --against belong to a folder; two images give one line");
+  for (const Flag* flag : typed.given) {
+    if (flag->folder_only()) return Wrong("--" + flag->name() + " belongs to a folder; two images give one line");
   }
   return CompareOptions{typed.paths[0], typed.paths[1], Embedding(typed, defaults), typed.threshold};
 }

@@ -223,21 +223,21 @@ int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions
 // The work that needs a model: Find or Compare.
 int RunModel(const Arguments& arguments) {
   const auto* find = std::get_if<FindOptions>(&arguments.options);
-  const auto* compare = std::get_if<CompareOptions>(&arguments.options);
   std::vector<std::string> listed;
   if (find != nullptr && !find->list.empty()) {
     Result<std::vector<std::string>> read = ReadPathList(find->list);
     if (!read.ok()) return Fail(arguments.program, read.status());
     listed = *std::move(read);
   }
-  const Result<Embedder> embedder = Embedder::Create(find != nullptr ? find->embedder : compare->embedder);
+  const Result<Embedder> embedder =
+      Embedder::Create(find != nullptr ? find->embedder : std::get<CompareOptions>(arguments.options).embedder);
   if (!embedder.ok()) {
     const bool usage = embedder.status().code() == StatusCode::kInvalidArgument;
     return Fail(arguments.program, usage ? kUsage : kRuntimeError, embedder.status().message());
   }
   if (!embedder->info().note.empty() && !arguments.quiet) Note(arguments.program, embedder->info().note);
   return find != nullptr ? Find(*embedder, arguments, *find, std::move(listed))
-                         : Compare(*embedder, arguments, *compare);
+                         : Compare(*embedder, arguments, std::get<CompareOptions>(arguments.options));
 }
 
 void HandleSignals() {

@@ -13,8 +13,14 @@ namespace {
 // What images are ordered by, the largest one first.
 using Merit = std::tuple<double, double>;
 
+// Seconds and nanoseconds apart: a double cannot hold both.
+Merit ByTime(std::int64_t nanoseconds) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t seconds = nanoseconds / kSecond;
+  return {static_cast<double>(seconds), static_cast<double>(nanoseconds % kSecond)};
+}
+
 Merit MeritOf(const ImageRecord& image, RepresentativePolicy keep) {
-  constexpr std::int64_t kNanoseconds = 1'000'000'000;
   switch (keep) {
     case RepresentativePolicy::kLargest:
       return {static_cast<double>(image.width) * static_cast<double>(image.height),
@@ -22,9 +28,7 @@ Merit MeritOf(const ImageRecord& image, RepresentativePolicy keep) {
     case RepresentativePolicy::kSharpest:
       return {image.detail.detail, -image.detail.repeated};
     case RepresentativePolicy::kNewest:
-      // Seconds and nanoseconds apart: a double cannot hold both.
-      return {static_cast<double>(image.file.modified / kNanoseconds),
-              static_cast<double>(image.file.modified % kNanoseconds)};
+      return ByTime(image.file.modified);
     default:
       return {};
   }
@@ -50,6 +54,7 @@ const char* RepresentativePolicyName(RepresentativePolicy keep) {
 
 std::vector<std::uint32_t> RankImages(const std::vector<ImageRecord>& images, RepresentativePolicy keep) {
   std::vector<Merit> merits;
+  merits.reserve(images.size());
   for (const ImageRecord& image : images) merits.push_back(MeritOf(image, keep));
   std::vector<std::uint32_t> order(images.size());
   std::iota(order.begin(), order.end(), 0U);

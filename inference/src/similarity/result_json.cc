@@ -100,8 +100,9 @@ void WriteJson(const SimilarityResult& result, std::ostream& out) {
       << ",\"embedding_dim\":" << std::to_string(model.dim) << ",\"provider\":" << JsonString(model.provider)
       << ",\"precision\":" << JsonString(model.precision) << "},\n\"threshold\":" << ShortestText(result.threshold)
       << ",\n";
-  if (result.keep != RepresentativePolicy::kMostSimilar)
+  if (result.keep != RepresentativePolicy::kMostSimilar) {
     out << "\"keep\":" << JsonString(RepresentativePolicyName(result.keep)) << ",\n";
+  }
   WriteSearch(result, out);
   out << "\"files\":" << Digits(result.files()) << ",\n\"read\":" << Digits(result.paths.size()) << ",\n";
   WriteSkipped(result.skipped, out);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
-from rrn_native.cli.parser import Parser
+from rrn_native.cli.parser import Parser, size_option
 
 
 def parser() -> Parser:
@@ -34,11 +34,10 @@ Exit codes: 0 written, 2 wrong usage or weights, 4 the export or its output fail
     made.add_argument("--output", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
     made.add_argument(
         "--size",
-        type=int,
-        default=224,
+        type=size_option,
         metavar="PIXELS",
-        help="side of the square to which images should be resized, recorded in the file (default %(default)s); the "
-        "network itself takes any height and width",
+        help="side of the square to which images should be resized, 32 ... 4096, recorded in the file (default: what "
+        "an ONNX file records, else 224); the network itself takes any height and width",
     )
     made.add_argument(
         "--store",
@@ -60,8 +59,6 @@ def main(words: list[str]) -> int:
     from rrn_native.model.network import ReductionResNet18
 
     try:
-        if arguments.size < 1:
-            raise ValueError(f"--size must be at least 1; got {arguments.size}")
         if arguments.output.suffix != ".onnx":
             raise ValueError(f"--output must end in .onnx; got {arguments.output}")
         torch_op.load_or_define()
@@ -70,10 +67,9 @@ def main(words: list[str]) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         return fail("rrn export", error, USAGE)
     origin = arguments.origin or source.origin
+    size = arguments.size or (source.recorded_input or {}).get("size") or onnx_file.DEFAULT_SIZE
     try:
-        proto = export.to_onnx(
-            model, size=arguments.size, origin=origin, weights_sha256=source.sha256, store=arguments.store
-        )
+        proto = export.to_onnx(model, size=size, origin=origin, weights_sha256=source.sha256, store=arguments.store)
         onnx_file.write(proto, arguments.output)
     except (OSError, RuntimeError, onnx.checker.ValidationError) as error:
         return fail("rrn export", error, RUNTIME_ERROR)

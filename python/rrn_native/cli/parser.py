@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import rrn_native
+from rrn_native import arrays
 from rrn_native.cli.common import USAGE
 
 
@@ -25,10 +26,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+def size_option(text: str) -> int | None:
+    """The value of --size; None for 0, which stands for the model's own size as on the engine's command line."""
+    try:
+        return arrays.checked_size(int(text) or None) or None
+    except ValueError as error:
+        expected = f"{arrays.MIN_SIZE} to {arrays.MAX_SIZE}, or 0 for the model's own"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}") from error
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and --size, which all verbs with a model take."""
     parser.add_argument("--model", type=Path, metavar="FILE.onnx", help="default: the model that comes with rrn")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="input size (default: the model's own)")
+    parser.add_argument(
+        "--size", type=size_option, metavar="PIXELS", help="input size, 32 ... 4096 (default: 0, the model's own)"
+    )
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rrn_native
+from rrn_native._text import counted
 from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
 from rrn_native.cli.parser import Parser, add_model_options
 
@@ -30,7 +31,7 @@ files, 4 model, runtime or output failed.""",
         "--output",
         type=Path,
         metavar="FILE.onnx",
-        help="default: beside the model, with .int8 in its name; to be named for the model that comes with rrn",
+        help="default: beside the model, with .int8 in its name; required for the model that comes with rrn",
     )
     made.add_argument(
         "--count",
@@ -111,8 +112,8 @@ def main(words: list[str]) -> int:
     except (OSError, rrn_native.RrnError, onnx.checker.ValidationError) as error:
         return fail("rrn quantize", error, RUNTIME_ERROR)
     kept = quantize.details(proto)["float_nodes"]
-    skipped = f", {refused} files were not readable" if refused else ""
-    print(f"{output}: {proto.ByteSize() / 1e6:.1f} MB, calibrated on {len(images)} images{skipped}")
+    skipped = f", {counted(refused, 'file was', 'files were')} not readable" if refused else ""
+    print(f"{output}: {proto.ByteSize() / 1e6:.1f} MB, calibrated on {counted(len(images), 'image')}{skipped}")
     if kept:
         print("in float32: " + ", ".join(kept))
     print(comparison.text())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rrn_native
 from rrn_native._files import write_file
-from rrn_native._text import printable
+from rrn_native._text import counted, printable
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail
 from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
 from rrn_native.errors import UnreadableError
@@ -51,7 +51,7 @@ Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image can
 def _text(result: QueryResult) -> str:
     lines = [f"{match.similarity:.4f}  {printable(match.path)}" for match in result.matches]
     if result.skipped:
-        lines += ["", f"skipped: {len(result.skipped)} of {result.files} files (--json lists them)"]
+        lines += ["", f"skipped: {len(result.skipped)} of {counted(result.files, 'file')} (--json lists them)"]
     if result.index is not None:
         use = result.index
         lines += ["", f"index: {use.reused} reused, {use.computed} computed, {use.removed} removed"]
@@ -74,7 +74,7 @@ def _write(result: QueryResult, arguments: argparse.Namespace) -> int:
     sys.stdout.buffer.write(os.fsencode(text))
     sys.stdout.buffer.flush()
     if result.read == 0:
-        message = f"{arguments.directory}: no other readable image among {result.files} files"
+        message = f"{arguments.directory}: no other readable image among {counted(result.files, 'file')}"
         return fail("rrn query", message, NOTHING_READABLE)
     return 0 if result.matches else 1
 

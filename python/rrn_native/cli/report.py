@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rrn_native
+from rrn_native._text import counted
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, ProgressLine, fail, failure_code
 from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
 
@@ -85,11 +86,11 @@ def main(words: list[str]) -> int:
         line.clear()
         return fail("rrn report", error, failure_code(error))
     print(
-        f"{result.files} files, {result.read} read, {len(result.skipped)} skipped, {len(result.groups)} groups, "
-        f"{result.unique} unique"
+        f"{counted(result.files, 'file')}, {result.read} read, {len(result.skipped)} skipped, "
+        f"{counted(len(result.groups), 'group')}, {result.unique} unique"
     )
-    print(f"wrote {len(written)} files; start with {written[-1]}")
+    print(f"wrote {counted(len(written), 'file')}; start with {written[-1]}")
     if result.read == 0:
-        message = f"{arguments.directory}: no readable image among {result.files} files"
+        message = f"{arguments.directory}: no readable image among {counted(result.files, 'file')}"
         return fail("rrn report", message, NOTHING_READABLE)
     return 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import rrn_native
 from rrn_native._files import write_file
-from rrn_native.cli.common import USAGE, fail
+from rrn_native._text import counted
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
 from rrn_native.cli.parser import Parser, add_model_options
 
 
@@ -20,7 +21,8 @@ def parser() -> Parser:
   rrn validate --images photos/
   rrn validate --images photos/ --model models/mine.onnx --weights mine.pth --json result.json
 
-Exit codes: 0 all agree within their limits, 1 some do not, 2 wrong arguments or files.""",
+Exit codes: 0 all agree within their limits, 1 some do not, 2 wrong arguments or files, 4 the engine
+cannot run the model.""",
     )
     made.add_argument("--images", type=Path, metavar="DIR", help="a folder of images (default: examples/photos)")
     add_model_options(made)
@@ -51,9 +53,11 @@ def main(words: list[str]) -> int:
         if arguments.json is not None:
             text = json.dumps(validate.summary(model_path, files, rows), indent=2) + "\n"
             write_file(arguments.json, text.encode())
+    except rrn_native.RrnError as error:
+        return fail("rrn validate", error, RUNTIME_ERROR)
     except (ValueError, OSError, RuntimeError) as error:
         return fail("rrn validate", error, USAGE)
-    print(f"{len(files)} images, {model_path.name}")
+    print(f"{counted(len(files), 'image')}, {model_path.name}")
     for line in refused:
         print(f"left out: {line}")
     print(validate.table(rows))

@@ -23,28 +23,14 @@ from onnxscript import values
 
 import rrn_native
 from rrn_native._files import sha256_of_bytes
+from rrn_native.arrays import checked_size
 from rrn_native.model import network, onnx_function, storage, weights
 from rrn_native.model.network import ReductionResNet18
-from rrn_native.model.onnx_file import DEFAULT_SIZE, EMBEDDING_DIM, INPUT_NAME, OUTPUT_NAME, preprocessing
+from rrn_native.model.onnx_file import DEFAULT_SIZE, EMBEDDING_DIM, INPUT_NAME, OUTPUT_NAME, parsed_input, preprocessing
 
 OPSET = 18
 # The oldest format that has functions: more runtimes read it than newer ones.
 IR_VERSION = 8
-
-
-def recorded_input(proto: onnx.ModelProto) -> dict[str, Any]:
-    """Returns how a model wants its input, as the engine reads it from the metadata `rrn.preprocessing`.
-
-    Returns:
-        `size`; `channels`, "RGB" or "BGR"; `divisor`, `mean` and `std`: (pixel / divisor - mean) / std is the input.
-
-    Raises:
-        rrn_native.RrnError: The engine cannot do what is recorded.
-    """
-    from rrn_native import _native
-
-    text = next((entry.value for entry in proto.metadata_props if entry.key == "rrn.preprocessing"), "")
-    return _native.parse_model_input(text)
 
 
 def random_weights(seed: int) -> weights.Weights:
@@ -79,11 +65,12 @@ def to_onnx(
         [batch, 512], one node of the domain `rrn` and the function that defines it.
 
     Raises:
-        ValueError: `store` is not one of the types.
+        ValueError: `store` is not one of the types, or `size` is outside 32 ... 4096.
         RuntimeError: PyTorch's exporter or the checker failed.
     """
     if store not in storage.TYPES:
         raise ValueError(f"store is {store!r}, expected one of {', '.join(storage.TYPES)}")
+    checked_size(size)
     proto = _export(network.fold_batch_norm(model))
     _rename(proto)
     _strip(proto)
@@ -240,17 +227,23 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 
 def parse_weights(spec: str) -> weights.Weights:
-    """Returns the weights that ``rrn export --weights`` names.
+    """Returns the weights that ``rrn export --weights`` names, for a network with rrn's own input.
 
     Args:
         spec: A file or "imagenet", see :func:`rrn_native.model.weights.load_weights`, or "random[:SEED]".
 
     Raises:
-        ValueError: The seed is no whole number.
+        ValueError: The seed is no whole number, or an ONNX file wants another input than RGB with ImageNet's mean and
+            deviation, which is what the exported file will record.
         rrn_native.model.weights.WeightsError: The weights cannot be read or downloaded.
     """
     if spec != "random" and not spec.startswith("random:"):
-        return weights.load_weights(spec)
+        source = weights.load_weights(spec)
+        wanted = parsed_input(json.dumps(preprocessing()))
+        for name, value in (source.recorded_input or {}).items():
+            if name != "size" and value != wanted[name]:
+                raise ValueError(f"{spec} wants {name} {value} as its input, expected {wanted[name]} as rrn exports it")
+        return source
     seed = spec.removeprefix("random").removeprefix(":") or "0"
     if not seed.isascii() or not seed.isdigit():
         raise ValueError(f"the seed in --weights {spec} is not a whole number")

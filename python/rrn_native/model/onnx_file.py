@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from rrn_native import _load
+from rrn_native import _load, arrays
 from rrn_native._files import sha256_of_bytes, write_file
 from rrn_native._onnx import properties
 
@@ -17,7 +17,7 @@ INPUT_NAME = "images"
 OUTPUT_NAME = "embedding"
 # Of ReductionResNet-18: the channels of its last stage.
 EMBEDDING_DIM = 512
-DEFAULT_SIZE = 224
+DEFAULT_SIZE = arrays.DEFAULT_SIZE
 MEAN = (0.485, 0.456, 0.406)
 STDDEV = (0.229, 0.224, 0.225)
 
@@ -44,7 +44,12 @@ def recorded_input(proto: onnx.ModelProto) -> dict[str, Any]:
     Raises:
         rrn_native.RrnError: The engine cannot do what is recorded.
     """
-    return _load.native.parse_model_input(properties(proto).get("rrn.preprocessing", ""))
+    return parsed_input(properties(proto).get("rrn.preprocessing", ""))
+
+
+def parsed_input(text: str) -> dict[str, Any]:
+    """The same for the text of that metadata."""
+    return _load.native.parse_model_input(text)
 
 
 def to_bytes(proto: onnx.ModelProto) -> bytes:

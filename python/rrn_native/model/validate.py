@@ -172,13 +172,15 @@ def validate(
     Raises:
         ValueError: The model, the weights or an image cannot be used.
         OSError: A file cannot be read, or a part of rrn is not built.
+        rrn_native.RrnError: The engine cannot run the model.
     """
+    # First, because its errors name the file.
+    embedder = rrn_native.Embedder(model_path, size, full_decode=True)
     proto = _onnx.load(model_path)
     described = onnx_file.recorded_input(proto)
     given = weights.load_weights(weights_file or str(model_path)).state_dict
     exact = ReductionResNet18.from_state_dict(given).eval()
     network = rounded_as_stored(exact, proto)
-    embedder = rrn_native.Embedder(model_path, size, full_decode=True)
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
         for name, run in (

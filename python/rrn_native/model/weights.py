@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
 import torch
@@ -21,7 +21,8 @@ from onnx import numpy_helper
 
 from rrn_native import _onnx
 from rrn_native._files import cache_folder, replace_file, sha256_of
-from rrn_native.model import storage
+from rrn_native.errors import RrnError
+from rrn_native.model import onnx_file, storage
 from rrn_native.model.network import unfold_batch_norm
 
 IMAGENET_FILE = "resnet18-f37072fd.pth"
@@ -45,11 +46,14 @@ class Weights:
         state_dict: Tensors on the CPU under the names in the file.
         origin: Where the weights come from, in words; never a path of this machine.
         sha256: Of the file, in hexadecimal; of an ONNX file the one noted in it, of the weights it was exported from.
+        recorded_input: How an ONNX file wants its input (:func:`rrn_native.model.onnx_file.recorded_input`); None for
+            other files, which do not say.
     """
 
     state_dict: Mapping[str, torch.Tensor]
     origin: str
     sha256: str
+    recorded_input: Mapping[str, Any] | None = None
 
 
 def load_weights(spec: str, opener: Opener | None = None) -> Weights:
@@ -83,6 +87,7 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
             _state_dict(proto, path),
             noted.get("rrn.weights.origin", f"file {path.name}"),
             noted.get("rrn.weights.sha256") or sha256_of(path),
+            _recorded_input(proto, path),
         )
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
@@ -112,6 +117,13 @@ def state_dict_from_onnx(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: It is no ONNX file, or not a float32 network of convolutions.
     """
     return _state_dict(_load(path), path)
+
+
+def _recorded_input(proto: onnx.ModelProto, path: Path) -> Mapping[str, Any]:
+    try:
+        return onnx_file.recorded_input(proto)
+    except RrnError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _load(path: Path) -> onnx.ModelProto:

@@ -244,7 +244,8 @@ def test_nothing_readable(run_similarity: RunSimilarity, tmp_path: Path) -> None
         (("{photos}", "{photos}", "{photos}"), "at most 2"),
         (("{photos}/first.png",), "not a folder"),
         (("{photos}", "{photos}/first.png"), "is a folder"),
-        (("{photos}/first.png", "{photos}/second.png", "--json", "-"), "belong to a folder"),
+        (("{photos}/first.png", "{photos}/second.png", "--json", "-"), "belongs to a folder"),
+        (("{photos}/first.png", "{photos}/second.png", "--keep", "largest"), "--keep belongs to a folder"),
         (("{photos}", "--threshold", ""), "empty"),
         (("{photos}", "--json", ""), "empty"),
         (("{photos}", "--max-megapixels", "-1"), "max-megapixels"),
@@ -259,7 +260,7 @@ def test_nothing_readable(run_similarity: RunSimilarity, tmp_path: Path) -> None
         (("{photos}", "--against", "{photos}/first.png"), "not a folder"),
         (("{photos}", "--against", "{photos}/sub", "--keep", "first"), "always kept"),
         (("{photos}", "--against", "{photos}/sub", "--search", "approximate"), "exactly"),
-        (("{photos}/first.png", "{photos}/second.png", "--against", "{photos}"), "belong to a folder"),
+        (("{photos}/first.png", "{photos}/second.png", "--against", "{photos}"), "belongs to a folder"),
         (("{photos}", "{photos}/sub"), "two folders: --against"),
     ],
 )

@@ -53,6 +53,7 @@ def test_find_is_the_program(rrn: RunRrn, run_similarity: RunSimilarity, photos:
     [
         (("find", "{photos}", "--no-such-option"), 2),
         (("find", "/nowhere/at/all"), 2),
+        (("find", "{photos}/first.png", "{photos}/second.png"), 2),
         (("find", "{photos}/sub2"), 3),
         (("find", "{photos}", "--model", "/nowhere.onnx"), 4),
         (("compare", "{photos}/first.png", "{photos}/broken.png", *SMALL), 3),

@@ -252,6 +252,37 @@ def test_an_exported_file_becomes_a_state_dict_and_the_same_file_again(
     assert (tmp_path / name).read_bytes() == source.read_bytes()
 
 
+def test_an_onnx_source_keeps_its_size_and_must_have_the_input_of_rrn(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "again.onnx"
+    assert cli_export.main(["--weights", str(folder / "model.onnx"), "--output", str(output)]) == 0
+    assert onnx_file.recorded_input(onnx.load(output))["size"] == 160
+    other = onnx.load(folder / "model.onnx")
+    for entry in other.metadata_props:
+        if entry.key == "rrn.preprocessing":
+            entry.value = entry.value.replace("RGB", "BGR")
+    onnx.save(other, tmp_path / "bgr.onnx")
+    capsys.readouterr()
+    assert cli_export.main(["--weights", str(tmp_path / "bgr.onnx"), "--output", str(tmp_path / "wrong.onnx")]) == 2
+    assert "bgr.onnx wants channels BGR as its input, expected RGB" in capsys.readouterr().err
+    assert not (tmp_path / "wrong.onnx").exists()
+
+
+def test_errors_name_the_file_that_was_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--weights", str(folder / "weights.pth"), "--output", str(folder / "none" / "m.onnx")]
+    assert cli_export.main(arguments) == 4
+    error = capsys.readouterr().err
+    assert str(folder / "none" / "m.onnx") in error
+    assert ".part" not in error
+
+
+@pytest.mark.parametrize("size", [31, 5000])
+def test_sizes_that_the_engine_refuses_are_not_recorded(network: Any, size: int) -> None:
+    with pytest.raises(ValueError, match=f"size is {size}, expected 32 to 4096"):
+        export.to_onnx(network, size=size)
+
+
 def test_other_types_are_refused(network: Any) -> None:
     with pytest.raises(ValueError, match="store is 'bfloat16', expected one of float32, float16"):
         export.to_onnx(network, store="bfloat16")
@@ -364,7 +395,7 @@ def test_function_refuses_nonsense() -> None:
         (["--weights", "absent.pth", "--output", "m.onnx"], "no weights file absent.pth"),
         (["--weights", "random:x", "--output", "m.onnx"], "is not a whole number"),
         (["--weights", "random", "--output", "m.bin"], "must end in .onnx"),
-        (["--weights", "random", "--output", "m.onnx", "--size", "0"], "--size must be at least 1"),
+        (["--weights", "random", "--output", "m.onnx", "--size", "5"], "'5', expected 32 to 4096, or 0"),
     ],
 )
 def test_bad_arguments_are_one_line(

@@ -459,7 +459,7 @@ def test_wrong_uses(run_similarity: RunSimilarity, folder: Path, tmp_path: Path)
     assert b"--html: only --json can go to standard output" in run.stderr
     run = run_similarity(folder / "picture0.png", folder / "picture1.png", "--html", tmp_path / "p.html")
     assert run.returncode == 2
-    assert b"belong to a folder" in run.stderr
+    assert b"belongs to a folder" in run.stderr
     run = run_similarity(folder, *SMALL, "--html", tmp_path / "missing" / "p.html")
     assert run.returncode == 4
     assert b"cannot write here" in run.stderr

@@ -115,6 +115,10 @@ def test_find_similar_errors(tmp_path: Path, photos: Path) -> None:
         rrn_native.find_similar(photos, provider="tpu")
     with pytest.raises(ValueError, match="threads"):
         rrn_native.Embedder(threads=0)
+    rows = np.zeros((2, 4), np.float32)
+    for search in (rrn_native.similar_pairs, rrn_native.similar_pairs_approximate, rrn_native.nearest):
+        with pytest.raises(ValueError, match="threads is -1, expected at least 1"):
+            search(rows, threads=-1)
     with pytest.raises(FileNotFoundError):
         rrn_native.Embedder(tmp_path / "missing.onnx")
     (tmp_path / "bad.onnx").write_text("no model")
@@ -329,6 +333,12 @@ def test_cosine_similarity() -> None:
     assert rrn_native.cosine_similarity(a, -a) == pytest.approx(-1)
     assert rrn_native.cosine_similarity(a, np.zeros(512)) == 0
     assert np.isnan(rrn_native.cosine_similarity(a, np.full(512, np.nan)))
+
+
+def test_preprocess_takes_the_default_models_size(photos: Path) -> None:
+    assert rrn_native.preprocess(photos / "first.png").shape == (3, 224, 224)
+    with pytest.raises(ValueError, match="size is 31, expected 32 to 4096, or None"):
+        rrn_native.preprocess(photos / "first.png", 31)
 
 
 def test_preprocess_equals_pillow_and_numpy(photos: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import rrn_native
-from conftest import RunSimilarity
-from rrn_native import _load, cli
+from conftest import ROOT, RunSimilarity
+from rrn_native import _load, arrays, cli
 from rrn_native.cli import calibrate as cli_calibrate
 from rrn_native.cli import explain as cli_explain
 from rrn_native.cli import query as cli_query
@@ -106,6 +106,23 @@ def test_verbs_that_take_the_models_own_size() -> None:
         assert values["model"] is None
 
 
+def test_sizes_are_those_of_the_engine() -> None:
+    text = (ROOT / "include" / "rrn" / "embedder.h").read_text()
+    found = dict(re.findall(r"constexpr int k(Min|Max)ImageSize = (\d+);", text))
+    assert found == {"Min": str(arrays.MIN_SIZE), "Max": str(arrays.MAX_SIZE)}
+
+
+@pytest.mark.parametrize("text", ["31", "-1", "4097", "wide"])
+def test_sizes_out_of_range_are_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (cli_explain, cli_report):
+        with pytest.raises(SystemExit) as ended:
+            verb.parser().parse_args(["x", f"--size={text}"])
+        assert ended.value.code == 2
+        assert "expected 32 to 4096, or 0 for the model's own" in capsys.readouterr().err
+    arguments, _ = cli_report.parser().parse_known_args(["x", "--size=0"])
+    assert arguments.size is None
+
+
 def test_defaults_of_the_verbs_are_those_of_the_library() -> None:
     """The parsers do not import what needs torch or matplotlib, so the numbers stand there a second time."""
     pytest.importorskip("torch")
@@ -113,7 +130,7 @@ def test_defaults_of_the_verbs_are_those_of_the_library() -> None:
     from rrn_native.analysis import projection, report
     from rrn_native.cli import export as cli_export
     from rrn_native.cli import quantize as cli_quantize
-    from rrn_native.model import activations, onnx_file, quantize
+    from rrn_native.model import activations, quantize
 
     def action(parser: Any, dest: str) -> Any:
         return next(each for each in parser._actions if each.dest == dest)
@@ -123,7 +140,7 @@ def test_defaults_of_the_verbs_are_those_of_the_library() -> None:
     assert action(made, "method").choices == activations.METHODS
     assert action(made, "method").default == inspect.signature(quantize.quantize).parameters["method"].default
     assert action(made, "target").default == quantize.DEFAULT_TARGET
-    assert action(cli_export.parser(), "size").default == onnx_file.DEFAULT_SIZE
+    assert action(cli_export.parser(), "size").default is None
     made = cli_report.parser()
     written = inspect.signature(report.write_report).parameters
     assert action(made, "map").choices == projection.METHODS

@@ -62,7 +62,9 @@ std::string BashCompletion(const Caller& caller) {
     }
   }
   std::string lines;
-  for (const auto& [offer, names] : cases) lines += "    " + names + ") " + offer + " ;;\n";
+  for (const auto& [offer, names] : cases) {
+    lines.append("    ").append(names).append(") ").append(offer).append(" ;;\n");
+  }
   std::string script = internal::Replaced(kScript, "CASES", lines);
   script = internal::Replaced(script, "FLAGS", flags);
   return internal::Replaced(script, "PROGRAM", caller.program);

@@ -309,8 +309,9 @@ TEST(GenerateTest, EveryFlagIsInEverything) {
       for (const std::string& spelling : flag.Spellings()) {
         std::string word = spelling;
         if (name == "man") word = internal::Replaced(spelling, "-", "\\-");
-        if (name == "complete-fish")
+        if (name == "complete-fish") {
           word = (spelling.size() == 2 ? "-s " : "-l ") + spelling.substr(spelling.find_first_not_of('-'));
+        }
         if (name == "json") word = "\"" + spelling.substr(spelling.find_first_not_of('-')) + "\"";
         EXPECT_THAT(*made, HasSubstr(word)) << name;
       }

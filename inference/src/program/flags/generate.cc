@@ -27,6 +27,7 @@ constexpr std::array<Generator, 5> kGenerators = {{
 
 std::vector<std::string> GeneratedNames() {
   std::vector<std::string> names;
+  names.reserve(kGenerators.size());
   for (const Generator& generator : kGenerators) names.emplace_back(generator.name);
   return names;
 }

@@ -209,6 +209,7 @@ class Parser {
   }
 
   Status Set(const Flag& flag, const std::string& spelling, const std::string& value, bool on) {
+    typed_.given.push_back(&flag);
     return std::visit(Setter(flag, spelling, value, on, &typed_), flag.target());
   }
 

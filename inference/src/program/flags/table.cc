@@ -168,7 +168,7 @@ FlagGroup Speed() {
                   .More("Worker threads; 0: one for each core. The results do not depend on it.")
                   .Range(0, kMaxThreads),
               Flag("provider", &Typed::provider, "NAME")
-                  .Help("who computes")
+                  .Help("what computes the embeddings")
                   .More("Who computes. auto takes the best one that works here for the precision.")
                   .OneOf({kProviderNames.begin(), kProviderNames.end()}),
               Flag("precision", &Typed::precision, "FORMAT")
@@ -193,7 +193,7 @@ FlagGroup Speed() {
                   .Range(1, kMostNeighbours)
                   .FolderOnly(),
               Flag("search-effort", &Typed::search_effort, "N")
-                  .Help("approximate search: more misses less")
+                  .Help("approximate search: larger finds more, slower")
                   .More("Approximate search: more is slower and misses less.")
                   .Range(1, kMostNeighbours)
                   .FolderOnly(),

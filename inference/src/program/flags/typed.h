@@ -15,12 +15,15 @@
 
 namespace rrn {
 
+class Flag;
+
 // A question that is answered instead of doing any work.
 enum class Question { kNone, kShortHelp, kHelp, kVersion };
 
 // One member for each flag. They begin as the libraries' options do, so each default is written once, there.
 struct Typed {
   std::vector<std::string> paths;
+  std::vector<const Flag*> given;  // what was typed, of the table, in its order
 
   std::string list;
   std::string against;
