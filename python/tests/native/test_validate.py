@@ -138,7 +138,7 @@ def test_model_that_is_not_an_export_is_one_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    assert cli_validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 2
-    assert capsys.readouterr().err.startswith("rrn validate: ")
+    assert cli_validate.main(["--model", str(tmp_path / "broken.onnx"), "--images", str(folder / "photos")]) == 4
+    assert capsys.readouterr().err.startswith(f"rrn validate: {tmp_path / 'broken.onnx'}: ")
     assert cli_validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
     assert "no model" in capsys.readouterr().err

@@ -88,8 +88,8 @@ std::string OldForms() {
 std::string ManualPage(const Caller& caller) {
   // Of "rrn find" it is rrn-find(1).
   const std::string name = internal::Replaced(caller.program, " ", "-");
-  std::string page = ".TH " + Roff(Capitals(name)) + " 1 \"\" \"rrn " + Roff(Version()) + "\" \"User Commands\"\n";
-  page += ".SH NAME\n" + Roff(name) + R"( \- )" + Roff(Summary(caller)) + "\n.SH SYNOPSIS\n";
+  std::string page = ".TH " + Roff(Capitals(name)) + R"( 1 "" "rrn )" + Roff(Version()) + "\" \"User Commands\"\n";
+  page += ".SH NAME\n" + Roff(name) + " \\- " + Roff(Summary(caller)) + "\n.SH SYNOPSIS\n";
   std::string line_break;
   for (const std::string& form : Forms(caller)) {
     page += line_break + Bold(caller.program) + " " + Roff(form) + "\n";
