@@ -68,7 +68,11 @@ void BindSimilarity(py::module_& m, py::class_<Embedder>* embedder) {
                 py::arg("skip"), py::arg("keep"), py::arg("threshold"), py::arg("recursive"), py::arg("threads"),
                 py::arg("approximate"), py::arg("progress"));
   m.def("list_folder", [](const std::string& folder, bool recursive) {
-    const FolderListing listing = Unwrap(ListFolder(folder, recursive));
+    Result<FolderListing> result = [&] {
+      const py::gil_scoped_release nogil;
+      return ListFolder(folder, recursive);
+    }();
+    const FolderListing listing = Unwrap(std::move(result));
     std::vector<py::bytes> paths(listing.paths.begin(), listing.paths.end());
     return paths;
   });

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from repository import ROOT, is_test, name_of, tracked_files
 
 PACKAGE = ROOT / "python" / "rrn_native"
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -221,10 +221,33 @@ def makes_a_parser(node: ast.AST) -> bool:
 
 
 def makes_one_line(node: ast.AST) -> bool:
-    """ " ".join(text.split()), or control characters taken out."""
+    """ " ".join(text.split()) or splitlines(), white space replaced by re.sub, or control characters taken out."""
     if called(node) == "join" and isinstance(node, ast.Call) and len(node.args) == 1:
-        return called(node.args[0]) == "split" and not node.args[0].args  # type: ignore[attr-defined]
+        inner = node.args[0]
+        return called(inner) == "splitlines" or (called(inner) == "split" and not inner.args)  # type: ignore[attr-defined]
+    if called(node) == "sub" and isinstance(node, ast.Call):
+        words = [each.value for each in node.args[:2] if isinstance(each, ast.Constant)]
+        return " " in words and any(re.search(r"\\s|\\n|\n", str(each)) for each in words)
     return isinstance(node, ast.Constant) and node.value == "\x7f"
+
+
+def writes_in_place(node: ast.AST) -> bool:
+    """Path.write_bytes, write_text and every open for writing; results.write_bytes of research writes whole files."""
+    if not isinstance(node, ast.Call):
+        return False
+    function = ast.unparse(node.func)
+    if called(node) in ("write_bytes", "write_text"):
+        return function != "results.write_bytes"
+    if function.rpartition(".")[2] not in ("open", "fdopen"):
+        return False
+    # The first argument is a mode for a method of a path alone.
+    first = (
+        1 if function in ("open", "io.open", "os.fdopen", "gzip.open", "bz2.open", "lzma.open", "codecs.open") else 0
+    )
+    modes = [*node.args[first : first + 1], *(each.value for each in node.keywords if each.arg == "mode")]
+    return any(
+        isinstance(mode, ast.Constant) and re.match(r"(?=.*[wax+])[rwaxbt+]+$", str(mode.value)) for mode in modes
+    )
 
 
 def identifies_a_file(node: ast.AST) -> bool:
@@ -264,6 +287,9 @@ def test_one_home(what: str) -> None:
         ("exit codes", "_USAGE = 2"),
         ("the argument parser", "argparse.ArgumentParser()"),
         ("make it one line", "' '.join(str(error).split())"),
+        ("make it one line", "' '.join(text.splitlines())"),
+        ("make it one line", r"re.sub(r'\s+', ' ', text)"),
+        ("make it one line", r"re.sub('[\n ]+', ' ', text)"),
         ("read an ONNX file", "onnx.load(path)"),
     ],
 )
@@ -271,12 +297,77 @@ def test_a_second_home_is_found(what: str, code: str) -> None:
     assert any(HOMES[what][0](node) for node in ast.walk(ast.parse(code)))
 
 
+_BY_NAME = "the file with a temporary name that replace_file hands out"
+WRITERS = {
+    "_files.py": "the home of writing a file",
+    "_index.py": _BY_NAME,
+    "bench.py": "pictures in a temporary folder",
+    "model/weights.py": _BY_NAME,
+}
+
+
 def test_results_are_written_whole() -> None:
-    """No file is written in place; bench writes pictures into a temporary folder."""
-    writing = {
-        name(path) for path in modules() for node in nodes(path) if called(node) in ("write_bytes", "write_text")
-    }
-    assert writing == {"_files.py", "bench.py"}
+    assert {name(path) for path in modules() if any(writes_in_place(node) for node in nodes(path))} == set(WRITERS)
+
+
+# The same in research, whose programs write results: what, and the files that may do it, each with its reason.
+_TORCH = "torch.save writes a file of its own under a temporary name"
+HOMES_OF_RESEARCH = {
+    "write to a temporary name and rename": {
+        "research/common/results.py": "the home of writing a result",
+        "research/common/examples.py": "a folder, which gets its name when it is complete",
+        "research/report/document.py": "a file that pandoc reads and that is gone afterwards",
+        "research/training/train.py": _TORCH,
+        "research/training/trainer.py": _TORCH,
+    },
+    "write in place": {
+        "research/common/results.py": "the home of writing a result",
+        "research/common/examples.py": "in the folder that gets its name when it is complete",
+        "research/benchmarks/peers_setup.py": "a mark that packages are installed; without it they are installed again",
+        "research/benchmarks/process.py": "what a program prints, in a temporary folder",
+        "research/training/session.py": "a log, which grows by lines",
+    },
+    "make it one line": {
+        "research/common/results.py": "a list of numbers of JSON on one line",
+        "research/report/results.py": "parts of a sentence of the template",
+    },
+    "the cache folder": {"research/common/places.py": "the one that says where it is"},
+    "file identity": {},
+}
+
+
+@pytest.mark.parametrize("what", sorted(HOMES_OF_RESEARCH))
+def test_one_home_in_research(what: str) -> None:
+    check = writes_in_place if what == "write in place" else HOMES[what][0]
+    # peers/ and plain_script.py run under the Python of other tools.
+    files = [
+        path for path in sorted((ROOT / "research").rglob("*.py")) if path.name not in ("plain_script.py", "tiny.py")
+    ]
+    files = [path for path in files if path.parent.name != "peers" and not is_test(path) and path.stem != "conftest"]
+    assert len(files) > 40
+    found = {name_of(path) for path in files if any(check(node) for node in nodes(path))}
+    assert found == set(HOMES_OF_RESEARCH[what])
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("open(path, 'w')", True),
+        ("open(path, mode='ab')", True),
+        ("io.open(path, 'r+')", True),
+        ("os.fdopen(descriptor, 'wb')", True),
+        ("(folder / 'log').open('a')", True),
+        ("path.open('w', encoding='utf-8')", True),
+        ("path.write_text(text)", True),
+        ("open('a')", False),
+        ("open(path, 'rb')", False),
+        ("path.open()", False),
+        ("zipfile.ZipFile(path).open('word/document.xml')", False),
+        ("results.write_bytes(path, content)", False),
+    ],
+)
+def test_writing_in_place_is_found(code: str, expected: bool) -> None:
+    assert any(writes_in_place(node) for node in ast.walk(ast.parse(code))) is expected
 
 
 def test_exit_codes_have_names() -> None:
@@ -290,16 +381,11 @@ def test_exit_codes_have_names() -> None:
 
 
 def test_a_command_has_one_spelling() -> None:
-    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if run.returncode != 0:
-        pytest.skip("not a git checkout")
-    suffixes = (".py", ".md", ".sh", ".cc", ".h")
-    for listed in run.stdout.decode().split("\0"):
-        path = ROOT / listed
-        if listed.startswith(("findings/", "research/report/")) or path.suffix not in suffixes:
+    for path in tracked_files():
+        if name_of(path).startswith(("findings/", "research/report/")) or path == Path(__file__):
             continue
-        if path.is_file() and path != Path(__file__):
-            assert "-m rrn_native." not in path.read_text(), listed
+        if path.suffix in (".py", ".md", ".sh", ".cc", ".h"):
+            assert "-m rrn_native." not in path.read_text(), name_of(path)
 
 
 def test_library_modules_are_no_programs() -> None:
@@ -308,3 +394,36 @@ def test_library_modules_are_no_programs() -> None:
             assert "__main__" not in path.read_text(), name(path)
         if path.parent != PACKAGE / "cli":
             assert "argparse" not in path.read_text(), name(path)
+
+
+# ---- Tests that can fail -------------------------------------------------------------------------------------------
+
+
+def alternatives(code: str) -> list[int]:
+    """Lines of asserts that one of two things satisfies, so that the other is never tested."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or)
+    ]
+
+
+def test_asserts_have_one_expectation() -> None:
+    tests = [path for path in tracked_files() if path.suffix == ".py" and (is_test(path) or path.name == "conftest.py")]
+    assert len(tests) > 40
+    assert {name_of(path): lines for path in tests if (lines := alternatives(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("assert a or b", [1]),
+        ("def test():\n    assert not a or b == 2, 'why'", [2]),
+        ("assert (a and b) or c", [1]),
+        ("assert all(a or b for a in c)", []),
+        ("assert (a or b) == c", []),
+        ("if a or b:\n    assert c", []),
+    ],
+)
+def test_an_alternative_is_found(code: str, lines: list[int]) -> None:
+    assert alternatives(code) == lines

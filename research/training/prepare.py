@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from research.common import results
 from research.training import qt_resource
 
 HERE = Path(__file__).resolve().parent
@@ -387,7 +388,7 @@ def pack(kept: list[Candidate], output: Path, shard_bytes: int, held_out_share: 
             pictures.append(picture)
     for split, contents in shards.items():
         for number, shard in enumerate(contents):
-            (output / f"{split}-{number:02d}.bin").write_bytes(shard)
+            results.write_bytes(output / f"{split}-{number:02d}.bin", bytes(shard))
     return pictures
 
 
@@ -433,8 +434,9 @@ def main(argv: list[str] | None = None) -> int:
     kept, skipped = collect(sources, arguments.downloads, arguments.side, arguments.quality)
     pictures = pack(kept, arguments.output, int(arguments.shard_mib * 2**20), arguments.held_out)
     index = {"side": arguments.side, "quality": arguments.quality, "pictures": [asdict(p) for p in pictures]}
-    (arguments.output / "index.json").write_text(json.dumps(index) + "\n")
-    (arguments.licences or arguments.output / "LICENSES.md").write_text(licence_table(sources, pictures))
+    results.write_bytes(arguments.output / "index.json", f"{json.dumps(index)}\n".encode())
+    licences = arguments.licences or arguments.output / "LICENSES.md"
+    results.write_bytes(licences, licence_table(sources, pictures).encode())
     for (name, reason), count in sorted(skipped.items()):
         print(f"skipped, {name}: {count} {reason}")
     for split in ("train", "held_out"):

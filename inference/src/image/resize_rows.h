@@ -15,7 +15,7 @@ inline constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
 inline constexpr int kLowBits = 15;
 // Rows that are resized at a time, with one look at the weights.
 inline constexpr int kRowBlock = 4;
-// So many bytes behind a source row must be readable (their values do not matter).
+// Bytes behind a source row that must be readable (their values do not matter).
 inline constexpr std::size_t kReadAhead = 32;
 
 // Which source positions make one output position, and how much each counts.

@@ -1,5 +1,5 @@
-// Small image files for the tests, written in memory: through the codec libraries' encoders, or by hand where there is
-// none (BMP, WebP containers). Encoders here may end the process on an error: only tests use them.
+// Small image files for the tests, written in memory: through the codec libraries' encoders, or by hand where a library
+// has no encoder (BMP, WebP containers). Encoders here may end the process on an error: only tests use them.
 #ifndef RRN_IMAGE_TEST_FILES_H_
 #define RRN_IMAGE_TEST_FILES_H_
 

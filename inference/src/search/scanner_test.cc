@@ -204,7 +204,7 @@ TEST(ScannerTest, ZerosOneHotAndRowsOfAnyMagnitude) {
   }
 }
 
-// So many pairs are similar that the filter is left out for some chunks, and is tried again later.
+// There are enough similar pairs that the filter is left out for some chunks, and is tried again later.
 TEST(ScannerTest, ManySimilarRowsThenFew) {
   const std::size_t dim = 16;
   std::vector<float> rows = RandomRows(2600, dim, 13);

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import make_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rrn_native.analysis import calibrate, metrics
 from rrn_native.cli import calibrate as cli_calibrate
 
@@ -126,11 +128,38 @@ def test_pairs(labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert "pairs 4, of them similar 2" in capsys.readouterr().out
 
 
-def test_plot(labelled: Path) -> None:
+def test_plot(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
+    from rrn_native.analysis import plots
+
+    drawn: list[tuple[calibrate.Calibration, Any]] = []
+    draw = plots.calibration_figure
+
+    def calibration_figure(calibration: calibrate.Calibration, title: str) -> Any:
+        drawn.append((calibration, draw(calibration, title)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(plots, "calibration_figure", calibration_figure)
     picture = labelled / "curve.png"
     assert cli_calibrate.main(["--groups", str(labelled / "groups.csv"), "--size", "64", "--plot", str(picture)]) == 0
-    assert picture.stat().st_size > 5000
+    ((calibration, figure),) = drawn
+    scores, same = calibration.scores, calibration.labels
+    assert (len(scores), same.sum()) == (36, 9)
+    above, below = figure.axes
+    curve = metrics.precision_recall_curve(scores, same)
+    curves = {line.get_label(): line for line in above.get_lines()}
+    for name, values in (("precision", curve.precision), ("recall", curve.recall), ("F1", curve.f1)):
+        assert (curves[name].get_xdata() == curve.thresholds).all()
+        assert (curves[name].get_ydata() == values).all(), name
+    for axes in (above, below):
+        assert axes.get_lines()[-1].get_xdata() == [calibration.suggested_threshold] * 2
+    assert below.get_legend_handles_labels()[1] == ["similar pairs", "others"]
+    for bars, chosen in zip(below.containers, (scores[same], scores[~same]), strict=True):
+        heights, edges = np.histogram(chosen, np.linspace(min(scores.min(), 0), 1, len(bars) + 1), density=True)
+        assert [bar.get_x() for bar in bars] == pytest.approx(edges[:-1].tolist(), abs=1e-9)
+        assert [bar.get_height() for bar in bars] == pytest.approx(heights.tolist())
+    with Image.open(picture) as opened:
+        assert np.asarray(opened.convert("L")).std() > 10, "something is drawn"
 
 
 @pytest.mark.parametrize(

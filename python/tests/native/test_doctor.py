@@ -38,8 +38,10 @@ def test_diagnosis(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert default["fingerprint"] == rrn_native.Embedder(provider="cpu", precision="fp32").fingerprint
     for run in tried.values():
         assert run["works"] == (run["milliseconds"] is not None)
-        assert not run["works"] or len(run["fingerprint"]) == 32
-        assert not run["works"] or run["provider"] == "cpu" or run["cosine"] > 0.9
+        if run["works"]:
+            assert len(run["fingerprint"]) == 32
+        if run["works"] and run["provider"] != "cpu":
+            assert run["cosine"] > 0.9
         assert run["detail"]
     assert tried["cpu", "bf16"]["works"] is False
 
