@@ -46,7 +46,7 @@ _FILES = (
     ("`results/validation.json`", "PyTorch, ONNX Runtime and the engine on the example photos", "rrn validate --json"),
     (
         "`results/stored_weights.json`",
-        "the model with float16 weights against the one with float32 weights; `command` in the file says how it was made",
+        "float16 weights against float32 ones; `command` in the file says how it was made",
         "",
     ),
     ("`results/nightly.json`", "the last run of every test that there is", "nightly.sh"),
