@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-EMBEDDING_DIM = 512
+STAGE_CHANNELS = (64, 128, 256, 512)
 LAST_STAGE_DIM = 512
 MAP_CHANNELS = (128, 256, 512)
 
@@ -37,16 +37,20 @@ class Student(nn.Module):
     """Normalised pictures [N, 3, H, W] -> (embedding [N, 512], averages of the last stage [N, 512], three maps).
 
     Embedding and averages are float32. The maps are what leaves the stages of stride 8, 16 and 32: MAP_CHANNELS.
+
+    Args:
+        channels: Of the four stages; each divides the last, which is the embedding's length. Other ones for tests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...] = STAGE_CHANNELS) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(_Block(64, 64, 1), _Block(64, 64, 1))
-        self.layer2 = nn.Sequential(_Block(64, 128, 2), _Block(128, 128, 1))
-        self.layer3 = nn.Sequential(_Block(128, 256, 2), _Block(256, 256, 1))
-        self.layer4 = nn.Sequential(_Block(256, 512, 2), _Block(512, 512, 1))
+        one, two, three, four = channels
+        self.conv1 = nn.Conv2d(3, one, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(one)
+        self.layer1 = nn.Sequential(_Block(one, one, 1), _Block(one, one, 1))
+        self.layer2 = nn.Sequential(_Block(one, two, 2), _Block(two, two, 1))
+        self.layer3 = nn.Sequential(_Block(two, three, 2), _Block(three, three, 1))
+        self.layer4 = nn.Sequential(_Block(three, four, 2), _Block(four, four, 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -94,6 +98,7 @@ def load_student(path: Path) -> Student:
 
 
 def reduction(averages: list[torch.Tensor]) -> torch.Tensor:
-    """The operator: every stage's [N, C] repeat-interleaved to 512 channels, and the mean over the stages."""
-    spread = [average.repeat_interleave(EMBEDDING_DIM // average.shape[1], 1) for average in averages]
+    """The operator: every stage's [N, C] repeat-interleaved to as many channels as the last has; their mean."""
+    width = averages[-1].shape[1]
+    spread = [average.repeat_interleave(width // average.shape[1], 1) for average in averages]
     return torch.stack(spread).mean(0)

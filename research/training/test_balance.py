@@ -1,0 +1,85 @@
+"""Balancing: the identity, for any factors; what a shift does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from research.training import balance
+from research.training.student import Student
+
+CHANNELS = (4, 8, 8, 16)
+
+
+def network(seed: int) -> Student:
+    """A small network whose batch normalisations do something."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = Student(CHANNELS).eval()
+        for name, value in student.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2)
+            elif value.dim() == 1 and value.is_floating_point():
+                value.copy_(torch.rand_like(value) + 0.2 if name.endswith("weight") else 0.2 * torch.randn_like(value))
+    return student
+
+
+def stages(state: balance.State, pictures: torch.Tensor) -> list[torch.Tensor]:
+    """The stages' averages, taken from the embedding: with one stage alone above zero it is that stage's share."""
+    student = Student(CHANNELS).eval()
+    student.load_state_dict(state)
+    averages = []
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: averages.append(output.mean((2, 3))))
+        for layer in (student.layer1, student.layer2, student.layer3, student.layer4)
+    ]
+    with torch.inference_mode():
+        student(pictures)
+    for hook in hooks:
+        hook.remove()
+    return averages
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), logarithm=st.floats(-3, 3))
+def test_scaling_a_stage_scales_what_leaves_it_and_nothing_else(seed: int, logarithm: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    state = {name: value.double() for name, value in network(seed).state_dict().items()}
+    pictures = torch.randn((2, 3, 65, 48), generator=generator)
+    scales = [torch.exp(logarithm + torch.randn(count, generator=generator)) for count in CHANNELS]
+    single = {name: value.float() for name, value in state.items()}
+    before = stages(single, pictures)
+    for change in (balance.scale_stages(state, scales), balance.even_inner(balance.scale_stages(state, scales))):
+        after = stages({name: value.float() for name, value in change.items()}, pictures)
+        for old, new, scale in zip(before, after, scales, strict=True):
+            torch.testing.assert_close(new / scale, old, rtol=1e-4, atol=1e-5 * float(old.max()))
+
+
+def test_a_shift_changes_the_last_stage_only() -> None:
+    state = network(3).state_dict()
+    pictures = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    before = stages(dict(state), pictures)
+    after = stages(balance.shift_last(state, torch.full((CHANNELS[-1],), 0.5)), pictures)
+    assert all(torch.equal(old, new) for old, new in zip(before[:3], after[:3], strict=True))
+    # A mean of max(x - 0.5, 0) where it was one of max(x, 0).
+    assert (after[3] <= before[3]).all()
+    assert (after[3] >= before[3] - 0.5 - 1e-6).all()
+    assert (after[3] < before[3]).any()
+
+
+def test_inner_channels_reach_about_one() -> None:
+    state = balance.even_inner(network(4).state_dict())
+    for name in ("layer1.0.bn1", "layer4.1.bn1"):
+        torch.testing.assert_close(
+            (state[f"{name}.bias"] + 3 * state[f"{name}.weight"].abs()), torch.ones(len(state[f"{name}.bias"]))
+        )
+
+
+def test_factors_must_be_positive_and_one_for_each_channel() -> None:
+    state = network(5).state_dict()
+    good = [torch.ones(count) for count in CHANNELS]
+    for wrong in (torch.ones(5), torch.zeros(8), torch.full((8,), float("inf"))):
+        with pytest.raises(ValueError, match="stage 2: expected 8 positive factors"):
+            balance.scale_stages(state, [good[0], wrong, *good[2:]])
