@@ -76,3 +76,18 @@ def check_sums(data: dict[str, Any]) -> None:
     for key in ("images", "skipped"):
         paths = [os.fsencode(entry["path"]) for entry in data[key]]
         assert paths == sorted(paths)
+
+
+def read_all(terminal: int) -> bytes:
+    """What a terminal shows until the other side is closed; closes this side."""
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:  # Linux reports the closed terminal as an error
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(terminal)
+    return shown

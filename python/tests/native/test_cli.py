@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BINARY, RunSimilarity, check_sums, make_picture, read_json
+from conftest import BINARY, RunSimilarity, check_sums, make_picture, read_all, read_json
 
 SMALL = ("--size", 64)
 
@@ -333,20 +333,6 @@ def test_interrupt(photos: Path, tmp_path: Path, number: signal.Signals, code: i
     assert b"interrupted" in read_all(master)
     assert output.read_text() == "old"
     assert list(tmp_path.glob("r.json*")) == [output]
-
-
-def read_all(terminal: int) -> bytes:
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:  # Linux reports the closed terminal as an error
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(terminal)
-    return shown
 
 
 def test_progress_on_a_terminal(photos: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import rrn_native
-from conftest import ROOT, RunSimilarity, make_picture
+from conftest import ROOT, RunSimilarity, make_picture, read_all
 from rrn_native import _load, cli, doctor
 
 PACKAGE = ROOT / "python" / "rrn_native"
@@ -276,15 +276,7 @@ def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
         shown += os.read(master, 4096)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    while True:
-        try:
-            chunk = os.read(master, 4096)
-        except OSError:  # Linux reports the closed terminal as an error
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(master)
+    shown += read_all(master)
     assert f"rrn {verb}: interrupted".encode() in shown
     assert b"Traceback" not in shown
     assert not list(tmp_path.glob(".index*"))
