@@ -4,34 +4,17 @@ One call gives distorted copies of crops, which the student sees; the clean crop
 where they are wanted. Everything is a tensor operation: nothing loops over pictures, and nothing waits for the device.
 All randomness comes from one generator that is seeded again for each step's distortions and for each group of crops, so
 that a step's batch is the same whether or not training was interrupted before it.
-
-An operation with probability p works on a random subset of round(p x batch) pictures: the cost follows p, and shapes
-stay fixed.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from research.training.bank import LEVELS, PhotoBank
-
-# ITU T.81, tables K.1 and K.2.
-_LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
-_CHROMINANCE = (
-    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99), (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99), *((99,) * 8,) * 4,
-)  # fmt: skip
-_RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-_YCC_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+from research.training.distort import Distorter, Draws
 
 
 @dataclass
@@ -131,23 +114,13 @@ class Augmenter:
         self, bank: PhotoBank, overlays: torch.Tensor, data: dict[str, Any], distort: dict[str, float], seed: int
     ) -> None:
         self._bank = bank
-        self._overlays = overlays
         self._data = data
-        self._distort = distort
-        self._seed = seed
         self._device = bank.pixels.device
-        self._generator = torch.Generator(self._device)
-        frequency = torch.arange(8).float()
-        basis = torch.cos((2 * frequency[None] + 1) * frequency[:, None] * math.pi / 16) / 2
-        basis[0] /= math.sqrt(2)
-        self._dct = basis.to(self._device)
-        self._luminance = torch.tensor(_LUMINANCE, dtype=torch.float32, device=self._device)
-        self._chrominance = torch.tensor(_CHROMINANCE, dtype=torch.float32, device=self._device)
+        self._draws = Draws(seed, self._device)
+        self._distorter = Distorter(overlays, distort, self._draws)
         # From the corners of a quadrilateral: upper left, upper right, lower left, lower right.
         self._inwards = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], device=self._device)
         self._whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=self._device)
-        self._to_ycc = torch.tensor(_RGB_TO_YCC, device=self._device)
-        self._to_rgb = torch.tensor(_YCC_TO_RGB, device=self._device)
 
     def batch(self, step: int, student_size: int, groups: list[int] | None = None) -> Batch:
         """Makes the batch of a step.
@@ -161,7 +134,7 @@ class Augmenter:
         seeds = [2 * step] if groups is None else [2 * group for group in groups]
         crops = Crops.joined([self._crops(seed, pairs // len(seeds)) for seed in seeds])
         clean = self.render(crops, student_size)
-        self._seed_with(2 * step + 1)
+        self._draws.seed_with(2 * step + 1)
         photo = crops.ground.clone()
         photo[crops.place] = crops.thing
         group = self._bank.group[photo]
@@ -169,34 +142,24 @@ class Augmenter:
         other[crops.mixed] = group[crops.partner]
         return Batch(crops, self.distorted(clean), group, other)
 
-    # ---- random numbers
-
-    def _seed_with(self, number: int) -> None:
-        # Neighbouring seeds of the generator are not independent enough to use the sum of both numbers as it is.
-        self._generator.manual_seed((self._seed * 1_000_003 + number) * 2_654_435_761 % 2**63)
-
-    def _uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self._generator, device=self._device)
-
-    def _subset(self, count: int, share: float) -> torch.Tensor:
-        """Indices of a random subset of round(share x count) pictures."""
-        order = torch.rand(count, generator=self._generator, device=self._device).argsort()
-        return order[: round(share * count)]
+    def distorted(self, clean: torch.Tensor) -> torch.Tensor:
+        """Distorted pictures; see `Distorter`."""
+        return self._distorter(clean)
 
     # ---- crops
 
     def _draw_photos(self, among: torch.Tensor, count: int) -> torch.Tensor:
-        chosen = torch.multinomial(self._bank.weight[among], count, replacement=True, generator=self._generator)
+        chosen = torch.multinomial(self._bank.weight[among], count, replacement=True, generator=self._draws.generator)
         return among[chosen]
 
     def _crops(self, seed: int, pairs: int) -> Crops:
         """Draws pairs of crops."""
-        self._seed_with(seed)
+        self._draws.seed_with(seed)
         cutouts = round(self._data["cutout_share"] * pairs) if len(self._bank.cutouts) else 0
         if not len(self._bank.photos):
             raise ValueError("the bank holds no ordinary photos")
         ground = self._draw_photos(self._bank.photos, pairs)
-        same = self._uniform(0, 1, pairs) < self._data["same_crop_share"]
+        same = self._draws.uniform(0, 1, pairs) < self._data["same_crop_share"]
         first = self._rectangle(self._full(ground), self._data["crop_area"])
         second = self._rectangle(first, self._data["pair_area"])
         quad = torch.cat([self._quad(first), self._quad(second)])
@@ -220,18 +183,18 @@ class Augmenter:
         crops with the same crop of it.
         """
         pairs = len(same)
-        mixed = self._subset(pairs, self._data["mix_share"])
+        mixed = self._draws.subset(pairs, self._data["mix_share"])
         count = len(mixed)
-        other = self._uniform(1, max(2, pairs), count).long().clamp(max=max(1, pairs - 1))
+        other = self._draws.uniform(1, max(2, pairs), count).long().clamp(max=max(1, pairs - 1))
         partner = (mixed + other) % pairs
-        share = self._uniform(*self._data["window_area"], count).sqrt()
-        stretch = self._uniform(-0.4, 0.4, count).exp()
+        share = self._draws.uniform(*self._data["window_area"], count).sqrt()
+        stretch = self._draws.uniform(-0.4, 0.4, count).exp()
         width, height = (share * stretch).clamp(max=1), (share / stretch).clamp(max=1)
-        left, top = (1 - width) * self._uniform(0, 1, count), (1 - height) * self._uniform(0, 1, count)
+        left, top = (1 - width) * self._draws.uniform(0, 1, count), (1 - height) * self._draws.uniform(0, 1, count)
         window = torch.stack([left, top, left + width, top + height], 1)
-        blended = self._uniform(0, 1, count) < self._data["blend_share"]
+        blended = self._draws.uniform(0, 1, count) < self._data["blend_share"]
         window = torch.where(blended[:, None], self._whole, window)
-        opacity = torch.where(blended, self._uniform(0.2, 0.5, count), torch.ones(count, device=self._device))
+        opacity = torch.where(blended, self._draws.uniform(0.2, 0.5, count), torch.ones(count, device=self._device))
         partners = torch.cat([partner, torch.where(same[mixed], partner, partner + pairs)])
         return torch.cat([mixed, mixed + pairs]), partners, torch.cat([window, window]), torch.cat([opacity, opacity])
 
@@ -259,31 +222,31 @@ class Augmenter:
     def _rectangle(self, outer: torch.Tensor, area: list[float]) -> torch.Tensor:
         """Random rectangles inside `outer`, of a random share of its area and a random aspect ratio."""
         count = len(outer)
-        share = self._uniform(area[0], area[1], count).sqrt()
-        stretch = self._uniform(-0.25, 0.25, count).exp()
+        share = self._draws.uniform(area[0], area[1], count).sqrt()
+        stretch = self._draws.uniform(-0.25, 0.25, count).exp()
         width = (outer[:, 2] * share * stretch).minimum(outer[:, 2])
         height = (outer[:, 3] * share / stretch).minimum(outer[:, 3])
-        left = outer[:, 0] + (outer[:, 2] - width) * self._uniform(0, 1, count)
-        top = outer[:, 1] + (outer[:, 3] - height) * self._uniform(0, 1, count)
+        left = outer[:, 0] + (outer[:, 2] - width) * self._draws.uniform(0, 1, count)
+        top = outer[:, 1] + (outer[:, 3] - height) * self._draws.uniform(0, 1, count)
         return torch.stack([left, top, width, height], 1)
 
     def _around(self, photo: torch.Tensor) -> torch.Tensor:
         """Random rectangles that hold most of a cut-out thing."""
         full = self._full(photo)
         count = len(photo)
-        side = full[:, 2:].amax(1) * self._uniform(0.85, 1.8, count)
-        stretch = self._uniform(-0.15, 0.15, count).exp()
+        side = full[:, 2:].amax(1) * self._draws.uniform(0.85, 1.8, count)
+        stretch = self._draws.uniform(-0.15, 0.15, count).exp()
         width, height = side * stretch, side / stretch
-        left = (full[:, 2] - width) * self._uniform(0.2, 0.8, count)
-        top = (full[:, 3] - height) * self._uniform(0.2, 0.8, count)
+        left = (full[:, 2] - width) * self._draws.uniform(0.2, 0.8, count)
+        top = (full[:, 3] - height) * self._draws.uniform(0.2, 0.8, count)
         return torch.stack([left, top, width, height], 1)
 
     def _quad(self, rectangle: torch.Tensor) -> torch.Tensor:
         """Corners [N, 4, 2] of rectangles, moved inwards at random: a view at an angle."""
         left, top, width, height = rectangle.unbind(1)
-        shift = self._uniform(0, self._data["perspective"], len(rectangle), 4, 2)
+        shift = self._draws.uniform(0, self._data["perspective"], len(rectangle), 4, 2)
         # Half of the crops are seen straight on.
-        shift = shift * (self._uniform(0, 1, len(rectangle), 1, 1) < 0.5)
+        shift = shift * (self._draws.uniform(0, 1, len(rectangle), 1, 1) < 0.5)
         x = torch.stack([left, left + width, left, left + width], 1)
         y = torch.stack([top, top, top + height, top + height], 1)
         size = torch.stack([width, height], 1)[:, None]
@@ -323,174 +286,3 @@ class Augmenter:
             inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
             sampled[..., 3] *= inside
         return sampled
-
-    # ---- distortions
-
-    def distorted(self, clean: torch.Tensor) -> torch.Tensor:
-        """Distorts float32 [N, 3, S, S] in 0 ... 1; the result is in steps of 1 / 255."""
-        count = len(clean)
-        share = self._distort
-        x = clean.clone()
-        chosen = self._subset(count, share["mirror"])
-        x[chosen] = x[chosen].flip(3)
-        chosen = self._subset(count, share["geometry"])
-        x[chosen] = self._geometry(x, chosen)
-        chosen = self._subset(count, share["overlay"])
-        x[chosen] = self._overlay(x[chosen])
-        x = self._colour(x)
-        chosen = self._subset(count, share["blur"])
-        x[chosen] = self._blur(x[chosen])
-        chosen = self._subset(count, share["noise"])
-        x[chosen] = self._noise(x[chosen])
-        chosen = self._subset(count, share["rescale"])
-        x[chosen] = self._rescale(x[chosen])
-        chosen = self._subset(count, share["jpeg"])
-        x[chosen] = self._jpeg(x[chosen].clamp(0, 1))
-        return (x.clamp(0, 1) * 255).round() / 255
-
-    def _geometry(self, batch: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Half: rotation with zoom. Half: the picture shrunk onto a canvas (border, letterbox, screenshot)."""
-        x = batch[chosen]
-        count, _, _, size = x.shape
-        if count == 0:
-            return x
-        on_canvas = torch.arange(count, device=self._device) % 2 == 0
-        limit = math.radians(self._distort["rotation_degrees"])
-        angle = self._uniform(-limit, limit, count) * torch.where(on_canvas, 0.15, 1.0)
-        zoom = self._uniform(0.75, 1.0, count)
-        # On a canvas: the picture's share of it, in one direction (letterbox), or in both.
-        shrunk = self._uniform(0.5, 1.0, count)
-        other = torch.where(self._uniform(0, 1, count) < 0.4, torch.ones_like(shrunk), self._uniform(0.85, 1.1, count))
-        upright = self._uniform(0, 1, count) < 0.5
-        share_x = torch.where(upright, shrunk, torch.where(other == 1, other, shrunk * other)).clamp(max=1)
-        share_y = torch.where(upright, torch.where(other == 1, other, shrunk * other), shrunk).clamp(max=1)
-        scale_x = torch.where(on_canvas, 1 / share_x, zoom)
-        scale_y = torch.where(on_canvas, 1 / share_y, zoom)
-        shift_x = self._uniform(-1, 1, count) * (1 - scale_x).abs()
-        shift_y = self._uniform(-1, 1, count) * (1 - scale_y).abs()
-        cosine, sine = angle.cos(), angle.sin()
-        theta = torch.stack(
-            [
-                torch.stack([cosine * scale_x, -sine * scale_y, shift_x], 1),
-                torch.stack([sine * scale_x, cosine * scale_y, shift_y], 1),
-            ],
-            1,
-        )
-        grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-        moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        inside = (grid.abs().amax(3) <= 1) | ~on_canvas[:, None, None]
-        return torch.where(inside[:, None], moved, self._canvas(batch, chosen))
-
-    def _canvas(self, batch: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Plain colours, some with bars as a window has, some another picture, darkened."""
-        count, size = len(chosen), batch.shape[-1]
-        kind = self._uniform(0, 1, count, 1, 1, 1)
-        colour = self._uniform(0, 1, count, 3, 1, 1)
-        colour = torch.where(kind < 0.3, torch.zeros_like(colour), colour)
-        colour = torch.where((kind >= 0.3) & (kind < 0.55), torch.ones_like(colour), colour)
-        canvas = colour.expand(count, 3, size, size)
-        row = (torch.arange(size, device=self._device) / size)[None, None, :, None]
-        bars = (row < self._uniform(0, 0.15, count, 1, 1, 1)) | (row > self._uniform(0.88, 1.1, count, 1, 1, 1))
-        bars = bars & (self._uniform(0, 1, count, 1, 1, 1) < 0.5)
-        canvas = torch.where(bars, self._uniform(0, 1, count, 3, 1, 1), canvas)
-        other = batch[(chosen + 1) % len(batch)] * self._uniform(0.2, 0.8, count, 1, 1, 1)
-        return torch.where(kind > 0.85, other, canvas)
-
-    def _overlay(self, x: torch.Tensor) -> torch.Tensor:
-        """Pastes a caption, a smiley or a shape."""
-        count, _, _, size = x.shape
-        if count == 0:
-            return x
-        which = torch.randint(len(self._overlays), (count,), generator=self._generator, device=self._device)
-        scale = 1 / self._uniform(0.12, 0.5, count)
-        stretch = self._uniform(-0.3, 0.3, count).exp()
-        angle = self._uniform(-0.4, 0.4, count)
-        x_at, y_at = self._uniform(-0.9, 0.9, count), self._uniform(-0.9, 0.9, count)
-        a, b = angle.cos() * scale * stretch, -angle.sin() * scale
-        c, d = angle.sin() * scale * stretch, angle.cos() * scale
-        theta = torch.stack(
-            [torch.stack([a, b, -(a * x_at + b * y_at)], 1), torch.stack([c, d, -(c * x_at + d * y_at)], 1)], 1
-        )
-        grid = F.affine_grid(theta, [count, 4, size, size], align_corners=False)
-        patch = F.grid_sample(self._overlays[which], grid, mode="bilinear", align_corners=False)
-        patch = patch * self._uniform(0.5, 1.0, count, 1, 1, 1)
-        return patch[:, :3] + x * (1 - patch[:, 3:])
-
-    def _colour(self, x: torch.Tensor) -> torch.Tensor:
-        """Gamma, brightness, contrast, saturation and white balance; some pictures become grey."""
-        count = len(x)
-
-        def some(share: float) -> torch.Tensor:
-            return self._uniform(0, 1, count, 1, 1, 1) < share
-
-        strength = some(self._distort["colour"]).float()
-        gamma = (self._uniform(-0.4, 0.4, count, 1, 1, 1) * strength).exp()
-        gain = (self._uniform(-0.35, 0.35, count, 1, 1, 1) * strength).exp()
-        balance = (self._uniform(-0.18, 0.18, count, 3, 1, 1) * strength).exp()
-        contrast = (self._uniform(-0.4, 0.4, count, 1, 1, 1) * strength).exp()
-        saturation = 1 + self._uniform(-0.7, 0.6, count, 1, 1, 1) * strength
-        saturation = torch.where(some(self._distort["grey"]), torch.zeros_like(saturation), saturation)
-        x = x.clamp(1e-4, 1).pow(gamma) * (gain * balance)
-        grey = (x * self._to_ycc[0][None, :, None, None]).sum(1, keepdim=True)
-        x = grey + (x - grey) * saturation
-        middle = grey.mean((2, 3), keepdim=True)
-        return (middle + (x - middle) * contrast).clamp(0, 1)
-
-    def _blur(self, x: torch.Tensor) -> torch.Tensor:
-        """Gaussian blur of a random width."""
-        count, channels, height, width = x.shape
-        if count == 0:
-            return x
-        radius = 6
-        sigma = (self._uniform(0.4, 2.0, count, 1) * (width / 128)).clamp(min=0.4)
-        offsets = torch.arange(-radius, radius + 1, device=self._device)
-        kernel = (-(offsets[None] ** 2) / (2 * sigma**2)).exp()
-        kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-        planes = F.pad(x, (radius,) * 4, mode="reflect").reshape(1, count * channels, height + 12, width + 12)
-        planes = F.conv2d(planes, kernel[:, None, :, None], groups=count * channels)
-        planes = F.conv2d(planes, kernel[:, None, None, :], groups=count * channels)
-        return planes.view(count, channels, height, width)
-
-    def _noise(self, x: torch.Tensor) -> torch.Tensor:
-        """Gaussian noise of a random strength."""
-        noise = torch.randn(x.shape, generator=self._generator, device=self._device)
-        return x + noise * self._uniform(0.01, 0.08, len(x), 1, 1, 1)
-
-    def _rescale(self, x: torch.Tensor) -> torch.Tensor:
-        """Down and up again, by three factors and three ways to scale up."""
-        size = x.shape[-1]
-        done = []
-        parts = zip(x.chunk(3), (0.3, 0.45, 0.65), ("bicubic", "bilinear", "nearest"), strict=False)
-        for part, factor, mode in parts:
-            small = F.interpolate(part, (round(size * factor),) * 2, mode="bilinear", antialias=True)
-            align = None if mode == "nearest" else False
-            done.append(F.interpolate(small, (size, size), mode=mode, align_corners=align))
-        return torch.cat(done) if done else x
-
-    def _jpeg(self, x: torch.Tensor) -> torch.Tensor:
-        """What JPEG loses: colour at half the resolution, and DCT coefficients quantised by the standard's tables."""
-        count, _, height, width = x.shape
-        if count == 0:
-            return x
-        padded = F.pad(x, (0, -width % 16, 0, -height % 16), mode="replicate") * 255
-        ycc = torch.einsum("rc,nchw->nrhw", self._to_ycc, padded)
-        # libjpeg's scale of qualities.
-        quality = self._uniform(10, 85, count)
-        percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-        luminance = ((self._luminance * percent + 50) / 100).floor().clamp(1, 255)
-        chrominance = ((self._chrominance * percent + 50) / 100).floor().clamp(1, 255)
-        y = self._quantised(ycc[:, :1] - 128, luminance) + 128
-        colour = self._quantised(F.avg_pool2d(ycc[:, 1:], 2), chrominance)
-        colour = F.interpolate(colour, scale_factor=2, mode="nearest")
-        rgb = torch.einsum("rc,nchw->nrhw", self._to_rgb, torch.cat([y, colour], 1)) / 255
-        return rgb[:, :, :height, :width]
-
-    def _quantised(self, planes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        """Rounds the DCT coefficients of 8 x 8 blocks of [N, C, H, W] to multiples of table [N, 8, 8]."""
-        count, channels, height, width = planes.shape
-        blocks = planes.view(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
-        steps = table[:, None, None, None]
-        coefficients = self._dct @ blocks @ self._dct.T
-        coefficients = (coefficients / steps).round() * steps
-        blocks = self._dct.T @ coefficients @ self._dct
-        return blocks.permute(0, 1, 2, 4, 3, 5).reshape(count, channels, height, width)

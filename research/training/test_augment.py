@@ -43,7 +43,7 @@ def test_groups_of_crops_come_again_in_any_company() -> None:
 
 
 def test_every_distortion_alone_changes_its_share_of_pictures() -> None:
-    names = ["mirror", "geometry", "colour", "grey", "blur", "noise", "rescale", "jpeg", "overlay"]
+    names = ["mirror", "turn", "palette", "geometry", "colour", "grey", "blur", "noise", "rescale", "jpeg", "overlay"]
     none = dict.fromkeys(names, 0.0)
     clean = small_augmenter().render(small_augmenter().batch(0, 32).crops, 32)
     untouched = small_augmenter(**none).distorted(clean)
@@ -51,6 +51,20 @@ def test_every_distortion_alone_changes_its_share_of_pictures() -> None:
     for name in names:
         changed = small_augmenter(**{**none, name: 1.0}).distorted(clean)
         assert ((changed - clean).abs().amax((1, 2, 3)) > 0.01).sum() >= 8, name
+
+
+def test_turns_and_palettes_keep_what_they_should() -> None:
+    made = small_augmenter()._distorter
+    pictures = torch.rand((8, 3, 6, 6), generator=torch.Generator().manual_seed(2))
+    turned = made._turned(pictures)
+    assert torch.equal(turned.flatten(2).sort().values, pictures.flatten(2).sort().values)
+    assert all(torch.equal(turned[i].rot90(-quarters, (1, 2)), pictures[i]) for i, quarters in ((0, 1), (3, 2), (7, 3)))
+    other = made._palette(pictures)
+    # Turning the hue keeps the mean of the channels; exchanging them, too.
+    torch.testing.assert_close(other[:6].mean(1), pictures[:6].mean(1))
+    torch.testing.assert_close(other[6:], 1 - pictures[6:])
+    grey = torch.full((4, 3, 2, 2), 0.3)
+    torch.testing.assert_close(made._palette(grey)[:3], grey[:3])
 
 
 def test_same_crops_are_equal_and_others_are_not() -> None:
@@ -108,8 +122,7 @@ def test_sampling_a_whole_photo_gives_it_back() -> None:
 
 
 def test_jpeg_keeps_flat_pictures_and_harms_noise() -> None:
-    made = small_augmenter()
-    made._generator.manual_seed(0)
+    made = small_augmenter()._distorter
     flat = torch.full((4, 3, 40, 40), 0.5)
     assert (made._jpeg(flat) - flat).abs().max() < 0.05
     noise = torch.rand(4, 3, 40, 40)
