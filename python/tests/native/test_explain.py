@@ -219,7 +219,6 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (["first.png", "broken.png"], "broken.png", 3),
         (["first.png", "none.png"], "none.png", 2),
-        (["first.png", "first.png", "--size", "3"], "--size is 3", 2),
         (["first.png", "first.png", "--output", "why.gif"], "expected one of .png", 2),
         (["first.png", "first.png", "--against", "notes.txt"], "neither a folder nor", 2),
         (["first.png", "first.png", "--model", "notes.txt"], "notes.txt", 4),

@@ -126,7 +126,7 @@ def run(folder: Path, *more: object) -> int:
 def test_one_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "--groups", folder / "photos" / "groups.csv") == 0
     text = capsys.readouterr().out
-    assert "calibrated on 10 images, 1 files were not readable" in text
+    assert "calibrated on 10 images, 1 file was not readable" in text
     assert "F1 at 0.75" in text
 
     before, after = onnx.load(folder / "model.onnx"), onnx.load(folder / "model.int8.onnx")
