@@ -31,9 +31,9 @@ import onnxruntime
 import torch
 from onnx import numpy_helper
 from PIL import Image
-from rrn_native._files import sha256_of
 from rrn_native.model.onnx_file import MEAN, STDDEV
 
+from research.common import results
 from research.training.student import Student
 
 SHA256 = "7679c0f8832902d64019b7c8f79784d02bcbbce008d22a5249bdef8e8f45cb73"
@@ -74,7 +74,7 @@ def read_package(path: Path, sha256: str) -> Package:
         PretrainedError: It is another file.
         OSError: It cannot be read.
     """
-    found = sha256_of(path)
+    found = results.sha256(path)
     if found != sha256:
         raise PretrainedError(f"{path} has SHA-256 {found}: expected {sha256}, Microsoft's package of version 0.23.1")
     with zipfile.ZipFile(path) as archive:

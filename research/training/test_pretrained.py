@@ -12,8 +12,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from rrn_native._files import sha256_of
 
+from research.common import results
 from research.training import pretrained
 
 CHANNELS = (4, 8, 8, 16)
@@ -104,7 +104,7 @@ def test_the_rewritten_network_is_the_package_s(tmp_path: Path, pictures: list[P
     # With torchvision's mean as the mean picture, padding is the same, too: equal but for rounding.
     colour = 255 * np.asarray(pretrained.MEAN)[::-1]
     path = package(tmp_path, Builder().model(), np.broadcast_to(colour[:, None, None], (3, SIDE, SIDE)))
-    read = pretrained.read_package(path, sha256_of(path))
+    read = pretrained.read_package(path, results.sha256(path))
     assert min(pretrained.compare(read, pictures)) > 1 - 1e-6
     state, _ = pretrained.state_dict(read)
     assert {name for name in state if "layer4.2" in name} == set()
@@ -118,12 +118,12 @@ def test_another_mean_is_folded_into_the_first_convolution(tmp_path: Path, pictu
     network = Builder().model()
     mean = np.broadcast_to(np.reshape([90.0, 140.0, 100.0], (3, 1, 1)), (3, SIDE, SIDE)).copy()
     path = package(tmp_path, network, mean)
-    read = pretrained.read_package(path, sha256_of(path))
+    read = pretrained.read_package(path, results.sha256(path))
     at_border, same = pretrained.compare(read, pictures)
     assert at_border == same > 0.999, "only the padding differs"
     mean[:, :, : SIDE // 2] += 60
     path = package(tmp_path, network, mean)
-    uneven, even = pretrained.compare(pretrained.read_package(path, sha256_of(path)), pictures)
+    uneven, even = pretrained.compare(pretrained.read_package(path, results.sha256(path)), pictures)
     assert uneven < even
 
 
@@ -137,7 +137,7 @@ def test_other_files_are_refused_in_one_line(
     assert "expected 7679c0f8" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "o.pth").exists()
-    monkeypatch.setattr(pretrained, "SHA256", sha256_of(path))
+    monkeypatch.setattr(pretrained, "SHA256", results.sha256(path))
     assert pretrained.main([str(path), "--output", str(tmp_path / "o.pth")]) == 0
     saved = torch.load(tmp_path / "o.pth", weights_only=True)
     assert saved["layer4.1.conv2.weight"].dtype == torch.float16
@@ -146,4 +146,4 @@ def test_other_files_are_refused_in_one_line(
 def test_another_network_is_refused(tmp_path: Path) -> None:
     path = package(tmp_path, Builder().model(last_blocks=1), np.zeros((3, SIDE, SIDE)))
     with pytest.raises(pretrained.PretrainedError, match="expected one Conv 3x3 behind"):
-        pretrained.state_dict(pretrained.read_package(path, sha256_of(path)))
+        pretrained.state_dict(pretrained.read_package(path, results.sha256(path)))
