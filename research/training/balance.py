@@ -1,6 +1,6 @@
 """Balances the shares of a ResNet-18's stages in the operator's mean, without changing what its layers compute.
 
-    python -m research.training.balance WEIGHTS.pth --data .cache/training --output balanced.pth
+    python -m research.training.balance WEIGHTS.pth --data .cache/training --scenes PHOTOS --output balanced.pth
 
 The operator averages what leaves the four stages of the network. Trained for something else, as ImageNet's classes, the
 lower stages of a network are nearly the same for all pictures, and so is the mean: every cosine is close to 1.
@@ -11,17 +11,42 @@ and bias correction", 2019, who use it inside of a network). What the operator s
 by channel while every later layer computes the same (`scale_stages`). The last stage has no reader, so a constant may
 also be taken off before its last ReLU (`shift_last`), which makes its channels sparse, and unrelated pictures
 unrelated.
+
+`fit` chooses factors and constants from what the stages give for two or more collections of pictures. Nothing is
+trained: each number follows from a channel's mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 
+from research.common import machine, results
+from research.training import overlays
+from research.training.augment import Augmenter
+from research.training.bank import load_bank
+from research.training.config import load_config
+from research.training.student import Student, load_student, save_state
+from research.training.trainer import Normaliser
+
+MODULE = "python -m research.training.balance"
+CPU = torch.device("cpu")
 State = dict[str, torch.Tensor]
 STAGES = 4
 BLOCKS = 2
+SIZE = 224
+CROPS = 768  # of the training pictures
+BATCH = 32
+# A channel that is never active would ask for an infinite factor.
+FLOOR = 1e-3
 
 
 def scale_stages(state: Mapping[str, torch.Tensor], scales: Sequence[torch.Tensor]) -> State:
@@ -93,3 +118,148 @@ def shift_last(state: Mapping[str, torch.Tensor], shifts: torch.Tensor) -> State
 
 def _product(tensor: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return (tensor.double() * factor.double()).to(tensor.dtype)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the stages give for pictures.
+
+    Attributes:
+        averages: [N, C] of the first three stages.
+        last: [N, C, H, W] of the last stage before its last ReLU, float16.
+    """
+
+    averages: list[torch.Tensor]
+    last: torch.Tensor
+
+
+@torch.inference_mode()
+def look(student: Student, batches: Iterable[torch.Tensor]) -> Sample:
+    """Runs the network on normalised pictures [N, 3, H, W] of one size."""
+    averages: list[list[torch.Tensor]] = [[], [], []]
+    last: list[torch.Tensor] = []
+    student.eval()
+    for pictures in batches:
+        x = F.max_pool2d(F.relu(student.bn1(student.conv1(pictures))), 3, 2, 1)
+        for stage, parts in zip((student.layer1, student.layer2, student.layer3), averages, strict=True):
+            x = stage(x)
+            parts.append(x.mean((2, 3)))
+        x = student.layer4[0](x)
+        block = student.layer4[1]
+        y = F.relu(block.bn1(block.conv1(x)))  # type: ignore[operator]
+        last.append((block.bn2(block.conv2(y)) + x).half())  # type: ignore[operator]
+    return Sample([torch.cat(parts) for parts in averages], torch.cat(last))
+
+
+def fit(
+    samples: Sequence[Sample], shares: Sequence[float], cut: float, exponent: float
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Chooses factors and constants from the channels' means.
+
+    Means are geometric over the collections, so that none of them decides alone. Each channel is divided by its mean
+    (the first three stages), or by that to a power (the last), which raises channels that few pictures use. A channel
+    of the last stage loses a multiple of its mean, so that one that is active everywhere becomes sparse, and one that
+    is sparse already changes little.
+
+    Args:
+        samples: Of one network.
+        shares: Length of the first three stages' part of the embedding, as a share of the last one's, on average over
+            the last sample's pictures.
+        cut: What is taken off each channel of the last stage before its ReLU, as a multiple of its mean.
+        exponent: The power.
+
+    Returns:
+        Factors for `scale_stages`, and constants for `shift_last` behind them.
+    """
+    means = [_mean([sample.averages[stage].mean(0) for sample in samples]) for stage in range(STAGES - 1)]
+    constants = cut * _mean([F.relu(sample.last.float()).mean((0, 2, 3)) for sample in samples])
+    cut_averages = [_pooled(sample.last, constants) for sample in samples]
+    last = (_mean([average.mean(0) for average in cut_averages]) + FLOOR).pow(-exponent)
+    length = (cut_averages[-1] * last).norm(dim=1).mean()
+    scales = []
+    for mean, share, averages in zip(means, shares, samples[-1].averages, strict=True):
+        factor = 1 / (mean + 1e-6)
+        own = (averages * factor).norm(dim=1).mean() * (len(last) / len(mean)) ** 0.5  # repeated by the operator
+        scales.append(factor * share * length / own)
+    return [*scales, last], constants * last
+
+
+def _mean(means: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([(mean + 1e-6).log() for mean in means]).mean(0).exp()
+
+
+def _pooled(last: torch.Tensor, constants: torch.Tensor) -> torch.Tensor:
+    parts = (last[start : start + 256].float() for start in range(0, len(last), 256))
+    return torch.cat([F.relu(part - constants[:, None, None]).mean((2, 3)) for part in parts])
+
+
+def balanced(state: Mapping[str, torch.Tensor], scales: Sequence[torch.Tensor], shifts: torch.Tensor) -> State:
+    """The network with these factors and constants, and even channels inside its blocks."""
+    return even_inner(shift_last(scale_stages(state, scales), shifts))
+
+
+def _training_crops(data: Path, normalised: Normaliser, seed: int) -> Iterator[torch.Tensor]:
+    """Clean crops of the training pictures."""
+    config = load_config(
+        cuda=False, changes=[f"data.batch={BATCH}", "data.mix_share=0.0", "data.crop_area=[0.35, 1.0]"]
+    )
+    bank = load_bank(data, "train", CPU)
+    augmenter = Augmenter(bank, overlays.render(1, 0, CPU), config["data"], config["distort"], seed)
+    for step in range(CROPS // BATCH):
+        yield normalised(augmenter.render(augmenter.batch(step, 32).crops, SIZE), "student")
+
+
+def _scenes(files: Sequence[Path], normalised: Normaliser) -> Iterator[torch.Tensor]:
+    """Whole pictures of a folder."""
+    for start in range(0, len(files), BATCH):
+        arrays = []
+        for path in files[start : start + BATCH]:
+            with Image.open(path) as image:
+                resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            arrays.append(np.asarray(resized, np.float32).transpose(2, 0, 1) / 255)
+        yield normalised(torch.from_numpy(np.stack(arrays)), "student")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=MODULE, description="Balance the stages of a trained ResNet-18.")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS.pth", help="a state dict with torchvision's names")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training pictures (prepare.py)")
+    parser.add_argument(
+        "--scenes", type=Path, required=True, metavar="DIR", help="JPEG photos of everyday scenes, for means alone"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth")
+    parser.add_argument("--shares", type=float, nargs=3, default=[0.002] * 3, metavar="S", help="default %(default)s")
+    parser.add_argument("--cut", type=float, default=3.2, metavar="C", help="default %(default)s")
+    parser.add_argument("--exponent", type=float, default=0.5, metavar="E", help="default %(default)s")
+    given = list(sys.argv[1:] if words is None else words)
+    arguments = parser.parse_args(given)
+    normalised = Normaliser(load_config(cuda=False), CPU)
+    try:
+        files = sorted(arguments.scenes.glob("*.jpg"))
+        if not files:
+            raise ValueError(f"{arguments.scenes} holds no .jpg file")
+        student = load_student(arguments.weights)
+        samples = [
+            look(student, _training_crops(arguments.data, normalised, seed=0)),
+            look(student, _scenes(files, normalised)),
+        ]
+        scales, shifts = fit(samples, arguments.shares, arguments.cut, arguments.exponent)
+        save_state(arguments.output, balanced(student.state_dict(), scales, shifts))
+    except (OSError, ValueError) as error:
+        print(f"balance: {error}", file=sys.stderr)
+        return 2
+    note = {
+        **machine.head(machine.command_line(MODULE, given)),
+        "weights_sha256": results.sha256(arguments.weights),
+        "output_sha256": results.sha256(arguments.output),
+        "scenes": len(files),
+        "crops": CROPS,
+    }
+    results.write(arguments.output.with_suffix(".json"), note)
+    print(arguments.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,7 +34,7 @@ from PIL import Image
 from rrn_native.model.onnx_file import MEAN, STDDEV
 
 from research.common import results
-from research.training.student import Student
+from research.training.student import Student, save_state
 
 SHA256 = "7679c0f8832902d64019b7c8f79784d02bcbbce008d22a5249bdef8e8f45cb73"
 NETWORK = "tools/DnnImageModels/ResNet18Onnx/ResNet18.onnx"
@@ -235,7 +235,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         package = read_package(arguments.package, SHA256)
         if arguments.output:
-            torch.save({name: value.half() for name, value in state_dict(package)[0].items()}, arguments.output)
+            save_state(arguments.output, {name: value.half() for name, value in state_dict(package)[0].items()})
             print(arguments.output)
         if arguments.compare:
             picture, colour = compare(package, sorted(arguments.compare.glob("*.jpg")))

@@ -6,11 +6,15 @@ built operator library, which machines that only train do not have.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+
+from research.common import results
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 LAST_STAGE_DIM = 512
@@ -95,6 +99,17 @@ def load_student(path: Path) -> Student:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing[:5])}")
     return student
+
+
+def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Writes weights that `load_student` reads; the file is complete or untouched.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    results.write_bytes(path, content.getvalue())
 
 
 def reduction(averages: list[torch.Tensor]) -> torch.Tensor:

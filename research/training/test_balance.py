@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -83,3 +85,52 @@ def test_factors_must_be_positive_and_one_for_each_channel() -> None:
     for wrong in (torch.ones(5), torch.zeros(8), torch.full((8,), float("inf"))):
         with pytest.raises(ValueError, match="stage 2: expected 8 positive factors"):
             balance.scale_stages(state, [good[0], wrong, *good[2:]])
+
+
+def sample(student: Student, seed: int, shift: float = 0.0) -> balance.Sample:
+    generator = torch.Generator().manual_seed(seed)
+    return balance.look(student, [torch.randn((6, 3, 64, 64), generator=generator) + shift for _ in range(2)])
+
+
+def test_a_sample_is_what_the_stages_give() -> None:
+    student = network(6)
+    pictures = torch.randn((3, 3, 64, 96), generator=torch.Generator().manual_seed(2))
+    found = balance.look(student, pictures.split(2))
+    wanted = stages(student.state_dict(), pictures)
+    for own, stage in zip(found.averages, wanted, strict=False):
+        torch.testing.assert_close(own, stage)
+    torch.testing.assert_close(found.last.float().relu().mean((2, 3)), wanted[3], rtol=1e-2, atol=1e-2)
+
+
+def test_stages_get_the_shares_that_were_asked_for() -> None:
+    student = network(7)
+    samples = [sample(student, 1, 0.5), sample(student, 2)]
+    shares = (0.01, 0.1, 0.3)
+    scales, shifts = balance.fit(samples, shares, cut=0.5, exponent=0.5)
+    state = balance.balanced(student.state_dict(), scales, shifts)
+    generator = torch.Generator().manual_seed(2)
+    pictures = torch.cat([torch.randn((6, 3, 64, 64), generator=generator) for _ in range(2)])
+    found = stages(state, pictures)
+    length = found[3].norm(dim=1).mean()
+    for stage, share in zip(found[:3], shares, strict=True):
+        spread = stage.repeat_interleave(CHANNELS[-1] // stage.shape[1], 1)
+        torch.testing.assert_close(spread.norm(dim=1).mean() / length, torch.tensor(share), rtol=2e-2, atol=0)
+
+
+def test_a_cut_makes_unrelated_pictures_less_alike() -> None:
+    student = network(8)
+    samples = [sample(student, 1), sample(student, 3)]
+    alike = []
+    for cut in (0.0, 1.0, 2.0):
+        _, shifts = balance.fit(samples, (0.01, 0.01, 0.01), cut, exponent=0.5)
+        assert (shifts >= 0).all()
+        pooled = balance._pooled(samples[0].last, cut * samples[0].last.float().relu().mean((0, 2, 3)))
+        unit = torch.nn.functional.normalize(pooled, dim=1)
+        alike.append(float((unit @ unit.T).mean()))
+    assert alike[0] > alike[1] > alike[2]
+
+
+def test_wrong_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(tmp_path / "w.pth"), "--data", str(tmp_path), "--scenes", str(tmp_path), "--output"]
+    assert balance.main([*words, str(tmp_path / "o.pth")]) == 2
+    assert capsys.readouterr().err == f"balance: {tmp_path} holds no .jpg file\n"
