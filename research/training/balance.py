@@ -30,9 +30,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 
 from research.common import machine, results
-from research.training import overlays
-from research.training.augment import Augmenter
-from research.training.bank import load_bank
+from research.training.bank import decoder, index_of
 from research.training.config import load_config
 from research.training.student import Student, load_student, save_state
 from research.training.trainer import Normaliser
@@ -43,7 +41,7 @@ State = dict[str, torch.Tensor]
 STAGES = 4
 BLOCKS = 2
 SIZE = 224
-CROPS = 768  # of the training pictures
+PICTURES = 768  # of the training's, about
 BATCH = 32
 # A channel that is never active would ask for an infinite factor.
 FLOOR = 1e-3
@@ -198,25 +196,33 @@ def balanced(state: Mapping[str, torch.Tensor], scales: Sequence[torch.Tensor], 
     return even_inner(shift_last(scale_stages(state, scales), shifts))
 
 
-def _training_crops(data: Path, normalised: Normaliser, seed: int) -> Iterator[torch.Tensor]:
-    """Clean crops of the training pictures."""
-    config = load_config(
-        cuda=False, changes=[f"data.batch={BATCH}", "data.mix_share=0.0", "data.crop_area=[0.35, 1.0]"]
-    )
-    bank = load_bank(data, "train", CPU)
-    augmenter = Augmenter(bank, overlays.render(1, 0, CPU), config["data"], config["distort"], seed)
-    for step in range(CROPS // BATCH):
-        yield normalised(augmenter.render(augmenter.batch(step, 32).crops, SIZE), "student")
+def _training_pictures(data: Path) -> Iterator[Image.Image]:
+    """A few of the training pictures, evenly spaced; cut-outs lie on white."""
+    pictures = index_of(data, "train")
+    chosen = pictures[:: max(1, len(pictures) // PICTURES)]
+    decode = decoder(data, chosen)
+    for picture in chosen:
+        image = Image.fromarray(decode(picture))
+        white = Image.new("RGBA", image.size, "white")
+        yield Image.alpha_composite(white, image).convert("RGB")
 
 
-def _scenes(files: Sequence[Path], normalised: Normaliser) -> Iterator[torch.Tensor]:
-    """Whole pictures of a folder."""
-    for start in range(0, len(files), BATCH):
-        arrays = []
-        for path in files[start : start + BATCH]:
-            with Image.open(path) as image:
-                resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            arrays.append(np.asarray(resized, np.float32).transpose(2, 0, 1) / 255)
+def _scenes(files: Sequence[Path]) -> Iterator[Image.Image]:
+    for path in files:
+        with Image.open(path) as image:
+            yield image.convert("RGB")
+
+
+def _batches(pictures: Iterable[Image.Image], normalised: Normaliser) -> Iterator[torch.Tensor]:
+    """Whole pictures, resized as the engine does it."""
+    arrays = []
+    for picture in pictures:
+        resized = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        arrays.append(np.asarray(resized, np.float32).transpose(2, 0, 1) / 255)
+        if len(arrays) == BATCH:
+            yield normalised(torch.from_numpy(np.stack(arrays)), "student")
+            arrays.clear()
+    if arrays:
         yield normalised(torch.from_numpy(np.stack(arrays)), "student")
 
 
@@ -241,8 +247,8 @@ def main(words: Sequence[str] | None = None) -> int:
             raise ValueError(f"{arguments.scenes} holds no .jpg file")
         student = load_student(arguments.weights)
         samples = [
-            look(student, _training_crops(arguments.data, normalised, seed=0)),
-            look(student, _scenes(files, normalised)),
+            look(student, _batches(_training_pictures(arguments.data), normalised)),
+            look(student, _batches(_scenes(files), normalised)),
         ]
         scales, shifts = fit(samples, arguments.shares, arguments.cut, arguments.exponent)
         save_state(arguments.output, balanced(student.state_dict(), scales, shifts))
@@ -254,7 +260,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "weights_sha256": results.sha256(arguments.weights),
         "output_sha256": results.sha256(arguments.output),
         "scenes": len(files),
-        "crops": CROPS,
+        "training_pictures": len(samples[0].last),
     }
     results.write(arguments.output.with_suffix(".json"), note)
     print(arguments.output)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,33 @@ class PhotoBank:
         )
 
 
+def index_of(folder: Path, split: str) -> list[dict[str, Any]]:
+    """Returns what the index says of the pictures of a split.
+
+    Raises:
+        FileNotFoundError: None in `folder`.
+    """
+    index = json.loads((folder / "index.json").read_text())
+    pictures = [picture for picture in index["pictures"] if picture["split"] == split]
+    if not pictures:
+        raise FileNotFoundError(f"{folder} holds no pictures of the split {split!r}")
+    return pictures
+
+
+def decoder(
+    folder: Path, pictures: list[dict[str, Any]]
+) -> Callable[[dict[str, Any]], np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Reads the shards of pictures; returns what decodes one of them: uint8 [H, W, 4]."""
+    shards = {name: (folder / name).read_bytes() for name in {picture["shard"] for picture in pictures}}
+
+    def decode(picture: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        start = picture["offset"]
+        with Image.open(io.BytesIO(shards[picture["shard"]][start : start + picture["length"]])) as image:
+            return np.asarray(image.convert("RGBA"))
+
+    return decode
+
+
 def load_bank(folder: Path, split: str, device: torch.device, photograph_weight: float = 1.0) -> PhotoBank:
     """Decodes the pictures of `split` that prepare.py packed.
 
@@ -93,23 +121,13 @@ def load_bank(folder: Path, split: str, device: torch.device, photograph_weight:
         FileNotFoundError: None in `folder`.
         ValueError: `photograph_weight` is not positive, or is not 1 although the index does not tell photographs.
     """
-    index = json.loads((folder / "index.json").read_text())
-    pictures = [picture for picture in index["pictures"] if picture["split"] == split]
-    if not pictures:
-        raise FileNotFoundError(f"{folder} holds no pictures of the split {split!r}")
+    pictures = index_of(folder, split)
     if photograph_weight <= 0:
         raise ValueError(f"data.photograph_weight is {photograph_weight}: expected a positive number")
     if photograph_weight != 1 and "photographs" not in pictures[0]:
         raise ValueError(f"{folder} does not say which pictures are photographs: pack it again with prepare.py")
-    shards = {name: (folder / name).read_bytes() for name in {picture["shard"] for picture in pictures}}
-
-    def decode(picture: dict[str, Any]) -> np.ndarray[Any, Any]:
-        start = picture["offset"]
-        with Image.open(io.BytesIO(shards[picture["shard"]][start : start + picture["length"]])) as image:
-            return np.asarray(image.convert("RGBA"))
-
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        arrays = list(pool.map(decode, pictures))
+        arrays = list(pool.map(decoder(folder, pictures), pictures))
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(picture["photo"], len(numbers)) for picture in pictures]
     weights = [picture["weight"] * (photograph_weight if picture.get("photographs") else 1.0) for picture in pictures]
