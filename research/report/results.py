@@ -31,6 +31,10 @@ class Results(Json):
         return Missing(name=name)
 
 
+# The last run of all tests: of the tree's state, and no result; the next run writes another one.
+NIGHTLY = "nightly.json"
+
+
 def load(folder: Path) -> Results:
     """Reads all JSON files of a folder.
 
@@ -40,6 +44,8 @@ def load(folder: Path) -> Results:
     """
     found = Results()
     for path in sorted(folder.glob("*.json")):
+        if path.name == NIGHTLY:
+            continue
         # Every object knows its file, so that a missing key can be reported with it.
         row = type("Row", (dict,), {"_file": path.name})
         try:

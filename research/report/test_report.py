@@ -308,3 +308,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert stopped.value.code == 2
     assert "run scripts/run.sh first" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_last_run_of_all_tests_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / results.NIGHTLY).write_text('{"ok": true}')
+    (tmp_path / "other.json").write_text('{"ok": true}')
+    assert set(results.load(tmp_path)) == {"other"}
