@@ -20,11 +20,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image
@@ -32,6 +30,7 @@ from PIL import Image
 from research.common import machine, results
 from research.training.bank import decoder, index_of
 from research.training.config import load_config
+from research.training.stages import Sample, batches, look, pooled
 from research.training.student import Student, load_student, save_state
 from research.training.trainer import Normaliser
 
@@ -40,9 +39,7 @@ CPU = torch.device("cpu")
 State = dict[str, torch.Tensor]
 STAGES = 4
 BLOCKS = 2
-SIZE = 224
 PICTURES = 768  # of the training's, about
-BATCH = 32
 # A channel that is never active would ask for an infinite factor.
 FLOOR = 1e-3
 
@@ -118,39 +115,8 @@ def _product(tensor: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return (tensor.double() * factor.double()).to(tensor.dtype)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What the stages give for pictures.
-
-    Attributes:
-        averages: [N, C] of the first three stages.
-        last: [N, C, H, W] of the last stage before its last ReLU, float16.
-    """
-
-    averages: list[torch.Tensor]
-    last: torch.Tensor
-
-
-@torch.inference_mode()
-def look(student: Student, batches: Iterable[torch.Tensor]) -> Sample:
-    """Runs the network on normalised pictures [N, 3, H, W] of one size."""
-    averages: list[list[torch.Tensor]] = [[], [], []]
-    last: list[torch.Tensor] = []
-    student.eval()
-    for pictures in batches:
-        x = F.max_pool2d(F.relu(student.bn1(student.conv1(pictures))), 3, 2, 1)
-        for stage, parts in zip((student.layer1, student.layer2, student.layer3), averages, strict=True):
-            x = stage(x)
-            parts.append(x.mean((2, 3)))
-        x = student.layer4[0](x)
-        block = student.layer4[1]
-        y = F.relu(block.bn1(block.conv1(x)))  # type: ignore[operator]
-        last.append((block.bn2(block.conv2(y)) + x).half())  # type: ignore[operator]
-    return Sample([torch.cat(parts) for parts in averages], torch.cat(last))
-
-
 def fit(
-    samples: Sequence[Sample], shares: Sequence[float], cut: float, exponent: float
+    collections: Sequence[Sample], shares: Sequence[float], cut: float, exponent: float
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Chooses factors and constants from the channels' means.
 
@@ -160,7 +126,7 @@ def fit(
     is sparse already changes little.
 
     Args:
-        samples: Of one network.
+        collections: Of one network.
         shares: Length of the first three stages' part of the embedding, as a share of the last one's, on average over
             the last sample's pictures.
         cut: What is taken off each channel of the last stage before its ReLU, as a multiple of its mean.
@@ -169,13 +135,13 @@ def fit(
     Returns:
         Factors for `scale_stages`, and constants for `shift_last` behind them.
     """
-    means = [_mean([sample.averages[stage].mean(0) for sample in samples]) for stage in range(STAGES - 1)]
-    constants = cut * _mean([F.relu(sample.last.float()).mean((0, 2, 3)) for sample in samples])
-    cut_averages = [_pooled(sample.last, constants) for sample in samples]
+    means = [_mean([sample.averages[stage].mean(0) for sample in collections]) for stage in range(STAGES - 1)]
+    constants = cut * _mean([F.relu(sample.last.float()).mean((0, 2, 3)) for sample in collections])
+    cut_averages = [pooled(sample.last, constants) for sample in collections]
     last = (_mean([average.mean(0) for average in cut_averages]) + FLOOR).pow(-exponent)
     length = (cut_averages[-1] * last).norm(dim=1).mean()
     scales = []
-    for mean, share, averages in zip(means, shares, samples[-1].averages, strict=True):
+    for mean, share, averages in zip(means, shares, collections[-1].averages, strict=True):
         factor = 1 / (mean + 1e-6)
         own = (averages * factor).norm(dim=1).mean() * (len(last) / len(mean)) ** 0.5  # repeated by the operator
         scales.append(factor * share * length / own)
@@ -184,11 +150,6 @@ def fit(
 
 def _mean(means: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([(mean + 1e-6).log() for mean in means]).mean(0).exp()
-
-
-def _pooled(last: torch.Tensor, constants: torch.Tensor) -> torch.Tensor:
-    parts = (last[start : start + 256].float() for start in range(0, len(last), 256))
-    return torch.cat([F.relu(part - constants[:, None, None]).mean((2, 3)) for part in parts])
 
 
 def balanced(state: Mapping[str, torch.Tensor], scales: Sequence[torch.Tensor], shifts: torch.Tensor) -> State:
@@ -213,44 +174,44 @@ def _scenes(files: Sequence[Path]) -> Iterator[Image.Image]:
             yield image.convert("RGB")
 
 
-def _batches(pictures: Iterable[Image.Image], normalised: Normaliser) -> Iterator[torch.Tensor]:
-    """Whole pictures, resized as the engine does it."""
-    arrays = []
-    for picture in pictures:
-        resized = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        arrays.append(np.asarray(resized, np.float32).transpose(2, 0, 1) / 255)
-        if len(arrays) == BATCH:
-            yield normalised(torch.from_numpy(np.stack(arrays)), "student")
-            arrays.clear()
-    if arrays:
-        yield normalised(torch.from_numpy(np.stack(arrays)), "student")
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how to balance."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training pictures (prepare.py)")
+    parser.add_argument(
+        "--scenes", type=Path, required=True, metavar="DIR", help="JPEG photos of everyday scenes, for means alone"
+    )
+    parser.add_argument("--shares", type=float, nargs=3, default=[0.002] * 3, metavar="S", help="default %(default)s")
+    parser.add_argument("--cut", type=float, default=3.2, metavar="C", help="default %(default)s")
+    parser.add_argument("--exponent", type=float, default=0.5, metavar="E", help="default %(default)s")
+
+
+def samples(student: Student, arguments: argparse.Namespace) -> list[Sample]:
+    """Returns what the stages give for the collections of `add_settings`.
+
+    Raises:
+        OSError: A picture cannot be read.
+        ValueError: There are none.
+    """
+    normalised = Normaliser(load_config(cuda=False), CPU)
+    files = sorted(arguments.scenes.glob("*.jpg"))
+    if not files:
+        raise ValueError(f"{arguments.scenes} holds no .jpg file")
+    collections = (_training_pictures(arguments.data), _scenes(files))
+    return [look(student, batches(pictures, normalised)) for pictures in collections]
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog=MODULE, description="Balance the stages of a trained ResNet-18.")
     parser.add_argument("weights", type=Path, metavar="WEIGHTS.pth", help="a state dict with torchvision's names")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training pictures (prepare.py)")
-    parser.add_argument(
-        "--scenes", type=Path, required=True, metavar="DIR", help="JPEG photos of everyday scenes, for means alone"
-    )
+    add_settings(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth")
-    parser.add_argument("--shares", type=float, nargs=3, default=[0.002] * 3, metavar="S", help="default %(default)s")
-    parser.add_argument("--cut", type=float, default=3.2, metavar="C", help="default %(default)s")
-    parser.add_argument("--exponent", type=float, default=0.5, metavar="E", help="default %(default)s")
     given = list(sys.argv[1:] if words is None else words)
     arguments = parser.parse_args(given)
-    normalised = Normaliser(load_config(cuda=False), CPU)
     try:
-        files = sorted(arguments.scenes.glob("*.jpg"))
-        if not files:
-            raise ValueError(f"{arguments.scenes} holds no .jpg file")
         student = load_student(arguments.weights)
-        samples = [
-            look(student, _batches(_training_pictures(arguments.data), normalised)),
-            look(student, _batches(_scenes(files), normalised)),
-        ]
-        scales, shifts = fit(samples, arguments.shares, arguments.cut, arguments.exponent)
+        collections = samples(student, arguments)
+        scales, shifts = fit(collections, arguments.shares, arguments.cut, arguments.exponent)
         save_state(arguments.output, balanced(student.state_dict(), scales, shifts))
     except (OSError, ValueError) as error:
         print(f"balance: {error}", file=sys.stderr)
@@ -259,8 +220,7 @@ def main(words: Sequence[str] | None = None) -> int:
         **machine.head(machine.command_line(MODULE, given)),
         "weights_sha256": results.sha256(arguments.weights),
         "output_sha256": results.sha256(arguments.output),
-        "scenes": len(files),
-        "training_pictures": len(samples[0].last),
+        "pictures": [len(sample.last) for sample in collections],
     }
     results.write(arguments.output.with_suffix(".json"), note)
     print(arguments.output)
