@@ -94,6 +94,19 @@ def relation(
     return everything, (found - wanted).square().mean()
 
 
+def anchored(embedding: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """1 - cosine between embeddings [N, D] of distorted pictures and unit rows of their clean ones."""
+    return 1 - F.cosine_similarity(embedding, wanted, dim=1).mean()
+
+
+def held(embedding: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference between a batch's cosines and those of the unit rows `wanted`, of different pictures."""
+    normalised = F.normalize(embedding, dim=1)
+    difference = (normalised @ normalised.T - wanted @ wanted.T).square()
+    count = len(embedding)
+    return (difference.sum() - difference.diagonal().sum()) / (count * (count - 1))
+
+
 def regression(predicted: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
     """1 - cosine between a linear head's output and the teacher's whitened features; 0 is a perfect match.
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from research.training import losses, student, teacher
+from research.training.student import Student
 from research.training.tiny import (
     CPU,
     grids,
@@ -245,3 +246,49 @@ def test_the_lower_layers_see_every_size() -> None:
     config["optimiser"].update(lower_every=3)
     trainer = small_trainer(config)
     assert {trainer.student_size(step) for step in range(0, 18, 3)} == {32, 64, 96}
+
+
+def anchored_trainer(**optimiser: Any) -> Trainer:
+    config = remembering_config()
+    config["loss"].update(
+        relation=0.0, pair=0.0, regression=0.0, dense=0.0, contrast=0.0, koleo=0.0, anchor=1.0, hold=5.0, anchor_size=64
+    )
+    config["optimiser"].update(freeze_statistics=True, **optimiser)
+    torch.manual_seed(2)
+    trainer = Trainer(config, small_bank(), None, small_teacher, CPU, Student())
+    trainer.fit_whitening()
+    return trainer
+
+
+def test_an_anchored_training_brings_copies_nearer_and_keeps_the_statistics() -> None:
+    trainer = anchored_trainer(learning_rate=1e-4)
+    statistics = {n: v.clone() for n, v in trainer.student.state_dict().items() if "running" in n}
+    terms = []
+    for _ in range(4):
+        trainer.step_number = 0
+        terms.append(trainer.step(0.1))
+    anchor, hold = TERMS.index("anchor"), TERMS.index("hold")
+    assert terms[0][0] == pytest.approx(float(terms[0][anchor] + 5 * terms[0][hold]), rel=1e-5)
+    assert terms[-1][anchor] < terms[0][anchor]
+    assert all(torch.equal(value, trainer.student.state_dict()[name]) for name, value in statistics.items())
+
+
+def test_the_anchor_stays_where_the_training_began(tmp_path: Path) -> None:
+    trainer = anchored_trainer()
+    assert trainer.anchor is not None
+    first = {name: value.clone() for name, value in trainer.anchor.network.state_dict().items()}
+    trainer.step(0.1)
+    trainer.save(tmp_path / "checkpoint.pt")
+    torch.manual_seed(9)
+    again = Trainer(trainer.config, small_bank(), None, small_teacher, CPU, Student())
+    again.restore(tmp_path / "checkpoint.pt")
+    assert again.anchor is not None
+    for name, value in again.anchor.network.state_dict().items():
+        assert torch.equal(value, first[name]), name
+
+
+def test_an_anchor_needs_first_weights() -> None:
+    config = small_config()
+    config["loss"]["hold"] = 1.0
+    with pytest.raises(ValueError, match="say which"):
+        Trainer(config, small_bank(), None, small_teacher, CPU)

@@ -16,9 +16,11 @@ from torch import nn
 from torch.optim import swa_utils
 
 from research.training import losses, overlays, validation
+from research.training.anchor import Anchor
 from research.training.augment import Augmenter, Batch
 from research.training.bank import PhotoBank
 from research.training.config import GROUP, MAP_STRIDES, Config, check_config
+from research.training.memory import GroupMemory
 from research.training.student import LAST_STAGE_DIM, MAP_CHANNELS, Student
 from research.training.teacher import Teacher, working_dtype
 
@@ -27,7 +29,7 @@ MEAN = (0.485, 0.456, 0.406)
 STDDEV = (0.229, 0.224, 0.225)
 OVERLAYS = 256
 PARTS = ("augment", "teacher", "student")
-TERMS = ("loss", "relation", "pair", "regression", "dense", "contrast", "koleo")
+TERMS = ("loss", "relation", "pair", "regression", "dense", "contrast", "koleo", "anchor", "hold")
 
 
 class Normaliser:
@@ -113,6 +115,14 @@ class Trainer:
             )
         self.adapters.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.student).eval().requires_grad_(False)
+        self.anchor = None
+        if config["loss"]["anchor"] or config["loss"]["hold"]:
+            if initial is None:
+                raise ValueError("loss.anchor and loss.hold compare with the first weights: say which (--init)")
+            first = copy.deepcopy(self.student)
+            self.anchor = Anchor(
+                first, config["loss"]["anchor_size"], lambda pictures: self.normalised(pictures, "student")
+            )
         self._run_student: Any = self.student
         if device.type == "cuda":
             # One compilation for each input size: shapes known in advance are faster than dynamic ones.
@@ -124,8 +134,7 @@ class Trainer:
         self.step_number = 0
         self.crops = 0
         self.elapsed = 0.0
-        # Teacher's features of groups of crops that come again, float16 [pairs of a group x 2, D] each.
-        self._memory: dict[int, torch.Tensor] = {}
+        self._memory = GroupMemory()  # of the teacher's features
 
     def _map_channels(self) -> list[int]:
         """Channels of the teacher's maps, which only its answer tells.
@@ -173,7 +182,7 @@ class Trainer:
             return []
         assert self.whitening is not None
         # As in training: with the batch's own statistics. The running ones move on, and the averaged weights follow.
-        self.student.train()
+        self._to_training()
         lasts: list[torch.Tensor] = []
         targets: list[torch.Tensor] = []
         places: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = [([], []) for _ in self.adapters]
@@ -226,25 +235,33 @@ class Trainer:
 
     def _features(self, batch: Batch, groups: list[int] | None) -> torch.Tensor:
         """The same, from memory where the crops were seen before."""
-        if groups is None:
-            return self._teach(batch)
-        if not all(group in self._memory for group in groups):
-            halves = self._teach(batch).half().view(2, len(groups), GROUP // 2, -1)
-            for index, group in enumerate(groups):
-                self._memory[group] = halves[:, index].clone()
-        return torch.cat([self._memory[group] for group in groups], 1).float().flatten(0, 1)
+        return self._memory(groups, lambda: self._teach(batch))
 
     def _maps(self, batch: Batch) -> list[torch.Tensor]:
         """The teacher's maps of what the student sees; none where they are not wanted."""
         return self.teacher.maps(self.normalised(batch.distorted, "teacher")) if self.adapters else []
 
-    def loss(self, batch: Batch, features: torch.Tensor, teachers: list[torch.Tensor]) -> torch.Tensor:
+    def _wanted(self, batch: Batch, groups: list[int] | None) -> torch.Tensor | None:
+        """The first weights' embeddings of the clean crops; None where they are not wanted."""
+        return self.anchor.wanted(self.augmenter, batch.crops, groups) if self.anchor else None
+
+    def _to_training(self) -> None:
+        self.student.train(not self.config["optimiser"]["freeze_statistics"])
+
+    def loss(
+        self,
+        batch: Batch,
+        features: torch.Tensor,
+        teachers: list[torch.Tensor],
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """The terms of the loss.
 
         Args:
             batch: What the student sees.
             features: The teacher's of the clean crops, [N, D].
             teachers: From `_maps`.
+            wanted: From `_wanted`.
 
         Returns:
             The terms named in TERMS, float32; the first is the weighted sum.
@@ -271,6 +288,8 @@ class Trainer:
             "dense": dense,
             "contrast": losses.contrast(embedding, related, weights["contrast_temperature"]),
             "koleo": losses.koleo(embedding, related),
+            "anchor": embedding.new_zeros(()) if wanted is None else losses.anchored(embedding, wanted),
+            "hold": embedding.new_zeros(()) if wanted is None else losses.held(embedding, wanted),
         }
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return torch.stack([total, *terms.values()])
@@ -296,9 +315,10 @@ class Trainer:
         batch = self.augmenter.batch(self.step_number, self.student_size(self.step_number), groups)
         times.append(self._now(timed))
         features, maps = self._features(batch, groups), self._maps(batch)
+        wanted = self._wanted(batch, groups)
         times.append(self._now(timed))
-        self.student.train()
-        terms = self.loss(batch, features, maps)
+        self._to_training()
+        terms = self.loss(batch, features, maps, wanted)
         self.optimiser.zero_grad(set_to_none=True)
         terms[0].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, settings["gradient_clip"])
@@ -368,6 +388,7 @@ class Trainer:
             "head": self.head.state_dict(),
             "adapters": self.adapters.state_dict(),
             "ema": self.ema.state_dict(),
+            "anchor": self.anchor.network.state_dict() if self.anchor else {},
             "optimiser": self.optimiser.state_dict(),
             "whitening": {"mean": self.whitening.mean, "projection": self.whitening.projection},
             "step": self.step_number,
@@ -400,6 +421,8 @@ class Trainer:
             raise ValueError(f"{path} was made with another teacher; use the same, or start a new run (--init)")
         self.adapters.load_state_dict(state["adapters"])
         self.ema.load_state_dict(state["ema"])
+        if self.anchor:
+            self.anchor.network.load_state_dict(state["anchor"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.whitening = losses.Whitening(**state["whitening"])
         self.step_number, self.crops, self.elapsed = state["step"], state["crops"], state["elapsed"]
