@@ -190,7 +190,7 @@ def samples(student: Student, arguments: argparse.Namespace) -> list[Sample]:
 
     Raises:
         OSError: A picture cannot be read.
-        ValueError: There are none.
+        ValueError: The folder of scenes holds no JPEG file.
     """
     normalised = Normaliser(load_config(cuda=False), CPU)
     files = sorted(arguments.scenes.glob("*.jpg"))
