@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rrn_native import _load
+from rrn_native.errors import CancelledError
 
 FloatArray = npt.NDArray[np.float32]
 PixelArray = npt.NDArray[np.uint8]
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int], bool | None]
+Item = TypeVar("Item")
 
 DEFAULT_THRESHOLD = 0.75
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -31,6 +33,19 @@ def continue_unless_false(callback: Callable[..., bool | None] | None) -> Callab
     if callback is None:
         return None
     return lambda *arguments: callback(*arguments) is not False
+
+
+def with_progress(items: Sequence[Item], progress: Progress | None) -> Iterator[Item]:
+    """Yields the items, and tells how many were worked on when the next one is asked for, and at the end.
+
+    Raises:
+        CancelledError: The progress callback returned False.
+    """
+    call = continue_unless_false(progress)
+    for done, item in enumerate(items, start=1):
+        yield item
+        if call is not None and not call(done, len(items)):
+            raise CancelledError("cancelled by the progress callback")
 
 
 def similar_pairs(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rrn_native
 from rrn_native._text import counted
-from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, fail
 from rrn_native.cli.parser import Parser, add_model_options
 
 
@@ -93,6 +93,7 @@ def main(words: list[str]) -> int:
         if arguments.count < 2:
             raise ValueError(f"--count must be at least 2; got {arguments.count}")
         images, refused = quantize.readable_images(arguments.images, arguments.count)
+        line = ProgressLine("images")
         proto = quantize.quantize(
             model,
             images,
@@ -100,7 +101,9 @@ def main(words: list[str]) -> int:
             method=arguments.method,
             target=arguments.target or None,
             seven_bits=arguments.seven_bits,
+            progress=line,
         )
+        line.clear()
         quantize.write(proto, output)
         files = images if arguments.validate is None else list(map(Path, rrn_native.find_images(arguments.validate)))
         comparison = compare(

@@ -8,7 +8,7 @@ from pathlib import Path
 import rrn_native
 from rrn_native._files import write_file
 from rrn_native._text import counted
-from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, fail
 from rrn_native.cli.parser import Parser, add_model_options
 
 
@@ -49,7 +49,9 @@ def main(words: list[str]) -> int:
             raise ValueError("there are no example images; name a folder of your own with --images DIR")
         torch_op.load_or_define()
         files, refused = validate.readable_images(folder)
-        rows = validate.validate(model_path, files, size=arguments.size, weights_file=arguments.weights)
+        shown = ProgressLine("batches")
+        rows = validate.validate(model_path, files, size=arguments.size, weights_file=arguments.weights, progress=shown)
+        shown.clear()
         if arguments.json is not None:
             text = json.dumps(validate.summary(model_path, files, rows), indent=2) + "\n"
             write_file(arguments.json, text.encode())

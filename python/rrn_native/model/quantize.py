@@ -36,6 +36,7 @@ import rrn_native
 from rrn_native import _onnx
 from rrn_native._files import sha256_of, sha256_of_bytes
 from rrn_native.analysis.comparison import Comparison, pair_cosines, spread
+from rrn_native.arrays import with_progress
 from rrn_native.model import onnx_file, storage
 from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range, choose_range, collect, workers
 from rrn_native.session import cpu_session
@@ -181,6 +182,7 @@ def quantize(
     method: str = "relative",
     target: float | None = DEFAULT_TARGET,
     seven_bits: bool = False,
+    progress: rrn_native.Progress | None = None,
 ) -> onnx.ModelProto:
     """Quantises a model.
 
@@ -193,6 +195,7 @@ def quantize(
             quantises everything.
         seven_bits: For other programs on processors without VNNI (before 2019), where products of 8 bits may overflow;
             rrn's do not.
+        progress: Called with (done, total) images that the ranges are measured on; returning False cancels.
 
     Returns:
         The model, checked, with `rrn.quantization` (JSON) in its metadata.
@@ -201,13 +204,14 @@ def quantize(
         QuantizeError: The file is not such a model, has been quantised before, or there are too few images.
         OSError: A file cannot be read.
         rrn_native.RrnError: An image cannot be decoded.
+        rrn_native.CancelledError: The progress callback returned False.
     """
     proto = _load(model)
     if len(images) < 2:
         raise QuantizeError(f"at least two images are needed to calibrate on, got {len(images)}")
     # The engine knows the recorded mean and deviation; its preprocessing is what the model will meet later.
     engine = rrn_native.Embedder(model, size, threads=1)
-    measured = collect(proto, (engine.preprocess(path) for path in images))
+    measured = collect(proto, (engine.preprocess(path) for path in with_progress(images, progress)))
     ranges = {name: choose_range(activation, method) for name, activation in measured.items()}
     kept: list[str] = []
     if target is not None:

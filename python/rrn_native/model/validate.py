@@ -30,6 +30,7 @@ from PIL import Image, ImageOps
 import rrn_native
 from rrn_native import _load, _onnx
 from rrn_native._files import sha256_of
+from rrn_native.arrays import with_progress
 from rrn_native.model import onnx_file, storage, torch_op, weights
 from rrn_native.model.network import ReductionResNet18, fold_batch_norm, unfold_batch_norm
 from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME
@@ -157,6 +158,7 @@ def validate(
     *,
     size: int | None = None,
     weights_file: str | None = None,
+    progress: rrn_native.Progress | None = None,
 ) -> list[Row]:
     """Makes all comparisons.
 
@@ -165,6 +167,7 @@ def validate(
         files: Images; at least one.
         size: The input size; None for the model's own.
         weights_file: What the model was exported from; None takes the weights from the model.
+        progress: Called with (done, total) batches of images; returning False cancels.
 
     Returns:
         One row for each comparison.
@@ -173,6 +176,7 @@ def validate(
         ValueError: The model, the weights or an image cannot be used.
         OSError: A file cannot be read, or a part of rrn is not built.
         rrn_native.RrnError: The engine cannot run the model.
+        rrn_native.CancelledError: The progress callback returned False.
     """
     # First, because its errors name the file.
     embedder = rrn_native.Embedder(model_path, size, full_decode=True)
@@ -198,7 +202,7 @@ def validate(
     whole = Row("files to embeddings: C++ engine, Pillow + PyTorch", None)
 
     reference = _torch(network)
-    for batch in _batches(files):
+    for batch in with_progress(list(_batches(files)), progress):
         pixels = [load_pixels(path) for path in batch]
         tensor = np.stack([preprocess(each, described, embedder.size) for each in pixels])
         expected = reference(pixels, tensor)

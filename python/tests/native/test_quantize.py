@@ -261,6 +261,19 @@ def test_the_preprocessing_is_the_recorded_one(folder: Path) -> None:
     np.testing.assert_allclose(seen[0], expected.transpose(2, 0, 1), atol=1e-5)
 
 
+def test_long_work_tells_how_far_it_is_and_can_be_cancelled(folder: Path) -> None:
+    files = sorted((folder / "photos").glob("*.png"))
+    told: list[tuple[int, int]] = []
+
+    def note(done: int, total: int) -> None:
+        told.append((done, total))
+
+    quantize.quantize(folder / "model.onnx", files, target=None, progress=note)
+    assert told == [(done, len(files)) for done in range(1, len(files) + 1)]
+    with pytest.raises(rrn_native.CancelledError):
+        quantize.quantize(folder / "model.onnx", files, target=None, progress=lambda done, total: done < 2)
+
+
 def test_what_is_too_coarse_stays_in_float32(folder: Path) -> None:
     # The loud channel takes all the levels between conv2 and conv3.
     onnx.save(small_network(loud=2000.0), folder / "model.onnx")
