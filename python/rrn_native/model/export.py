@@ -241,10 +241,19 @@ def parse_weights(spec: str) -> weights.Weights:
         source = weights.load_weights(spec)
         wanted = parsed_input(json.dumps(preprocessing()))
         for name, value in (source.recorded_input or {}).items():
-            if name != "size" and value != wanted[name]:
+            if name == "size":
+                _check_recorded_size(spec, value)
+            elif value != wanted[name]:
                 raise ValueError(f"{spec} wants {name} {value} as its input, expected {wanted[name]} as rrn exports it")
         return source
     seed = spec.removeprefix("random").removeprefix(":") or "0"
     if not seed.isascii() or not seed.isdigit():
         raise ValueError(f"the seed in --weights {spec} is not a whole number")
     return random_weights(int(seed))
+
+
+def _check_recorded_size(spec: str, size: int) -> None:
+    try:
+        checked_size(size or None)
+    except ValueError as error:
+        raise ValueError(f"{spec}: {error}") from error

@@ -267,6 +267,12 @@ def test_an_onnx_source_keeps_its_size_and_must_have_the_input_of_rrn(
     assert cli_export.main(["--weights", str(tmp_path / "bgr.onnx"), "--output", str(tmp_path / "wrong.onnx")]) == 2
     assert "bgr.onnx wants channels BGR as its input, expected RGB" in capsys.readouterr().err
     assert not (tmp_path / "wrong.onnx").exists()
+    for entry in other.metadata_props:
+        if entry.key == "rrn.preprocessing":
+            entry.value = entry.value.replace("BGR", "RGB").replace("160", "5")
+    onnx.save(other, tmp_path / "tiny.onnx")
+    assert cli_export.main(["--weights", str(tmp_path / "tiny.onnx"), "--output", str(tmp_path / "wrong.onnx")]) == 2
+    assert "tiny.onnx: size is 5, expected 32 to 4096" in capsys.readouterr().err
 
 
 def test_errors_name_the_file_that_was_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
