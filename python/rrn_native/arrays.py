@@ -141,6 +141,7 @@ def nearest(
     threads: int | None = None,
     target: str | None = None,
     progress: Progress | None = None,
+    overwrite_columns: bool = False,
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
     """Finds the embeddings that are most similar to each of some, exactly.
 
@@ -153,6 +154,7 @@ def nearest(
         threads: As for :func:`similar_pairs`.
         target: As for :func:`similar_pairs`.
         progress: As for :func:`similar_pairs`.
+        overwrite_columns: ``columns`` may be normalised in place, which saves a copy of them.
 
     Returns:
         (index, similarity): int64 and float32 [n, min(k, m)], each row in descending order of similarity, equal ones in
@@ -173,7 +175,7 @@ def nearest(
         k,
         options,
         continue_unless_false(progress),
-        False,
+        overwrite_columns,
     )
     return found
 

@@ -126,7 +126,7 @@ def query(
     matches: list[Match] = []
     if found.read:
         # Equal ones come in the order of the rows, which is that of the paths.
-        indices, similarities = nearest(asked, found.rows, k, threshold=threshold)
+        indices, similarities = nearest(asked, found.rows, k, threshold=threshold, overwrite_columns=True)
         pairs = zip(indices[0].tolist(), similarities[0].tolist(), strict=True)
         matches = [Match(found.read[i], round(similarity, 6)) for i, similarity in pairs if i >= 0]
     return QueryResult(
