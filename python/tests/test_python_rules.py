@@ -317,7 +317,6 @@ HOMES_OF_RESEARCH = {
         "research/common/results.py": "the home of writing a result",
         "research/common/examples.py": "a folder, which gets its name when it is complete",
         "research/report/document.py": "a file that pandoc reads and that is gone afterwards",
-        "research/training/train.py": _TORCH,
         "research/training/trainer.py": _TORCH,
     },
     "write in place": {

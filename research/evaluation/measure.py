@@ -199,6 +199,12 @@ def copy_numbers(similarity: Floats, transforms: Sequence[str]) -> Json:
     return numbers
 
 
+def brief(numbers: Json) -> Json:
+    """Of what `group_numbers` or `copy_numbers` measure, what a choice is made by."""
+    names = ("average_precision", "ns", "at_threshold", "best_f1", "different_above_threshold")
+    return {name: numbers[name] for name in names if name in numbers}
+
+
 def _round(value: float, digits: int = 4) -> float:
     return round(float(value), digits)
 

@@ -19,7 +19,7 @@ import rrn_native
 
 from research.common import copies, machine, photos, results, timing
 from research.common.places import RESULTS
-from research.evaluation import evaluate, rows
+from research.evaluation import evaluate, measure, rows
 
 Json = dict[str, Any]
 
@@ -27,8 +27,6 @@ MODULE = "python -m research.evaluation.sizes"
 OUTPUT = RESULTS / "sizes.json"
 SIZES = (128, 160, 192, 224, 256)
 TIMED_PICTURES = 16
-# Of what is measured, what a choice is made by.
-KEPT = ("average_precision", "ns", "at_threshold", "best_f1", "different_above_threshold")
 
 
 def quality(
@@ -38,14 +36,11 @@ def quality(
     measured = zip(
         evaluate.measure_groups(table, files, groups), evaluate.measure_copies(table, list(source), seed), strict=True
     )
+    brief = measure.brief
     return [
-        {"labelled": _kept(labelled), "copies": {**_kept(copied), "every_pair": _kept(copied["every_pair"])}}
+        {"labelled": brief(labelled), "copies": {**brief(copied), "every_pair": brief(copied["every_pair"])}}
         for labelled, copied in measured
     ]
-
-
-def _kept(numbers: Json) -> Json:
-    return {name: numbers[name] for name in KEPT if name in numbers}
 
 
 def times(model: Path, sizes: Sequence[int], pictures: list[rows.Pixels], rounds: int) -> list[Json]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from research.training.augment import Augmenter, Crops
 from research.training.memory import GroupMemory
 from research.training.student import Student
-from research.training.teacher import working_dtype
+from research.training.teacher import autocast
 
 
 class Anchor:
@@ -40,7 +40,6 @@ class Anchor:
     @torch.no_grad()
     def _embed(self, augmenter: Augmenter, crops: Crops) -> torch.Tensor:
         pictures = self._normalised(augmenter.render(crops, self._size))
-        dtype = working_dtype(pictures.device)
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with autocast(pictures.device):
             embedding = self.network(pictures)[0]
         return F.normalize(embedding.float(), dim=1)

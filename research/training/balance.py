@@ -30,7 +30,7 @@ from PIL import Image
 from research.common import machine, results
 from research.training.bank import decoder, index_of
 from research.training.config import load_config
-from research.training.stages import Sample, batches, look, pooled
+from research.training.stages import Sample, averages_of, batches, look, opened
 from research.training.student import Student, load_student, save_state
 from research.training.trainer import Normaliser
 
@@ -120,32 +120,51 @@ def fit(
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Chooses factors and constants from the channels' means.
 
-    Means are geometric over the collections, so that none of them decides alone. Each channel is divided by its mean
-    (the first three stages), or by that to a power (the last), which raises channels that few pictures use. A channel
-    of the last stage loses a multiple of its mean, so that one that is active everywhere becomes sparse, and one that
-    is sparse already changes little.
-
     Args:
         collections: Of one network.
-        shares: Length of the first three stages' part of the embedding, as a share of the last one's, on average over
-            the last sample's pictures.
-        cut: What is taken off each channel of the last stage before its ReLU, as a multiple of its mean.
-        exponent: The power.
+        shares: As for `factors`.
+        cut: As for `constants`.
+        exponent: As for `factors`.
 
     Returns:
         Factors for `scale_stages`, and constants for `shift_last` behind them.
     """
-    means = [_mean([sample.averages[stage].mean(0) for sample in collections]) for stage in range(STAGES - 1)]
-    constants = cut * _mean([F.relu(sample.last.float()).mean((0, 2, 3)) for sample in collections])
-    cut_averages = [pooled(sample.last, constants) for sample in collections]
-    last = (_mean([average.mean(0) for average in cut_averages]) + FLOOR).pow(-exponent)
-    length = (cut_averages[-1] * last).norm(dim=1).mean()
+    taken = constants(collections, cut)
+    scales = factors([averages_of(sample, taken) for sample in collections], shares, exponent)
+    return scales, taken * scales[-1]
+
+
+def constants(collections: Sequence[Sample], cut: float) -> torch.Tensor:
+    """What each channel [C] of the last stage loses before its ReLU: `cut` times its mean.
+
+    So a channel that is active everywhere becomes sparse, and one that is sparse already changes little. Means are
+    geometric over the collections, here and in `factors`, so that none of them decides alone.
+    """
+    return cut * _mean([F.relu(sample.last.float()).mean((0, 2, 3)) for sample in collections])
+
+
+def factors(
+    collections: Sequence[Sequence[torch.Tensor]], shares: Sequence[float], exponent: float
+) -> list[torch.Tensor]:
+    """A factor for each channel of each stage: its mean is divided away, of the last stage's to a power.
+
+    The power raises channels that few pictures use.
+
+    Args:
+        collections: Averages of the four stages (`averages_of`).
+        shares: Length of the first three stages' part of the embedding, as a share of the last one's, on average over
+            the last collection's pictures.
+        exponent: The power.
+    """
+    *means, mean_of_last = (_mean([average.mean(0) for average in stage]) for stage in zip(*collections, strict=True))
+    last = (mean_of_last + FLOOR).pow(-exponent)
+    length = (collections[-1][-1] * last).norm(dim=1).mean()
     scales = []
-    for mean, share, averages in zip(means, shares, collections[-1].averages, strict=True):
+    for mean, share, averages in zip(means, shares, collections[-1][:-1], strict=True):
         factor = 1 / (mean + 1e-6)
         own = (averages * factor).norm(dim=1).mean() * (len(last) / len(mean)) ** 0.5  # repeated by the operator
         scales.append(factor * share * length / own)
-    return [*scales, last], constants * last
+    return [*scales, last]
 
 
 def _mean(means: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -166,12 +185,6 @@ def _training_pictures(data: Path) -> Iterator[Image.Image]:
         image = Image.fromarray(decode(picture))
         white = Image.new("RGBA", image.size, "white")
         yield Image.alpha_composite(white, image).convert("RGB")
-
-
-def _scenes(files: Sequence[Path]) -> Iterator[Image.Image]:
-    for path in files:
-        with Image.open(path) as image:
-            yield image.convert("RGB")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +209,7 @@ def samples(student: Student, arguments: argparse.Namespace) -> list[Sample]:
     files = sorted(arguments.scenes.glob("*.jpg"))
     if not files:
         raise ValueError(f"{arguments.scenes} holds no .jpg file")
-    collections = (_training_pictures(arguments.data), _scenes(files))
+    collections = (_training_pictures(arguments.data), opened(files))
     return [look(student, batches(pictures, normalised)) for pictures in collections]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from PIL import Image
 from research.common import copies, machine, photos, results
 from research.evaluation import evaluate, measure
 from research.training.config import load_config
-from research.training.stages import batches
+from research.training.stages import batches, opened
 from research.training.student import Student, load_student
 from research.training.trainer import Normaliser
 
@@ -29,8 +29,6 @@ Json = dict[str, Any]
 MODULE = "python -m research.training.judge"
 HALVES = ("choosing", "report", "all")
 CPU = torch.device("cpu")
-# What is kept of each kind of pictures.
-KEPT = ("average_precision", "ns", "at_threshold", "best_f1", "different_above_threshold")
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,13 @@ def read_pictures(labelled: Path, half: str, copied: Path, size: int) -> Picture
     files, groups = photos.labelled(labelled)
     chosen = half_of(groups, half)
 
-    def opened() -> Iterator[Image.Image]:
-        for position in chosen:
-            with Image.open(files[position]) as image:
-                yield image.convert("RGB")
-
     made = (
         Image.fromarray(pixels)
         for photo in evaluate.originals(photos.readable(copied))
         for pixels in copies.with_copies(photo, evaluate.SEED)
     )
     return Pictures(
-        list(batches(opened(), normalised, size)),
+        list(batches(opened(files[position] for position in chosen), normalised, size)),
         [groups[position] for position in chosen],
         list(batches(made, normalised, size)),
     )
@@ -86,10 +79,7 @@ def numbers(labelled: torch.Tensor, groups: Sequence[str], copied: torch.Tensor)
     """Measures raw embeddings [n, D] of labelled photos, and of photos with their copies."""
     by_group = measure.group_numbers(measure.cosines(labelled.numpy()), groups)
     by_copy = measure.copy_numbers(measure.cosines(copied.numpy()), list(copies.TRANSFORMS))
-    return {
-        "labelled": {name: by_group[name] for name in KEPT},
-        "copies": {name: by_copy[name] for name in KEPT if name in by_copy},
-    }
+    return {"labelled": measure.brief(by_group), "copies": measure.brief(by_copy)}
 
 
 @torch.inference_mode()

@@ -94,26 +94,14 @@ def relation(
     return everything, (found - wanted).square().mean()
 
 
-def anchored(embedding: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """1 - cosine between embeddings [N, D] of distorted pictures and unit rows of their clean ones."""
-    return 1 - F.cosine_similarity(embedding, wanted, dim=1).mean()
+def regression(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """1 - cosine between predictions and what they are to be, [N, D] each; 0 is a perfect match.
 
-
-def held(embedding: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference between a batch's cosines and those of the unit rows `wanted`, of different pictures."""
-    normalised = F.normalize(embedding, dim=1)
-    difference = (normalised @ normalised.T - wanted @ wanted.T).square()
-    count = len(embedding)
-    return (difference.sum() - difference.diagonal().sum()) / (count * (count - 1))
-
-
-def regression(predicted: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
-    """1 - cosine between a linear head's output and the teacher's whitened features; 0 is a perfect match.
-
-    The head is thrown away after training. Beyer et al., "Knowledge distillation: a good teacher is patient and
-    consistent", 2021: teacher and student look at the same crop.
+    Of a linear head and the teacher's whitened features (the head is thrown away after training; Beyer et al.,
+    "Knowledge distillation: a good teacher is patient and consistent", 2021: both look at the same crop), or of the
+    embedding and the first weights' (`anchor.py`).
     """
-    return 1 - F.cosine_similarity(predicted, whitened, dim=1).mean()
+    return 1 - F.cosine_similarity(predicted, wanted, dim=1).mean()
 
 
 def dense(predicted: list[torch.Tensor], maps: list[torch.Tensor]) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch
 from research.common import machine, results
 from research.common.places import RESULTS
 from research.training import balance, judge
-from research.training.stages import Sample, embedding, look, pooled
+from research.training.stages import Sample, averages_of, embedding, look
 from research.training.student import load_student, reduction
 
 Json = dict[str, Any]
@@ -52,7 +52,7 @@ def measure(
     """Judges all settings.
 
     Args:
-        means: What `balance.fit` takes.
+        means: The collections that `balance.fit` takes.
         judged: Labelled photos, and photos with their copies.
         groups: The labels.
         shares: That one stage gets.
@@ -62,20 +62,18 @@ def measure(
         A row for each: {"varies", "share", "labelled", "copies"}.
     """
     usual, cut, exponent = fixed
+    taken = balance.constants(means, cut)
+    known = [averages_of(sample, taken) for sample in means]
+    labelled, copied = (averages_of(sample, taken) for sample in judged)
     rows: list[Json] = []
     for name, share, each in settings(shares, usual):
-        scales, shifts = balance.fit(means, each, cut, exponent)
-        found = judge.numbers(embedding(judged[0], scales, shifts), groups, embedding(judged[1], scales, shifts))
+        scales = balance.factors(known, each, exponent)
+        found = judge.numbers(embedding(labelled, scales), groups, embedding(copied, scales))
         rows.append({"varies": name, "share": share, **found})
         print(judge.line(f"{name}, {share:g}", found), flush=True)
-    plain = [_plain(sample) for sample in judged]
+    plain = [reduction(averages_of(sample, torch.zeros_like(taken))) for sample in judged]
     rows.append({"varies": "nothing balanced", "share": None, **judge.numbers(plain[0], groups, plain[1])})
     return rows
-
-
-def _plain(sample: Sample) -> torch.Tensor:
-    last = pooled(sample.last, torch.zeros(sample.last.shape[1]))
-    return reduction([*sample.averages, last])
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,22 +48,23 @@ def look(student: Student, batches: Iterable[torch.Tensor]) -> Sample:
     return Sample([torch.cat(parts) for parts in averages], torch.cat(last))
 
 
-def pooled(last: torch.Tensor, constants: torch.Tensor) -> torch.Tensor:
-    """The averages [N, C] of what leaves the last stage, with constants [C] taken off before its last ReLU."""
-    parts = (last[start : start + 256].float() for start in range(0, len(last), 256))
-    return torch.cat([F.relu(part - constants[:, None, None]).mean((2, 3)) for part in parts])
+def averages_of(sample: Sample, constants: torch.Tensor) -> list[torch.Tensor]:
+    """The averages [N, C] of all four stages, with constants [C] taken off before the last ReLU of the last one."""
+    parts = (sample.last[start : start + 256].float() for start in range(0, len(sample.last), 256))
+    last = torch.cat([F.relu(part - constants[:, None, None]).mean((2, 3)) for part in parts])
+    return [*sample.averages, last]
 
 
-def embedding(sample: Sample, scales: Sequence[torch.Tensor], shifts: torch.Tensor) -> torch.Tensor:
-    """The operator's result [N, C] for the sample's pictures, of a network with these factors and constants.
+def embedding(averages: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The operator's result [N, C] for averages of the four stages, each channel times its factor."""
+    return reduction([average * scale for average, scale in zip(averages, scales, strict=True)])
 
-    Args:
-        sample: Of the network without them.
-        scales: As for `balance.scale_stages`.
-        shifts: As for `balance.shift_last`, behind the factors.
-    """
-    parts = [average * scale for average, scale in zip(sample.averages, scales, strict=False)]
-    return reduction([*parts, pooled(sample.last, shifts / scales[-1]) * scales[-1]])
+
+def opened(files: Iterable[Path]) -> Iterator[Image.Image]:
+    """RGB pictures of files."""
+    for path in files:
+        with Image.open(path) as image:
+            yield image.convert("RGB")
 
 
 def batches(pictures: Iterable[Image.Image], normalised: Normaliser, size: int = 224) -> Iterator[torch.Tensor]:

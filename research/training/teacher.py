@@ -89,6 +89,11 @@ def working_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which networks compute in the `working_dtype` of a device."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=working_dtype(device) == torch.bfloat16)
+
+
 def _fold_batch_norm(network: nn.Module) -> None:
     """Folds batch normalisations into the convolutions before them; in the Lite networks every one follows one."""
     pairs = (

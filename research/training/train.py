@@ -21,7 +21,7 @@ from research.common import machine, results
 from research.training.bank import load_bank
 from research.training.config import FILE, config_digest, load_config
 from research.training.session import Session
-from research.training.student import load_student
+from research.training.student import load_student, save_state
 from research.training.teacher import load_teacher
 from research.training.trainer import Trainer
 
@@ -37,9 +37,7 @@ def _device_name(device: torch.device) -> str:
 def _write_results(trainer: Trainer, session: Session, arguments: argparse.Namespace, data: dict[str, int]) -> None:
     """Writes weights.pth and metrics.json."""
     weights = arguments.output / "weights.pth"
-    partial = weights.with_name(f".{weights.name}.partial")
-    torch.save(trainer.weights(), partial)
-    partial.replace(weights)
+    save_state(weights, trainer.weights())
     metrics = {
         **machine.head(arguments.command),
         "device": _device_name(trainer.device),

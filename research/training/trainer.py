@@ -22,7 +22,7 @@ from research.training.bank import PhotoBank
 from research.training.config import GROUP, MAP_STRIDES, Config, check_config
 from research.training.memory import GroupMemory
 from research.training.student import LAST_STAGE_DIM, MAP_CHANNELS, Student
-from research.training.teacher import Teacher, working_dtype
+from research.training.teacher import Teacher, autocast
 
 # What rrn's preprocessing does to every image (rrn_native.model.export.MEAN and STDDEV).
 MEAN = (0.485, 0.456, 0.406)
@@ -150,10 +150,6 @@ class Trainer:
             raise ValueError(f"the teacher's maps of {side} x {side} pixels are {sides}: expected {expected}")
         return [each.shape[1] for each in maps]
 
-    def _autocast(self) -> torch.autocast:
-        dtype = working_dtype(self.device)
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
-
     def fit_whitening(self) -> None:
         """Measures the teacher's mean and principal directions over many crops."""
         wanted = self.config["teacher"]["whitening_crops"]
@@ -274,13 +270,14 @@ class Trainer:
         )
         # The lower layers cost more than half of the backward pass.
         train_lower = self.step_number % self.config["optimiser"]["lower_every"] == 0
-        with self._autocast():
+        with autocast(self.device):
             embedding, last, maps = self._run_student(self.normalised(batch.distorted, "student"), train_lower)
             guesses = [adapter(each) for adapter, each in zip(self.adapters, maps, strict=False)]
         embedding = embedding.float()
         dense = losses.dense([guess.float() for guess in guesses], teachers) if guesses else embedding.new_zeros(())
         related = batch.related()
         everything, pairs = losses.relation(embedding, target, batch.crops.same_crop)
+        nothing = embedding.new_zeros(())
         terms = {
             "relation": everything,
             "pair": pairs,
@@ -288,8 +285,8 @@ class Trainer:
             "dense": dense,
             "contrast": losses.contrast(embedding, related, weights["contrast_temperature"]),
             "koleo": losses.koleo(embedding, related),
-            "anchor": embedding.new_zeros(()) if wanted is None else losses.anchored(embedding, wanted),
-            "hold": embedding.new_zeros(()) if wanted is None else losses.held(embedding, wanted),
+            "anchor": nothing if wanted is None else losses.regression(embedding, wanted),
+            "hold": nothing if wanted is None else losses.relation(embedding, wanted @ wanted.T)[0],
         }
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return torch.stack([total, *terms.values()])
@@ -366,7 +363,7 @@ class Trainer:
         while sum(len(part) for part in photo) < wanted:
             batch = self.validator.batch(step, size)
             shown = self.validator.render(batch.crops, size)
-            with self._autocast():
+            with autocast(self.device):
                 embedding, _, _ = self.ema(self.normalised(shown, "student"))
                 copies, last, _ = self.ema(self.normalised(batch.distorted, "student"))
             clean.append(F.normalize(embedding.float(), dim=1))
