@@ -412,9 +412,15 @@ def licence_table(sources: list[Source], pictures: list[Picture]) -> str:
         for licence, splits in sorted(groups.items()):
             kind = "Debian" if source.kind == "deb" else "PyPI"
             lines.append(f"| {source.name} | {kind} | {licence} | {len(splits['train'])} | {len(splits['held_out'])} |")
-    named = sorted({(picture.photo, picture.licence) for picture in pictures if picture.licence.startswith("CC-BY")})
     lines += ["", "## Photos under Creative Commons licences with attribution", ""]
-    lines += [f"- `{photo}`: {licence}" for photo, licence in named]
+    folders: dict[tuple[str, str], set[str]] = {}
+    for picture in pictures:
+        if picture.licence.startswith("CC-BY"):
+            folder, _, name = picture.photo.rpartition("/")
+            folders.setdefault((folder, picture.licence), set()).add(name)
+    for (folder, licence), names in sorted(folders.items()):
+        where = f"`{folder}`, " if folder else ""
+        lines.append(f"- {where}{licence}: {', '.join(f'`{name}`' for name in sorted(names))}")
     return "\n".join(lines) + "\n"
 
 

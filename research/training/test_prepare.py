@@ -65,6 +65,23 @@ def test_packed_pictures_come_back(tmp_path: Path) -> None:
     assert "| x | Debian | CC0-1.0 |" in prepare.licence_table(sources[:1], pictures)
 
 
+def test_attributed_photos_are_listed_by_folder() -> None:
+    pictures = [
+        prepare.Picture(f"x:{path}", "x", licence, 1.0, 8, 8, False, "train")
+        for path, licence in (
+            ("a/2.png", "CC-BY-4.0"),
+            ("a/1.png", "CC-BY-4.0"),
+            ("a/3.png", "MIT"),
+            ("b.png", "CC-BY-3.0"),
+        )
+    ]
+    lines = prepare.licence_table([], [*pictures, pictures[0]]).splitlines()
+    assert lines[lines.index("## Photos under Creative Commons licences with attribution") + 2 :] == [
+        "- CC-BY-3.0: `x:b.png`",
+        "- `x:a`, CC-BY-4.0: `1.png`, `2.png`",
+    ]
+
+
 def test_drawings_are_told_from_photos() -> None:
     drawn = Image.new("RGB", (200, 200), (250, 200, 10))
     drawn.paste((0, 0, 0), (20, 20, 90, 90))
