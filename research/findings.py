@@ -14,6 +14,7 @@ from research.benchmarks import bench
 from research.benchmarks import report as benchmarks_report
 from research.common import examples, results, tables
 from research.common.places import FINDINGS, RESULTS, ROOT
+from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
 
@@ -27,6 +28,13 @@ _FILES = (
         "`evaluation.md`, `evaluation_*.png`",
         "how good the embeddings are, from `results/evaluation.json`",
         "evaluate.sh",
+    ),
+    (
+        "`choices.md`",
+        "weights, shares of the stages and input sizes beside each other, from `results/weights_all.json`, "
+        "`results/weights_report.json`, `results/stage_shares.json` and `results/sizes.json`; `command` in each file "
+        "says how it was made",
+        "",
     ),
     ("`benchmarks.md`, `benchmarks_*.png`", "speed and memory, from `results/bench_*.json`", "bench.sh"),
     ("`report.docx`, `report.pdf`, `figures/`", "the report, from all results", "report.sh"),
@@ -88,6 +96,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         readme,
         *benchmarks_report.write(measured, output, list(bench.PARTS)),
         *evaluation_report.write(results.read(measured / "evaluation.json"), output),
+        choices.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

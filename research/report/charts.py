@@ -155,8 +155,13 @@ def _examples(results: Results) -> Figure:
     return figure
 
 
+def _shown(results: Results) -> list[Json]:
+    """The rows of the evaluation that a chart can tell apart: 8 bits lie on top of the same model in float32."""
+    return [row for row in results["evaluation"]["rows"] if not row["name"].endswith("8 bits")]
+
+
 def _histograms(results: Results) -> Figure:
-    rows = [row for row in results["evaluation"]["rows"] if "histograms" in row.get("groups", {})]
+    rows = [row for row in _shown(results) if "histograms" in row.get("groups", {})]
     shown = [row for row in rows if not row["name"].endswith("Hash")][:4]
     figure, axes = _axes(2.3, len(shown), sharey=True)
     for axis, row in zip(axes, shown, strict=True):
@@ -180,7 +185,7 @@ def _curves(results: Results) -> Figure:
     figure, axes = _axes(3.3, 2, sharey=True)
     parts = {"groups": "labelled photos", "copies": "copies against originals"}
     for axis, (part, title) in zip(axes, parts.items(), strict=True):
-        for index, row in enumerate(results["evaluation"]["rows"]):
+        for index, row in enumerate(_shown(results)):
             if curve := row.get(part, {}).get("curve"):
                 look = {"marker": MARKERS[index], "linestyle": DASHES[index], "markerfacecolor": _FILLS[index]}
                 axis.plot(curve["recall"], curve["precision"], label=row["name"], markevery=(index * 4, 28), **look)
@@ -190,7 +195,7 @@ def _curves(results: Results) -> Figure:
 
 
 def _transforms(results: Results) -> Figure:
-    rows = [row for row in results["evaluation"]["rows"] if "transforms" in row.get("copies", {})]
+    rows = [row for row in _shown(results) if "transforms" in row.get("copies", {})]
     shown = [row for row in rows if row["name"] != "random" and "whitened" not in row["name"]]
     found = {row["name"]: row["copies"]["transforms"] for row in shown}
     first = found[rows[0]["name"]]
@@ -203,6 +208,22 @@ def _transforms(results: Results) -> Figure:
     threshold = results["evaluation"]["settings"]["threshold"]
     axes[0].set(ylabel=f"found at {threshold}, %", ylim=(-3, 104))
     return _legend(figure, axes, "upper", len(shown))
+
+
+def _stages(results: Results) -> Figure:
+    rows = results["stage_shares"]["rows"]
+    figure, axes = _axes(2.7, 2)
+    for axis, (key, title) in zip(axes, {"labelled": "other views", "copies": "copies"}.items(), strict=True):
+        for stage in _different([row for row in rows if row["share"] is not None], "varies"):
+            kept = [row for row in rows if row["varies"] == stage]
+            values = [row[key]["average_precision"] for row in kept]
+            if len(kept) > 1:
+                axis.plot([row["share"] for row in kept], values, label=stage)
+            else:
+                axis.axhline(values[0], linestyle=":", marker="", linewidth=0.8, label=stage)
+        axis.set(xlabel="share", title=title)
+    axes[0].set_ylabel("average precision")
+    return _legend(figure, axes, "lower", 4)
 
 
 def _end_to_end(results: Results) -> Figure:
@@ -304,5 +325,17 @@ def _operator(results: Results) -> Figure:
     return figure
 
 
-_ALL = (_architecture, _examples, _histograms, _curves, _transforms, _end_to_end, _decode, _network, _pairs, _growth)
+_ALL = (
+    _architecture,
+    _examples,
+    _histograms,
+    _curves,
+    _transforms,
+    _stages,
+    _end_to_end,
+    _decode,
+    _network,
+    _pairs,
+    _growth,
+)
 _DRAWINGS: dict[str, Callable[[Results], Figure]] = {draw.__name__[1:]: draw for draw in (*_ALL, _operator)}

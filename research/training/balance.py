@@ -218,22 +218,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=MODULE, description="Balance the stages of a trained ResNet-18.")
     parser.add_argument("weights", type=Path, metavar="WEIGHTS.pth", help="a state dict with torchvision's names")
     add_settings(parser)
-    parser.add_argument(
-        "--cut-only", action="store_true", help="keep the channels' factors: for weights that were balanced before"
-    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth")
     given = list(sys.argv[1:] if words is None else words)
     arguments = parser.parse_args(given)
     try:
         student = load_student(arguments.weights)
         collections = samples(student, arguments)
-        if arguments.cut_only:
-            state = shift_last(student.state_dict(), constants(collections, arguments.cut))
-        else:
-            state = balanced(
-                student.state_dict(), *fit(collections, arguments.shares, arguments.cut, arguments.exponent)
-            )
-        save_state(arguments.output, state)
+        scales, shifts = fit(collections, arguments.shares, arguments.cut, arguments.exponent)
+        save_state(arguments.output, balanced(student.state_dict(), scales, shifts))
     except (OSError, ValueError) as error:
         print(f"balance: {error}", file=sys.stderr)
         return 2

@@ -143,19 +143,6 @@ def test_a_cut_makes_unrelated_pictures_less_alike() -> None:
     assert alike[0] > alike[1] > alike[2]
 
 
-def test_cutting_again_keeps_the_factors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student = Student()
-    save_state(tmp_path / "w.pth", student.state_dict())
-    found = [sample(student, 1)]
-    monkeypatch.setattr(balance, "samples", lambda *_: found)
-    words = [str(tmp_path / "w.pth"), "--data", "-", "--scenes", "-", "--cut", "0.5", "--cut-only", "--output"]
-    assert balance.main([*words, str(tmp_path / "o.pth")]) == 0
-    old, new = (torch.load(tmp_path / name, weights_only=True) for name in ("w.pth", "o.pth"))
-    changed = [name for name in old if not torch.equal(old[name], new[name])]
-    assert changed == ["layer4.1.bn2.bias"]
-    torch.testing.assert_close(old[changed[0]] - new[changed[0]], balance.constants(found, 0.5))
-
-
 def test_wrong_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_state(tmp_path / "w.pth", Student().state_dict())
     words = [str(tmp_path / "w.pth"), "--data", str(tmp_path), "--scenes", str(tmp_path), "--output"]
