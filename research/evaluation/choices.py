@@ -6,7 +6,7 @@ and sizes.json (research.evaluation.sizes).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def markdown(everything: Json, half: Json, shares: Json, sizes: Json) -> str:
 
     Args:
         everything: What `judge` wrote of all labelled objects.
-        half: What it wrote of the half that no choice was made by.
+        half: What it wrote of the half for the report, and of other photos' copies.
         shares: What `shares` wrote.
         sizes: What `sizes` wrote.
     """
@@ -54,9 +54,11 @@ def markdown(everything: Json, half: Json, shares: Json, sizes: Json) -> str:
         "## Weights",
         "",
         *_judged([(row["name"], row) for row in everything["rows"]], "weights"),
-        "On the half of UKBench's objects that no choice was made by:",
+        "The half of UKBench's objects that was kept for the report (only how far to go from the balanced to the trained "
+        "weights was chosen on all of them), and copies of photos that the balance did not see: one photo of each of "
+        "UKBench's objects.",
         "",
-        *_judged([(row["name"], row) for row in half["rows"]], "weights", ["labelled"]),
+        *_judged([(row["name"], row) for row in half["rows"]], "weights"),
         "## Stages",
         "",
         "ImageNet's weights, balanced, not trained. One stage's share of the embedding, as a part of the last "
@@ -83,17 +85,17 @@ def _milliseconds(row: Json) -> str:
 
 
 def _judged(
-    rows: Sequence[tuple[str, Json]], title: str, kinds: Sequence[str] = tuple(_KINDS), more: Any = None
+    rows: Sequence[tuple[str, Json]], title: str, more: tuple[str, Callable[[Json], str]] | None = None
 ) -> list[str]:
     """A table with a line for each named row."""
     header = [title]
-    for kind in kinds:
+    for kind in _KINDS:
         header += [f"{_KINDS[kind]}: AP", *(["N-S"] if kind == "labelled" else [])]
         header += ["P at 0.75", "R", "F1", "best F1 (at)", "unrelated above"]
     lines = []
     for name, row in rows:
         line = [name]
-        for kind in kinds:
+        for kind in _KINDS:
             line += _cells(row[kind])
         lines.append([*line, *([more[1](row)] if more else [])])
     return table([*header, *([more[0]] if more else [])], lines)

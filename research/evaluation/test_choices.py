@@ -33,8 +33,7 @@ def test_each_number_is_in_its_column(tmp_path: Path) -> None:
     lines = written.read_text().splitlines()
     labelled = "0.500 | 3.50 | 0.750 | 0.250 | 0.125 | 0.875 (0.625) | 0.012 %"
     copied = "0.500 | - | 0.250 | 0.125 | 0.875 (0.625) | 0.012 %"
-    assert f"| some weights | {labelled} | {copied} |" in lines
-    assert f"| some weights | {labelled} |" in lines
+    assert lines.count(f"| some weights | {labelled} | {copied} |") == 2
     assert f"| stage 2: 0.3 | {labelled} | {copied} |" in lines
     assert f"| last stage alone | {labelled} | {copied} |" in lines
     assert f"| 96 px | {labelled} | {copied} | 4.2 |" in lines

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
+from PIL import Image, ImageOps
 
 from research.training.student import Student, reduction
 from research.training.trainer import Normaliser
@@ -61,10 +61,10 @@ def embedding(averages: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) 
 
 
 def opened(files: Iterable[Path]) -> Iterator[Image.Image]:
-    """RGB pictures of files."""
+    """RGB pictures of files, upright by EXIF as the engine turns them."""
     for path in files:
         with Image.open(path) as image:
-            yield image.convert("RGB")
+            yield ImageOps.exif_transpose(image).convert("RGB")
 
 
 def batches(pictures: Iterable[Image.Image], normalised: Normaliser, size: int = 224) -> Iterator[torch.Tensor]:
