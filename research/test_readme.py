@@ -36,11 +36,13 @@ def sentences(folder: Path) -> list[str]:
     pairs = max(results.where(found["bench_pairs"]["rows"], way="rrn"), key=lambda row: row["rows"])
     ours = results.row(found["evaluation"]["rows"], name="ours")
     copies, groups = (ours[kind]["at_threshold"] for kind in ("copies", "groups"))
+    unseen = results.row(found["weights_report"]["rows"], name="in use")["copies"]["at_threshold"]
     written = [
         f"{speed('rrn')} VGA photos a second in fp32 and {speed('rrn, int8')} in int8",
         f"all similar pairs of {n(pairs['rows'])} embeddings in {g3(pairs['median_s'])} s",
         f"a script of OpenCV and ONNX Runtime takes {speed('OpenCV + ONNX Runtime script')} photos a second",
         f"they find {p0(copies['recall'])} at a precision of {f2(copies['precision'])}",
+        f"of copies of other photos {p0(unseen['recall'])} at {f2(unseen['precision'])}",
         f"of other views of the same object {p0(groups['recall'])} at {f2(groups['precision'])}",
     ]
     return [sentence.replace("\u00a0", " ") for sentence in written]

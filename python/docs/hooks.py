@@ -53,7 +53,7 @@ def _replacement(name: str, argument: str) -> str:
             except OSError as error:
                 raise PluginError(f"a page shows {argument}, which cannot be read: {error.strerror}") from error
         case "section":
-            return section(*argument.split(" # "))
+            return section(*argument.partition(" # ")[::2])
         case "notebook":
             return notebook(ROOT / argument)
         case "rrn":
@@ -65,7 +65,11 @@ def _replacement(name: str, argument: str) -> str:
 
 def section(file: str, title: str) -> str:
     """Returns the text below a heading of a Markdown file, relative to the repository's root."""
-    _, found, below = (ROOT / file).read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    try:
+        text = (ROOT / file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise PluginError(f"a page shows {file}, which cannot be read: {error.strerror}") from error
+    _, found, below = text.partition(f"\n## {title}\n")
     if not found:
         raise PluginError(f"a page shows the section {title!r}, which {file} does not have")
     return below.partition("\n## ")[0].strip()

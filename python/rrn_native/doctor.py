@@ -32,7 +32,7 @@ OK = "ok"
 MISSING = "missing"
 FAILED = "failed"
 
-# Below that, a provider computes something else than the network. The worst honest one, int8, is at 0.99.
+# Below that, a provider computes something else than the network. The worst honest one, int8, is at 0.98.
 _LOWEST_COSINE = 0.9
 _SIDE = 224
 

@@ -185,8 +185,10 @@ def test_generated_parts() -> None:
     assert "::: rrn_native.analysis.calibrate" in listed and "rrn_native._load" not in listed
     shown = hooks.on_page_markdown("{{ section: findings/evaluation.md # Precision and recall by threshold }}")
     assert shown.startswith("Of the row") and "| 0.75 |" in shown and "## " not in shown
-    with pytest.raises(hooks.PluginError, match="'No such title', which findings/evaluation.md does not have"):
+    with pytest.raises(hooks.PluginError, match=r"'No such title', which findings/evaluation\.md does not have"):
         hooks.section("findings/evaluation.md", "No such title")
+    with pytest.raises(hooks.PluginError, match=r"nothing\.md, which cannot be read"):
+        hooks.on_page_markdown("{{ section: findings/nothing.md }}")
     with pytest.raises(hooks.PluginError, match="does not know"):
         hooks.on_page_markdown("{{ nonsense }}")
 

@@ -54,9 +54,8 @@ def markdown(everything: Json, half: Json, shares: Json, sizes: Json) -> str:
         "## Weights",
         "",
         *_judged([(row["name"], row) for row in everything["rows"]], "weights"),
-        "The half of UKBench's objects that was kept for the report (only how far to go from the balanced to the trained "
-        "weights was chosen on all of them), and copies of photos that the balance did not see: one photo of each of "
-        "UKBench's objects.",
+        "All of these photos were in view when weights were chosen. The second half of UKBench's objects alone, and "
+        "copies of photos that neither the balance nor a choice saw, one photo of each of UKBench's 125 objects:",
         "",
         *_judged([(row["name"], row) for row in half["rows"]], "weights"),
         "## Stages",

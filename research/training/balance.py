@@ -61,7 +61,10 @@ def scale_stages(state: Mapping[str, torch.Tensor], scales: Sequence[torch.Tenso
     for stage, scale in enumerate(scales, start=1):
         channels = len(state[f"layer{stage}.0.bn2.weight"])
         if scale.shape != (channels,) or not bool((scale > 0).all() & scale.isfinite().all()):
-            raise ValueError(f"stage {stage}: expected {channels} positive factors, got {list(scale.shape)}")
+            least = float(scale.min())
+            raise ValueError(
+                f"stage {stage}: expected {channels} positive factors, got {len(scale)}, the least {least:g}"
+            )
         # The sum of a block and its shortcut is scaled where both are: the stage's two blocks, and what enters the
         # first one unless a convolution of its own lies on that shortcut.
         writers = [f"layer{stage}.{block}.bn2" for block in range(BLOCKS)]
@@ -193,9 +196,28 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenes", type=Path, required=True, metavar="DIR", help="JPEG photos of everyday scenes, for means alone"
     )
-    parser.add_argument("--shares", type=float, nargs=3, default=[0.002] * 3, metavar="S", help="default %(default)s")
-    parser.add_argument("--cut", type=float, default=3.2, metavar="C", help="default %(default)s")
-    parser.add_argument("--exponent", type=float, default=0.5, metavar="E", help="default %(default)s")
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=3,
+        default=[0.002] * 3,
+        metavar="S",
+        help="of stages 1 to 3 in the embedding's length, to the last stage's (default %(default)s)",
+    )
+    parser.add_argument(
+        "--cut",
+        type=float,
+        default=4.5,
+        metavar="C",
+        help="means that each channel of the last stage loses before its ReLU (default %(default)s)",
+    )
+    parser.add_argument(
+        "--exponent",
+        type=float,
+        default=0.5,
+        metavar="E",
+        help="channels of the last stage are divided by this power of their mean (default %(default)s)",
+    )
 
 
 def samples(student: Student, arguments: argparse.Namespace) -> list[Sample]:
@@ -206,9 +228,9 @@ def samples(student: Student, arguments: argparse.Namespace) -> list[Sample]:
         ValueError: The folder of scenes holds no JPEG file.
     """
     normalised = Normaliser(load_config(cuda=False), CPU)
-    files = sorted(arguments.scenes.glob("*.jpg"))
+    files = sorted(path for path in arguments.scenes.glob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not files:
-        raise ValueError(f"{arguments.scenes} holds no .jpg file")
+        raise ValueError(f"{arguments.scenes} holds no JPEG file")
     collections = (_training_pictures(arguments.data), opened(files))
     return [look(student, batches(pictures, normalised)) for pictures in collections]
 

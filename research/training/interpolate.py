@@ -54,6 +54,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth")
     arguments = parser.parse_args(words)
     try:
+        if not 0 <= arguments.share <= 1:
+            raise ValueError(f"--share {arguments.share:g}: expected 0 to 1")
         first, second = (load_student(path).state_dict() for path in (arguments.first, arguments.second))
         save_state(arguments.output, between(first, second, arguments.share))
     except (OSError, ValueError) as error:

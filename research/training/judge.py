@@ -120,6 +120,24 @@ def line(name: str, found: Json) -> str:
     return f"{name}: {'; '.join(parts)}"
 
 
+def _named(words: Sequence[str]) -> dict[str, Path]:
+    """Splits NAME=FILE.
+
+    Raises:
+        ValueError: One is something else, or two have the same name.
+        FileNotFoundError: There is no such file.
+    """
+    named: dict[str, Path] = {}
+    for text in words:
+        name, _, path = text.partition("=")
+        if not name or not path or name in named:
+            raise ValueError(f"{text}: expected NAME=FILE.pth, each name once")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        named[name] = Path(path)
+    return named
+
+
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say which pictures are judged on."""
     parser.add_argument("--labelled", type=Path, required=True, metavar="DIR", help="photos with groups.csv")
@@ -137,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if words is None else words)
     arguments = parser.parse_args(given)
     try:
-        named = {name: Path(path) for name, _, path in (text.partition("=") for text in arguments.weights)}
+        named = _named(arguments.weights)
         pictures = read_pictures(arguments.labelled, arguments.half, arguments.copies_from, arguments.size)
         head = machine.head(machine.command_line(MODULE, given))
         rows = judge(named, pictures)

@@ -3,9 +3,10 @@
     python -m research.training.prepare --output .cache/training
 
 Writes shards of WebP bytes (`train-00.bin`, ..., `held_out-00.bin`), `index.json` (one record a picture: where its
-bytes are, source package, path, licence) and the licence table `LICENSES.md`, which belongs into `models/` once weights
-trained on them are shipped. Needs Debian's `apt-get` and `dpkg` and pip; installs nothing. Every photo's split follows
-from the hash of its name, so that a photo that was held out once stays held out when sources are added.
+bytes are, source package, path, licence) and the licence table `LICENSES.md`, which becomes the second half of
+`models/LICENSES.md`, below the notice of the first weights, once weights trained on them are shipped. Needs Debian's
+`apt-get` and `dpkg` and pip; installs nothing. Every photo's split follows from the hash of its name, so that a photo
+that was held out once stays held out when sources are added.
 """
 
 from __future__ import annotations
@@ -393,9 +394,9 @@ def pack(kept: list[Candidate], output: Path, shard_bytes: int, held_out_share: 
 
 
 def licence_table(sources: list[Source], pictures: list[Picture]) -> str:
-    """The table for models/LICENSES.md: packages, licences, numbers of photos."""
+    """The section of models/LICENSES.md below the notice of the network: packages, licences, numbers of photos."""
     lines = [
-        "# Photos the weights were trained on",
+        "## Photos the weights were trained on",
         "",
         "Made by `research/training/prepare.py`. No photo is part of this repository; each comes from a package that",
         "anyone can download. The licence is that of the package's copyright file (by file where it says so).",
@@ -412,7 +413,7 @@ def licence_table(sources: list[Source], pictures: list[Picture]) -> str:
         for licence, splits in sorted(groups.items()):
             kind = "Debian" if source.kind == "deb" else "PyPI"
             lines.append(f"| {source.name} | {kind} | {licence} | {len(splits['train'])} | {len(splits['held_out'])} |")
-    lines += ["", "## Photos under Creative Commons licences with attribution", ""]
+    lines += ["", "### Photos under Creative Commons licences with attribution", ""]
     folders: dict[tuple[str, str], set[str]] = {}
     for picture in pictures:
         if picture.licence.startswith("CC-BY"):

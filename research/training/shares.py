@@ -86,6 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if words is None else words)
     arguments = parser.parse_args(given)
     try:
+        if len(set(arguments.shares)) > 1:
+            raise ValueError("--shares: expected one number three times, which the stages have that do not vary")
         student = load_student(arguments.weights)
         means = balance.samples(student, arguments)
         pictures = judge.read_pictures(arguments.labelled, arguments.half, arguments.copies_from, arguments.size)

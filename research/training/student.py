@@ -7,6 +7,7 @@ built operator library, which machines that only train do not have.
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,12 +85,18 @@ def load_student(path: Path) -> Student:
         path: A state dict with torchvision's names; what the student has not (the classifier) is left out.
 
     Raises:
-        ValueError: Some of the student's weights are missing, or have another shape.
+        ValueError: It is no state dict, or some of the student's weights are missing or have another shape.
         OSError: The file cannot be read.
     """
     student = Student()
     own = student.state_dict()
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    with path.open("rb") as file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{path}: not a file of tensors") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: expected a state dict, got {type(state).__name__}")
     wanted = {name: value.float() for name, value in state.items() if name in own}
     for name, value in wanted.items():
         if value.shape != own[name].shape:

@@ -147,4 +147,4 @@ def test_wrong_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     save_state(tmp_path / "w.pth", Student().state_dict())
     words = [str(tmp_path / "w.pth"), "--data", str(tmp_path), "--scenes", str(tmp_path), "--output"]
     assert balance.main([*words, str(tmp_path / "o.pth")]) == 2
-    assert capsys.readouterr().err == f"balance: {tmp_path} holds no .jpg file\n"
+    assert capsys.readouterr().err == f"balance: {tmp_path} holds no JPEG file\n"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.training import interpolate
 from research.training.student import Student, load_student, save_state
 
 
+@settings(deadline=None)
 @given(share=st.floats(0, 1), first=st.floats(-1e3, 1e3), second=st.floats(-1e3, 1e3))
 def test_each_number_lies_on_the_way(share: float, first: float, second: float) -> None:
     states = [{"a": torch.tensor([value]), "n": torch.tensor(7)} for value in (first, second)]
@@ -40,5 +41,7 @@ def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     found = load_student(files[2]).state_dict()["conv1.weight"]
     wanted = 0.75 * states[0]["conv1.weight"] + 0.25 * states[1]["conv1.weight"]
     torch.testing.assert_close(found, wanted)
+    assert interpolate.main([*words, "--share", "1.5"]) == 2
+    assert capsys.readouterr().err == "interpolate: --share 1.5: expected 0 to 1\n"
     assert interpolate.main([str(tmp_path / "none.pth"), *words[1:]]) == 2
     assert capsys.readouterr().err.startswith("interpolate: [Errno 2]")

@@ -54,4 +54,11 @@ def test_a_row_for_each_weights(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_what_is_missing_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--labelled", str(folder / "photos"), "--copies-from", str(folder / "photos"), "--size", "32"]
     assert judge.main([f"one={folder / 'none.pth'}", *words]) == 2
-    assert capsys.readouterr().err.startswith("judge: ")
+    assert capsys.readouterr().err.startswith("judge: no such file")
+    weights = str(folder / "weights.pth")
+    for wrong in ([weights], [f"one={weights}", f"one={weights}"]):
+        assert judge.main([*wrong, *words]) == 2
+        assert "expected NAME=FILE.pth, each name once" in capsys.readouterr().err
+    (folder / "text.pth").write_text("no weights")
+    assert judge.main([f"one={folder / 'text.pth'}", *words]) == 2
+    assert "not a file of tensors" in capsys.readouterr().err

@@ -76,7 +76,7 @@ def test_attributed_photos_are_listed_by_folder() -> None:
         )
     ]
     lines = prepare.licence_table([], [*pictures, pictures[0]]).splitlines()
-    assert lines[lines.index("## Photos under Creative Commons licences with attribution") + 2 :] == [
+    assert lines[lines.index("### Photos under Creative Commons licences with attribution") + 2 :] == [
         "- CC-BY-3.0: `x:b.png`",
         "- `x:a`, CC-BY-4.0: `1.png`, `2.png`",
     ]

@@ -49,7 +49,7 @@ files, 4 model, runtime or output failed.""",
     made.add_argument(
         "--target",
         type=float,
-        default=0.008,
+        default=0.006,
         metavar="D",
         help="keep the worst parts in float32 until the cosines of 64 of the photos change by less than this on "
         "average (default %(default)s; 0 quantises everything)",

@@ -42,7 +42,7 @@ from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range
 from rrn_native.session import cpu_session
 
 DEFAULT_COUNT = 256
-DEFAULT_TARGET = 0.008
+DEFAULT_TARGET = 0.006
 # Pictures by which the parts of the network are judged; all pairs of them are compared.
 PROBE = 64
 

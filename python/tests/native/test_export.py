@@ -310,7 +310,10 @@ def test_the_default_models_are_what_their_manifests_say() -> None:
         content = (models / each["file"]).read_bytes()
         assert each["sha256"] == hashlib.sha256(content).hexdigest()
         assert onnx_file.manifest(content, each["file"]).items() <= each.items()
-    assert "| package | kind | licence |" in (models / "LICENSES.md").read_text()
+    notices = (models / "LICENSES.md").read_text()
+    assert "| package | kind | licence |" in notices
+    assert "Copyright (c) .NET Foundation and Contributors" in notices
+    assert "Permission is hereby granted, free of charge" in notices
 
 
 def test_the_default_model_becomes_a_state_dict_and_the_same_weights_again() -> None:

@@ -186,7 +186,7 @@ def test_thinning(seed: int, n: int) -> None:
 
 @pytest.fixture
 def result(photos: Path) -> rrn_native.SimilarityResult:
-    return rrn_native.find_similar(photos, 0.9, size=SIZE)
+    return rrn_native.find_similar(photos, 0.97, size=SIZE)
 
 
 def test_map_shows_every_image(result: rrn_native.SimilarityResult) -> None:
@@ -377,12 +377,12 @@ def _saved(pictures: list[npt.NDArray[np.uint8]], folder: Path) -> list[Path]:
 def test_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out" / "report"
     (photos / "odd `name` [x](y).txt").write_text("no picture")
-    arguments = [str(photos), "--output", str(output), "--size", str(SIZE), "--threshold", "0.9"]
+    arguments = [str(photos), "--output", str(output), "--size", str(SIZE), "--threshold", "0.97"]
     assert cli_report.main(arguments) == 0
     assert str(output / "index.md") in capsys.readouterr().out
     names = {"histogram.png", "map.png", "gallery-1.png", "similarity.json", "index.md"}
     assert {path.name for path in output.iterdir()} == names
-    expected = rrn_native.find_similar(photos, 0.9, size=SIZE).to_dict()
+    expected = rrn_native.find_similar(photos, 0.97, size=SIZE).to_dict()
     assert json.loads((output / "similarity.json").read_text()) == expected
     page = (output / "index.md").read_text()
     for name in names - {"index.md"}:
