@@ -87,7 +87,8 @@ def test_output_files(run_similarity: RunSimilarity, photos: Path, tmp_path: Pat
     assert embeddings.shape == (5, 512)
     paths = npy.with_suffix(".txt").read_text().splitlines()
     assert paths == [image["path"] for image in data["images"]]
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit = embeddings.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     cosine = unit @ unit.T
     expected = {(paths[i], paths[j]) for i in range(5) for j in range(i + 1, 5) if cosine[i, j] > 0.5}
     with pairs.open(newline="") as file:
