@@ -26,7 +26,7 @@ from research.report import charts, document, make, results
 CONSTANTS = {"64", "128", "256", "512", "127", "4", "3", "1", "224"}
 # Names with digits in them.
 NAMES = re.compile(
-    r"ResNet-18|EfficientNet-Lite0|\bF1\b|\bf1\b|AVX-512|AVX2|8[- ]bits?|b?float(16|32)|\bfp(16|32)\b|\bbf16\b|\bint8\b|"
+    r"ResNet-18|EfficientNet-Lite0|\b[Ff]1\b|AVX-512|AVX2|8[- ]bits?|b?float(16|32)|\bfp(16|32)\b|\bbf16\b|\bint8\b|"
     r"statistics_at_224"
 )
 # Formulas, attributes of figures, and the formats and separators of tables.
