@@ -268,7 +268,7 @@ TEST(AgainstTest, CountsWhatIsKnownAndNew) {
   folder.Write("ref/broken.bmp", "BM");
   fs::create_hard_link(folder.Sub("own/2.bmp"), folder.Sub("ref/d.bmp"));
   SimilarityOptions options;
-  options.threshold = 0.95F;
+  options.threshold = 0.995F;
   options.against = folder.Sub("ref");
   std::vector<std::string> pairs;
   const Result<SimilarityResult> result = FindSimilar(
