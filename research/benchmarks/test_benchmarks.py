@@ -68,7 +68,7 @@ def _check_quick_run(command: list[str], names: list[str], output: Path) -> None
     run = subprocess.run(
         [*command, "--quick", "--part", ",".join(names), "--output", str(output)],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "MPLCONFIGDIR": str(output)},
+        env={"PATH": "/usr/bin:/bin", "MPLCONFIGDIR": str(output), "PYTHONPATH": str(ROOT / "python")},
         capture_output=True,
         text=True,
         check=False,

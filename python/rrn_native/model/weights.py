@@ -114,7 +114,7 @@ def state_dict_from_onnx(path: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         FileNotFoundError: No such file.
-        WeightsError: It is no ONNX file, or not a float32 network of convolutions.
+        WeightsError: It is no ONNX file, or not a network of convolutions in float32 alone.
     """
     return _state_dict(_load(path), path)
 
@@ -134,6 +134,8 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 def _state_dict(proto: onnx.ModelProto, path: Path) -> dict[str, torch.Tensor]:
+    if any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
+        raise WeightsError(f"{path} is quantised to 8 bits; name a file that rrn export has written")
     tensors = storage.to_float32(proto).graph.initializer
     state = unfold_batch_norm(
         {

@@ -123,6 +123,7 @@ def test_the_histogram_follows(driver: Any, page: Path) -> None:
 
 def test_nothing_leaves_and_nothing_breaks_out(driver: Any, page: Path) -> None:
     open_page(driver, page)
+    set_number(driver, 0.98)
     driver.find_element("id", "singles").click()
     wait_for(lambda: driver.find_elements("css selector", "#groups img"))
     assert driver.title == "Similar images"

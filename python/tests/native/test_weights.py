@@ -70,7 +70,7 @@ def test_file(state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("text.onnx", "text.onnx is not an ONNX file"), ("int8.onnx", "holds no convolutions in float32")],
+    [("text.onnx", "text.onnx is not an ONNX file"), ("int8.onnx", "is quantised to 8 bits")],
 )
 def test_an_onnx_file_without_weights_in_float32_is_one_line(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_bytes(b"not a model")
