@@ -52,6 +52,9 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 [ $torch = no ] || pip_install torch torch==2.13.0 'onnx>=1.17' 'onnxscript>=0.5' 'pillow>=13' setuptools wheel
 [ $tests = OFF ] || pip_install tests 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6' 'import-linter>=2.5' "${DRAWING_PACKAGES[@]}" 'imagehash>=4.3' ml_dtypes ruff==0.17.6 mypy==2.4.1 selenium==4.27.1 \
   'scikit-learn>=1.5' jinja2==3.1.6 pypandoc-binary==1.17 typst==0.15.2 pypdf==6.1.1
+# For rrn convert; where they cannot be installed, its tests are skipped. This torchvision is that of the PyTorch above; timm wants one.
+[ $tests = OFF ] || [ $torch = no ] || pip_try convert 'timm>=1.0' torchvision==0.28.0 'transformers>=5' 'safetensors>=0.4' \
+  || echo "cannot get timm and transformers; the tests of rrn convert will be skipped"
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '

@@ -97,6 +97,16 @@ research() {
   PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m "research.$1" "${@:2}"
 }
 
+# The release before the present major of transformers, in a folder of its own, for the tests of rrn convert.
+ensure_other_transformers() {
+  local target=$ROOT/.deps/transformers-4
+  [ -d "$target/transformers" ] && return 0
+  say "Fetching transformers 4 for the tests"
+  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" transformers==4.57.6 \
+    huggingface_hub==0.36.0 tokenizers==0.22.1 requests urllib3 idna certifi charset-normalizer 2> /dev/null \
+    || echo "cannot get transformers 4; its tests will be skipped"
+}
+
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
 # each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
 ensure_other_onnxruntimes() {

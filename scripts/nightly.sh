@@ -29,6 +29,7 @@ stage "build" scripts/build.sh --tests --torch
 ensure_python
 STAGES_GO_ON=yes
 ensure_other_onnxruntimes
+ensure_other_transformers
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

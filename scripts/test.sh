@@ -36,6 +36,7 @@ start_stages
 stage "build" scripts/build.sh --tests --torch
 ensure_python
 ensure_other_onnxruntimes
+ensure_other_transformers
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

@@ -346,6 +346,12 @@ def _optional() -> list[Check]:
             "pip install onnx matplotlib pillow (rrn's extra [report])",
             why="for rrn report, rrn explain --output and rrn calibrate --plot",
         ),
+        *(
+            _distribution(
+                name, "pip install timm transformers safetensors (rrn's extra [convert])", why="for rrn convert"
+            )
+            for name in ("timm", "transformers", "safetensors")
+        ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 

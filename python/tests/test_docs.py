@@ -84,6 +84,8 @@ def test_code_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest
 def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a notebook's code cells in their order, in a folder with photos/; the file keeps no outputs."""
     pytest.importorskip("matplotlib")
+    if path.stem == "convert_vit":
+        pytest.importorskip("rrn_ops.conversion.libraries", reason="timm or transformers is missing")
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": path.stem}
@@ -92,8 +94,8 @@ def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: py
     for number, cell in enumerate(cells):
         assert cell["outputs"] == [] and cell["execution_count"] is None
         exec(compile("".join(cell["source"]), f"{path.name}, code cell {number}", "exec"), names)
-    result = names["result"]
-    assert result.read > 2 and result.groups
+    if path.stem == "similar_photos":
+        assert names["result"].read > 2 and names["result"].groups
 
 
 def test_only_known_languages() -> None:

@@ -22,17 +22,19 @@ from rrn_native.cli.common import BROKEN_PIPE, INTERRUPTED, RUNTIME_ERROR, USAGE
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """What ``rrn NAME`` does; ``rrn_native.cli.NAME`` has the function ``main(words)`` that does it.
+    """What ``rrn NAME`` does; a module has the function ``main(words)`` that does it.
 
     Attributes:
         summary: One line for ``rrn --help``.
         packages: What pip has to install for it, besides what rrn always needs.
         extra: The name of these packages among rrn's extras.
+        module: The module; ``rrn_native.cli.NAME`` where it is empty.
     """
 
     summary: str
     packages: str = ""
     extra: str = ""
+    module: str = ""
 
 
 _EXPORT = ("torch onnx onnxscript pillow", "export")
@@ -48,6 +50,12 @@ VERBS = {
     "export": Verb("a model with your own weights, as ONNX", *_EXPORT),
     "validate": Verb("compare PyTorch, ONNX Runtime and the engine", *_EXPORT),
     "quantize": Verb("an 8-bit copy of a model, which is faster", "onnx", "quantize"),
+    "convert": Verb(
+        "a timm ViT as Hugging Face's, proven equal",
+        "torch timm transformers safetensors pillow onnx onnxscript",
+        "convert",
+        "rrn_ops.conversion.command",
+    ),
     "bench": Verb("how fast this machine is, and which options to take"),
     "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }
@@ -111,7 +119,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    code: int = importlib.import_module(f"rrn_native.cli.{name}").main(words)
+    module = VERBS[name].module or f"rrn_native.cli.{name}"
+    code: int = importlib.import_module(module).main(words)
     sys.stdout.flush()
     return code
 

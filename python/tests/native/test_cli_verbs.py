@@ -128,6 +128,7 @@ def test_a_folder_is_no_verb(rrn: RunRrn, photos: Path) -> None:
 
 
 PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib", "PIL", "sklearn", "umap", "ml_dtypes", "onnx_ir")
+PACKAGES += ("timm", "transformers", "safetensors")
 
 
 def without(packages: Iterable[str], *words: object) -> subprocess.CompletedProcess[str]:
@@ -148,6 +149,25 @@ def test_help_needs_no_package(name: str) -> None:
     assert f"rrn {name}" in run.stdout
 
 
+def timm_weights(folder: Path) -> Path:
+    """A small ViT's weights, as timm names them; of zeros, so that everything is equal."""
+    import torch
+
+    shapes = {
+        "cls_token": (1, 1, 8),
+        "pos_embed": (1, 2, 8),
+        "patch_embed.proj.weight": (8, 3, 4, 4),
+        "norm.weight": (8,),
+    }
+    shapes |= {"norm.bias": (8,), "patch_embed.proj.bias": (8,), "head.weight": (3, 8), "head.bias": (3,)}
+    for layer, shape in {"norm1": (8,), "norm2": (8,), "attn.qkv": (24, 8), "attn.proj": (8, 8)}.items():
+        shapes |= {f"blocks.0.{layer}.weight": shape, f"blocks.0.{layer}.bias": shape[:1]}
+    for layer, shape in {"mlp.fc1": (16, 8), "mlp.fc2": (8, 16)}.items():
+        shapes |= {f"blocks.0.{layer}.weight": shape, f"blocks.0.{layer}.bias": shape[:1]}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, folder / "vit.pth")
+    return folder / "vit.pth"
+
+
 def words_for(name: str, photos: Path) -> list[object]:
     """A command line that does the verb's work, and needs all of its packages."""
     first, output = photos / "first.png", photos.parent
@@ -159,6 +179,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "calibrate": ["--groups", table, "--plot", output / "plot.png", *SMALL],
         "export": ["--weights", "random", "--output", output / "m.onnx"],
         "validate": ["--images", photos, *SMALL],
+        "convert": ["vit", "--weights", timm_weights(output), "--output", output / "vit", "--heads", "2"],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
     }[name]
 
