@@ -58,8 +58,9 @@ def main(words: list[str]) -> int:
     arguments = parser().parse_args(words)
     if arguments.inputs < 1:
         return fail("rrn convert", f"--inputs {arguments.inputs}: expected 1 or more", USAGE)
-    from rrn_ops.conversion import export, proof, vit
+    from rrn_ops.conversion import export, libraries, proof, vit
 
+    libraries.be_quiet()
     say = (lambda _: None) if arguments.json == "-" else print
     try:
         state = vit.read_state(arguments.weights)

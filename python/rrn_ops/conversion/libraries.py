@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import warnings
 
 import torch
 
@@ -33,5 +34,18 @@ _OPERATORS = _describe_operators()
 
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 from transformers import ViTConfig, ViTForImageClassification  # noqa: E402
+from transformers.utils import logging  # noqa: E402
 
-__all__ = ["ViTConfig", "ViTForImageClassification", "VisionTransformer"]
+__all__ = ["ViTConfig", "ViTForImageClassification", "VisionTransformer", "be_quiet"]
+
+
+def be_quiet() -> None:
+    """Ends, for this process, transformers' progress bars and notes, and warnings about tracing and about what releases to come will rename.
+
+    For a program that has output of its own. What a trace gets wrong is found by running it on other inputs.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+    warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
