@@ -40,7 +40,7 @@ __all__ = ["ViTConfig", "ViTForImageClassification", "VisionTransformer", "be_qu
 
 
 def be_quiet() -> None:
-    """Ends, for this process, transformers' progress bars and notes, and warnings about tracing and about what releases to come will rename.
+    """Ends the libraries' progress bars, notes and warnings about tracing and coming releases, for this process.
 
     For a program that has output of its own. What a trace gets wrong is found by running it on other inputs.
     """
