@@ -97,25 +97,26 @@ research() {
   PYTHONPATH=$ROOT:$ROOT/python${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m "research.$1" "${@:2}"
 }
 
+# pip_aside FOLDER PACKAGE REQUIREMENT...: installs into a folder of its own below .deps, unless PACKAGE is there; failing is no error.
+pip_aside() {
+  local target=$ROOT/.deps/$1
+  [ -d "$target/$2" ] && return 0
+  say "Fetching $3 for the tests"
+  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" "${@:3}" 2> /dev/null \
+    || echo "cannot get $3 for this Python; its tests will be skipped"
+}
+
 # The release before the present major of transformers, in a folder of its own, for the tests of rrn convert.
 ensure_other_transformers() {
-  local target=$ROOT/.deps/transformers-4
-  [ -d "$target/transformers" ] && return 0
-  say "Fetching transformers 4 for the tests"
-  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" transformers==4.57.6 \
-    huggingface_hub==0.36.0 tokenizers==0.22.1 requests urllib3 idna certifi charset-normalizer 2> /dev/null \
-    || echo "cannot get transformers 4; its tests will be skipped"
+  pip_aside transformers-4 transformers transformers==4.57.6 huggingface_hub==0.36.0 tokenizers==0.22.1 requests urllib3 idna \
+    certifi charset-normalizer
 }
 
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
 # each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
 ensure_other_onnxruntimes() {
-  local version target
+  local version
   for version in 1.20.1 1.22.1 1.24.1; do
-    target=$ROOT/.deps/onnxruntime-${version%.*}
-    [ -d "$target/onnxruntime" ] && continue
-    say "Fetching ONNX Runtime $version for the tests"
-    "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" "onnxruntime==$version" 2> /dev/null \
-      || echo "cannot get onnxruntime $version for this Python; its tests will be skipped"
+    pip_aside "onnxruntime-${version%.*}" onnxruntime "onnxruntime==$version"
   done
 }

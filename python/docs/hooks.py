@@ -48,10 +48,7 @@ def _replacement(name: str, argument: str) -> str:
         case "help":
             return _fenced(help_text(argument.split()))
         case "file":
-            try:
-                return (ROOT / argument).read_text(encoding="utf-8").rstrip()
-            except OSError as error:
-                raise PluginError(f"a page shows {argument}, which cannot be read: {error.strerror}") from error
+            return _text(argument).rstrip()
         case "section":
             return section(*argument.partition(" # ")[::2])
         case "notebook":
@@ -63,13 +60,16 @@ def _replacement(name: str, argument: str) -> str:
     raise PluginError(f"a page has the marker {name!r}, which hooks.py does not know")
 
 
-def section(file: str, title: str) -> str:
-    """Returns the text below a heading of a Markdown file, relative to the repository's root."""
+def _text(file: str) -> str:
     try:
-        text = (ROOT / file).read_text(encoding="utf-8")
+        return (ROOT / file).read_text(encoding="utf-8")
     except OSError as error:
         raise PluginError(f"a page shows {file}, which cannot be read: {error.strerror}") from error
-    _, found, below = text.partition(f"\n## {title}\n")
+
+
+def section(file: str, title: str) -> str:
+    """Returns the text below a heading of a Markdown file, relative to the repository's root."""
+    _, found, below = _text(file).partition(f"\n## {title}\n")
     if not found:
         raise PluginError(f"a page shows the section {title!r}, which {file} does not have")
     return below.partition("\n## ")[0].strip()

@@ -12,6 +12,7 @@ from typing import Any
 
 from research.common import machine, results
 from research.common.tables import table
+from research.evaluation import report
 
 Json = dict[str, Any]
 
@@ -101,11 +102,10 @@ def _judged(
 
 
 def _cells(numbers: Json) -> list[str]:
-    at, best = numbers["at_threshold"], numbers["best_f1"]
     return [
-        f"{numbers['average_precision']:.3f}",
+        report.three(numbers["average_precision"]),
         *([f"{numbers['ns']:.2f}"] if "ns" in numbers else []),
-        *("-" if at[key] is None else f"{at[key]:.3f}" for key in ("precision", "recall", "f1")),
-        f"{best['f1']:.3f} ({best['threshold']:.3f})",
+        *report.at(numbers),
+        report.best(numbers),
         f"{100 * numbers['different_above_threshold']:.3f} %",
     ]

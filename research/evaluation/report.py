@@ -69,11 +69,12 @@ def summary(measured: Json) -> str:
 
 
 def _brief(numbers: Json, threshold: float) -> str:
-    precision, recall, _ = _at(numbers)
-    return f"best F1 {_best(numbers)}  at {threshold}: P {precision} R {recall}"
+    precision, recall, _ = at(numbers)
+    return f"best F1 {best(numbers)}  at {threshold}: P {precision} R {recall}"
 
 
-def _three(value: float | None) -> str:
+def three(value: float | None) -> str:
+    """A number with three decimals; a dash where it is missing."""
     return "-" if value is None else f"{value:.3f}"
 
 
@@ -81,12 +82,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def _at(numbers: Json) -> list[str]:
-    return [_three(numbers["at_threshold"][key]) for key in ("precision", "recall", "f1")]
+def at(numbers: Json) -> list[str]:
+    """Precision, recall and F1 at the threshold, of what `measure` returns."""
+    return [three(numbers["at_threshold"][key]) for key in ("precision", "recall", "f1")]
 
 
-def _best(numbers: Json) -> str:
-    return f"{_three(numbers['best_f1']['f1'])} ({numbers['best_f1']['threshold']:.3f})"
+def best(numbers: Json) -> str:
+    """The best F1 and, in brackets, its threshold."""
+    return f"{three(numbers['best_f1']['f1'])} ({numbers['best_f1']['threshold']:.3f})"
 
 
 def _groups(measured: Json, threshold: float) -> list[str]:
@@ -107,9 +110,9 @@ def _groups(measured: Json, threshold: float) -> list[str]:
         [
             name,
             f"{numbers['ns']:.3f}",
-            _three(numbers["average_precision"]),
-            *_at(numbers),
-            _best(numbers),
+            three(numbers["average_precision"]),
+            *at(numbers),
+            best(numbers),
             _percent(numbers["different_above_threshold"]),
         ]
         for name, numbers in rated
@@ -156,10 +159,10 @@ def _copies(measured: Json, threshold: float) -> list[str]:
     rows = [
         [
             name,
-            _three(numbers["average_precision"]),
-            *_at(numbers),
-            _best(numbers),
-            f"{_three(numbers['at_precision']['recall'])} ({numbers['at_precision']['threshold']:.3f})",
+            three(numbers["average_precision"]),
+            *at(numbers),
+            best(numbers),
+            f"{three(numbers['at_precision']['recall'])} ({numbers['at_precision']['threshold']:.3f})",
             _percent(numbers["different_above_threshold"]),
         ]
         for name, numbers in rated
@@ -167,9 +170,9 @@ def _copies(measured: Json, threshold: float) -> list[str]:
     every = [
         [
             name,
-            _three(numbers["every_pair"]["average_precision"]),
-            *_at(numbers["every_pair"]),
-            _best(numbers["every_pair"]),
+            three(numbers["every_pair"]["average_precision"]),
+            *at(numbers["every_pair"]),
+            best(numbers["every_pair"]),
             _percent(numbers["every_pair"]["different_above_threshold"]),
         ]
         for name, numbers in rated
@@ -190,7 +193,7 @@ def _copies(measured: Json, threshold: float) -> list[str]:
         ("recall_at_threshold", f"Recall at {threshold} for each transform:"),
         ("recall_at_precision", f"Recall at the one threshold that gives all copies a precision of {precision}:"),
     ):
-        cells = [[name, *(_three(numbers["transforms"][name][key]) for _, numbers in rated)] for name in names]
+        cells = [[name, *(three(numbers["transforms"][name][key]) for _, numbers in rated)] for name in names]
         lines += [title, "", *table(["", *(name for name, _ in rated)], cells)]
     return lines
 
@@ -207,7 +210,7 @@ def _by_threshold(measured: Json) -> list[str]:
     for found in zip(*(row[key]["by_threshold"] for key in parts), strict=True):
         line = [f"{found[0]['threshold']:.2f}"]
         for each in found:
-            line += [*(_three(each[name]) for name in ("precision", "recall", "f1"))]
+            line += [*(three(each[name]) for name in ("precision", "recall", "f1"))]
             line += [f"{100 * each['different_above']:.3f} %"]
         lines.append(line)
     return ["## Precision and recall by threshold", "", f"Of the row `{row['name']}`.", "", *table(header, lines)]

@@ -89,6 +89,15 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
             noted.get("rrn.weights.sha256") or sha256_of(path),
             _recorded_input(proto, path),
         )
+    return Weights(read_state_dict(path), origin, sha256_of(path))
+
+
+def read_state_dict(path: Path) -> Mapping[str, Any]:
+    """Returns what `torch.save` wrote to a file, on the CPU; nothing in it is executed.
+
+    Raises:
+        WeightsError: The file cannot be read, holds more than tensors, or holds no state dict.
+    """
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -99,7 +108,7 @@ def load_weights(spec: str, opener: Opener | None = None) -> Weights:
             f"{path} holds a {type(state_dict).__name__}, not a state dict; save it with "
             "torch.save(model.state_dict(), file)"
         )
-    return Weights(state_dict, origin, sha256_of(path))
+    return state_dict
 
 
 def state_dict_from_onnx(path: Path) -> dict[str, torch.Tensor]:

@@ -36,13 +36,9 @@ class Difference:
         return f"{self.what}: {self.inputs} inputs, largest difference {self.largest:g}, same class {self.same_class}"
 
 
-def timm_network(state: State, shape: Shape) -> torch.nn.Module:
-    """Makes timm's own network with these weights, in float32 and evaluation mode.
-
-    Raises:
-        ValueError: The weights do not fit.
-    """
-    network = VisionTransformer(
+def untrained(shape: Shape) -> VisionTransformer:
+    """Makes timm's own network of these sizes, with the random weights that it starts with."""
+    return VisionTransformer(
         img_size=shape.image,
         patch_size=shape.patch,
         in_chans=shape.channels,
@@ -53,6 +49,15 @@ def timm_network(state: State, shape: Shape) -> torch.nn.Module:
         mlp_ratio=shape.hidden / shape.width,
         qkv_bias=shape.qkv_bias,
     )
+
+
+def timm_network(state: State, shape: Shape) -> torch.nn.Module:
+    """Makes timm's own network with these weights, in float32 and evaluation mode.
+
+    Raises:
+        ValueError: The weights do not fit.
+    """
+    network = untrained(shape)
     if network.norm.eps != LAYER_NORM_EPS:
         raise ValueError(f"this timm's layer norms have an epsilon of {network.norm.eps}, expected {LAYER_NORM_EPS}")
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rrn_native.model.weights import WeightsError, read_state_dict
 
 from rrn_ops.conversion.key_map import Entry, key_map
 from rrn_ops.conversion.libraries import ViTConfig, ViTForImageClassification
@@ -88,17 +89,16 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         except SafetensorError as error:
             raise ValueError(f"{path}: not a safetensors file ({error})") from error
     with path.open("rb"):
-        pass  # torch.load says less of a file that is not there
+        pass  # a file that is not there is no file of the wrong kind
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # it raises whatever its unpickler met
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a file of tensors ({reason})") from error
+        content = read_state_dict(path)
+    except WeightsError as error:
+        raise ValueError(f"{path}: not a file of tensors ({error})") from error
     for name in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
+        if isinstance(content.get(name), Mapping):
             content = content[name]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ValueError(f"{path}: expected a state dict, names to tensors; got {type(content).__name__}")
+    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError(f"{path}: expected a state dict, names to tensors, got other values, too")
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 

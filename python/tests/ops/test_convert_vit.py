@@ -43,17 +43,7 @@ def timm_state(shape: vit.Shape = SHAPE, seed: int = 0) -> dict[str, torch.Tenso
     """Weights of timm's own network, none of them at the constant that it starts with."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = libraries.VisionTransformer(
-            img_size=shape.image,
-            patch_size=shape.patch,
-            in_chans=shape.channels,
-            num_classes=shape.classes,
-            embed_dim=shape.width,
-            depth=shape.depth,
-            num_heads=shape.heads,
-            mlp_ratio=shape.hidden / shape.width,
-            qkv_bias=shape.qkv_bias,
-        )
+        network = proof.untrained(shape)
         return {name: value + 0.1 * torch.randn_like(value) for name, value in network.state_dict().items()}
 
 
@@ -219,18 +209,10 @@ def test_a_difference_is_exit_code_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(timm_state(), tmp_path / "timm.pth")
-    monkeypatch.setattr(proof, "timm_network", lambda state, shape: proof_of_another(shape))
+    monkeypatch.setattr(proof, "timm_network", lambda state, shape: proof.untrained(shape).eval())
     words = ["vit", "--weights", str(tmp_path / "timm.pth"), "--output", str(tmp_path / "out"), "--heads", "4"]
     assert command.main(words) == 1
     assert "NOT equal within 0" in capsys.readouterr().out
-
-
-def proof_of_another(shape: vit.Shape) -> torch.nn.Module:
-    network = libraries.VisionTransformer(
-        img_size=shape.image, patch_size=16, num_classes=7, embed_dim=48, depth=3, num_heads=4, mlp_ratio=2
-    )
-    made: torch.nn.Module = network.eval()
-    return made
 
 
 @pytest.mark.parametrize(
