@@ -122,6 +122,12 @@ struct FileEmbeddings {
   std::vector<SkippedFile> skipped;  // all others, in the order of the list
 };
 
+// The content of a picture's file in memory that the caller owns and keeps alive.
+struct EncodedImage {
+  const std::uint8_t* data = nullptr;
+  std::size_t size = 0;
+};
+
 // What else is done with the pixels of files that are embedded, so that a file is decoded once.
 struct PixelUse {
   // Receives a picture right after it was decoded: its position in the list, the pixels (at a fraction of their number
@@ -156,6 +162,15 @@ class Embedder {
   // Errors: kCancelled, kRuntime.
   Result<FileEmbeddings> EmbedFiles(const std::vector<std::string>& paths, const Progress& progress = {},
                                     const PixelUse& use = {}) const;
+
+  // Embeds the contents of files, as EmbedFiles does; nothing is copied before it is decoded.
+  //   rows: where each embedding goes, float32 [dim], owned by the caller; as many as `images`, none of them null. A
+  //   row
+  //       of a picture that failed has no defined value.
+  // Returns a status a picture, so that one bad picture fails alone; its errors are those of DecodeImage and kRuntime.
+  // Errors: kInvalidArgument (as many rows as images are needed), kCancelled, kRuntime.
+  Result<std::vector<Status>> EmbedEncoded(const std::vector<EncodedImage>& images, const std::vector<float*>& rows,
+                                           const Progress& progress = {}) const;
 
   // Embeds pictures in memory: [images.size(), dim].
   // Errors: kInvalidArgument (an empty picture), kCancelled, kRuntime.

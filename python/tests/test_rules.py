@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "similarity": {"base"},
     "onnx_op": {"reduction"},
     "torch_op": {"reduction"},
+    "triton_backend": set(),
     "program": {"base"},
     # `rrn find` and `rrn compare` are the program's own command line, so module.cc calls it.
     "bindings": {"program"},
@@ -39,6 +40,7 @@ PUBLIC = {
     "similarity": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h"},
     "onnx_op": {"reduction.h"},
     "torch_op": {"reduction.h"},
+    "triton_backend": {"embedder.h", "status.h"},
     "program": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "version.h"},
     "bindings": {"embedder.h", "image.h", "reduction.h", "search.h", "similarity.h", "status.h", "version.h"},
 }
@@ -60,7 +62,7 @@ THIRD_PARTIES = {
     r"\bopencv": set(),
     r"\bpybind11\b|\bPython\.h": {"bindings"},
     r"hnswlib": {"search"},
-    r"nlohmann": {"engine"},
+    r"nlohmann": {"engine", "triton_backend"},
     r"xxhash|xxh3": {"base"},
     r"sqlite": {"store"},
 }
@@ -200,7 +202,7 @@ def print_violations(text: str) -> list[str]:
     return _PRINTS_OR_ENDS.findall(cpp_code(text))
 
 
-@pytest.mark.parametrize("room", [*LIBRARIES, "onnx_op", "torch_op", "bindings"])
+@pytest.mark.parametrize("room", [*LIBRARIES, "onnx_op", "torch_op", "triton_backend", "bindings"])
 def test_sources_of_libraries_never_print_or_exit(room: str) -> None:
     for path in sources(room):
         if not is_test(path):
@@ -238,7 +240,7 @@ def test_errors_are_values() -> None:
                 assert not throw_violations(path.read_text()), path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("room", ["onnx_op", "torch_op"])
+@pytest.mark.parametrize("room", ["onnx_op", "torch_op", "triton_backend"])
 def test_adapters_stay_thin(room: str) -> None:
     for path in sources(room):
         if not is_test(path):
@@ -296,7 +298,7 @@ def test_only_the_engine_and_base_read_the_environment() -> None:
 # What takes long enough that other Python threads have to run meanwhile. Functions of include/rrn that take a callback
 # of progress or options of a search are all among them.
 LONG_CALLS = {
-    *("Embedder::Create", "FilesFingerprint", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
+    *("Embedder::Create", "FilesFingerprint", "EmbedEncoded", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
     *("DecodeImage", "ReadImage", "ResizeImage", "EncodeJpeg", "MakeThumbnail", "MeasureDetail", "PreprocessImage"),
     *("FindPairs", "FindNearest", "GroupRows", "EstimateSimilarShare", r"UnitRows(?!\(const)"),
     *("FindSimilar", "ListFolder", "ListFiles", "RankImages", "WriteText", "WriteJson", "WriteNpy"),

@@ -34,8 +34,10 @@ using internal::EmbedderModel;
 
 // Writes the network input of item `index`, or says why it is missing.
 using LoadInput = std::function<Status(std::size_t index, float* input)>;
+// Where the embedding of item `index` goes: [dim].
+using RowOf = std::function<float*(std::size_t index)>;
 
-// Fills `rows` [count, dim]: workers claim chunks of items, decode each item into its place in the batch, then run the
+// Fills rows: workers claim chunks of items, decode each item into its place in the batch, then run the
 // network on the batch themselves. So decoding and inference overlap at every ratio of their costs, and memory is one
 // batch for each worker.
 class Pipeline {
@@ -50,17 +52,17 @@ class Pipeline {
         progress_(progress),
         failures_(count) {}
 
-  // rows: [count, dim], owned by the caller. An item that failed has no defined row; its failure is in failures().
-  Status Run(float* rows) {
+  // An item that failed has no defined row; its failure is in failures().
+  Status Run(const RowOf& row_of) {
     Status status = RunOnThreads(
-        threads_, [this, rows] { Work(rows); }, [this] { stop_ = true; });
+        threads_, [this, &row_of] { Work(row_of); }, [this] { stop_ = true; });
     return status.ok() ? error_ : status;
   }
 
   const std::vector<Status>& failures() const { return failures_; }
 
  private:
-  void Work(float* rows) {
+  void Work(const RowOf& row_of) {
     const auto side = static_cast<std::size_t>(model_.info().size);
     const std::size_t most = ChunkSize(0);
     std::vector<float> input(most * 3 * side * side);
@@ -71,7 +73,7 @@ class Pipeline {
       }
       if (begin >= count_) return;
       const std::size_t end = begin + ChunkSize(begin);
-      Status status = RunChunk(begin, end, &input, &output, rows);
+      Status status = RunChunk(begin, end, &input, &output, row_of);
       if (!status.ok()) return Stop(std::move(status));
       Report(end - begin);
     }
@@ -87,7 +89,7 @@ class Pipeline {
   }
 
   Status RunChunk(std::size_t begin, std::size_t end, std::vector<float>* input, std::vector<float>* output,
-                  float* rows) {
+                  const RowOf& row_of) {
     const auto side = static_cast<std::size_t>(model_.info().size);
     const std::size_t input_size = 3 * side * side;
     const auto dim = static_cast<std::size_t>(model_.info().dim);
@@ -103,7 +105,7 @@ class Pipeline {
     for (std::size_t slot = 0; slot < loaded.size(); ++slot) {
       const float* row = output->data() + slot * dim;
       if (std::all_of(row, row + dim, [](float v) { return std::isfinite(v); })) {
-        std::copy_n(row, dim, rows + loaded[slot] * dim);
+        std::copy_n(row, dim, row_of(loaded[slot]));
       } else {
         failures_[loaded[slot]] = {StatusCode::kRuntime, "the model's embedding is not finite"};
       }
@@ -217,7 +219,7 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
     return Preprocess({image->rgb.data(), image->width, image->height}, input);
   };
   Pipeline pipeline(*state_->model, state_->batch, state_->threads, paths.size(), load, progress);
-  Status status = pipeline.Run(result.rows.data());
+  Status status = pipeline.Run([&](std::size_t i) { return result.rows.data() + i * dim; });
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const Status& failure = pipeline.failures()[i];
@@ -234,11 +236,29 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
   return result;
 }
 
+Result<std::vector<Status>> Embedder::EmbedEncoded(const std::vector<EncodedImage>& images,
+                                                   const std::vector<float*>& rows, const Progress& progress) const {
+  if (rows.size() != images.size()) {
+    return Status(StatusCode::kInvalidArgument, std::to_string(images.size()) + " pictures and " +
+                                                    std::to_string(rows.size()) + " rows, expected as many");
+  }
+  const auto load = [&](std::size_t i, float* input) -> Status {
+    const Result<Image> image = DecodeImage(images[i].data, images[i].size, state_->decode);
+    if (!image.ok()) return image.status();
+    return Preprocess({image->rgb.data(), image->width, image->height}, input);
+  };
+  Pipeline pipeline(*state_->model, state_->batch, state_->threads, images.size(), load, progress);
+  Status status = pipeline.Run([&](std::size_t i) { return rows[i]; });
+  if (!status.ok()) return status;
+  return pipeline.failures();
+}
+
 Result<std::vector<float>> Embedder::EmbedImages(const std::vector<ImageView>& images, const Progress& progress) const {
-  std::vector<float> rows(images.size() * static_cast<std::size_t>(info().dim));
+  const auto dim = static_cast<std::size_t>(info().dim);
+  std::vector<float> rows(images.size() * dim);
   const auto load = [&](std::size_t i, float* input) { return Preprocess(images[i], input); };
   Pipeline pipeline(*state_->model, state_->batch, state_->threads, images.size(), load, progress);
-  Status status = pipeline.Run(rows.data());
+  Status status = pipeline.Run([&](std::size_t i) { return rows.data() + i * dim; });
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < images.size(); ++i) {
     const Status& failure = pipeline.failures()[i];

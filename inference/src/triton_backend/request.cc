@@ -1,0 +1,89 @@
+#include "triton_backend/request.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "triton_backend/errors.h"
+#include "triton_backend/model.h"
+
+namespace rrn::triton_backend {
+
+void Request::Begin(std::int64_t dim, std::uint64_t max_bytes) {
+  dim_ = static_cast<std::size_t>(dim);
+  max_bytes_ = max_bytes;
+  status_ = FromTriton(TRITONBACKEND_ResponseNew(&response_, request_));
+  if (status_.ok()) status_ = ReadInput();
+  if (status_.ok()) status_ = MakeRows(dim);
+  if (!status_.ok()) images_.clear();
+}
+
+Status Request::ReadInput() {
+  TRITONBACKEND_Input* input = nullptr;
+  Status status = FromTriton(TRITONBACKEND_RequestInput(request_, kImage, &input));
+  if (!status.ok()) return status;
+  std::uint64_t total = 0;
+  std::uint32_t buffers = 0;
+  status = FromTriton(TRITONBACKEND_InputProperties(input, nullptr, nullptr, nullptr, nullptr, &total, &buffers));
+  for (std::uint32_t k = 0; status.ok() && k < buffers; ++k) {
+    const void* data = nullptr;
+    std::uint64_t size = 0;
+    TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
+    std::int64_t memory_id = 0;
+    status = FromTriton(TRITONBACKEND_InputBuffer(input, k, &data, &size, &memory, &memory_id));
+    if (!status.ok()) break;
+    if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
+      return {StatusCode::kUnsupported, "image is in the memory of a GPU, expected the CPU's"};
+    }
+    const auto* bytes = static_cast<const std::uint8_t*>(data);
+    if (buffers > 1) {
+      joined_.insert(joined_.end(), bytes, bytes + size);
+      if (k + 1 < buffers) continue;
+      bytes = joined_.data();
+      size = joined_.size();
+    }
+    Result<std::vector<EncodedImage>> images = SplitBytes(bytes, size);
+    if (!images.ok()) return images.status();
+    images_ = *std::move(images);
+  }
+  return status;
+}
+
+Result<void*> Request::MakeOutput(const char* name, TRITONSERVER_DataType type, std::int64_t width, std::size_t bytes) {
+  TRITONBACKEND_Output* output = nullptr;
+  const std::array<std::int64_t, 2> shape = {static_cast<std::int64_t>(images_.size()), width};
+  Status status = FromTriton(TRITONBACKEND_ResponseOutput(response_, &output, name, type, shape.data(), 2));
+  void* data = nullptr;
+  TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
+  std::int64_t memory_id = 0;
+  if (status.ok()) status = FromTriton(TRITONBACKEND_OutputBuffer(output, &data, bytes, &memory, &memory_id));
+  if (!status.ok()) return status;
+  if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
+    return Status(StatusCode::kUnsupported, "the output is in the memory of a GPU, expected the CPU's");
+  }
+  return data;
+}
+
+Status Request::MakeRows(std::int64_t dim) {
+  Result<void*> data = MakeOutput(kEmbedding, TRITONSERVER_TYPE_FP32, dim, images_.size() * dim_ * sizeof(float));
+  if (!data.ok()) return data.status();
+  for (std::size_t i = 0; i < images_.size(); ++i) rows_.push_back(static_cast<float*>(*data) + i * dim_);
+  return {};
+}
+
+bool Request::Finish(const Status* statuses) {
+  if (status_.ok()) status_ = MarkFailures(statuses);
+  TRITONSERVER_Error* error = ToTriton(status_);
+  if (response_ != nullptr) Ignore(TRITONBACKEND_ResponseSend(response_, kTritonResponseFinal, error));
+  Ignore(error);
+  response_ = nullptr;
+  return status_.ok();
+}
+
+void Request::Release() {
+  Ignore(TRITONBACKEND_RequestRelease(request_, kTritonReleaseAll));
+  request_ = nullptr;
+}
+
+}  // namespace rrn::triton_backend
