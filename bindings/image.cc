@@ -1,6 +1,7 @@
 // include/rrn/image.h for Python.
 #include "rrn/image.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,10 +20,12 @@ ImageView View(const Pixels& pixels) {
 
 namespace {
 
-Rows PreprocessDefault(const Pixels& pixels, int size) {
+Rows PreprocessPixels(const Pixels& pixels, int size, const std::array<float, 3>& mean,
+                      const std::array<float, 3>& stddev, float divisor, bool bgr) {
   const ImageView view = View(pixels);
+  const Preprocessing preprocessing = {mean, stddev, divisor, bgr};
   if (size < 1) throw py::value_error("size is " + std::to_string(size) + ", expected at least 1");
-  return MakeInput(size, [&](float* data) { return PreprocessImage(view, size, {}, data); });
+  return MakeInput(size, [&](float* data) { return PreprocessImage(view, size, preprocessing, data); });
 }
 
 Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
@@ -41,7 +44,7 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
 
 void BindImage(py::module_& m) {
   m.def("decode", &Decode);
-  m.def("preprocess", &PreprocessDefault);
+  m.def("preprocess", &PreprocessPixels);
 }
 
 }  // namespace rrn::bindings

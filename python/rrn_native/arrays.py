@@ -22,6 +22,8 @@ Item = TypeVar("Item")
 DEFAULT_THRESHOLD = 0.75
 DEFAULT_MAX_PIXELS = 200_000_000
 # Of the default model; sides of inputs that the engine takes.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_SIZE = 224
 MIN_SIZE = 32
 MAX_SIZE = 4096
@@ -232,26 +234,57 @@ def decode(path: PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0
         OSError: The file cannot be read.
         RrnError: It is damaged, too large or of an unknown format.
     """
-    pixels: PixelArray = _load.native.decode(Path(path).read_bytes(), max_pixels, target)
+    return decode_bytes(Path(path).read_bytes(), max_pixels, target)
+
+
+def decode_bytes(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0) -> PixelArray:
+    """Decodes the content of an image file, as :func:`decode` does.
+
+    Args:
+        data: The content.
+        max_pixels: As for :func:`decode`.
+        target: As for :func:`decode`.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        RrnError: It is damaged, too large or of an unknown format.
+    """
+    pixels: PixelArray = _load.native.decode(data, max_pixels, target)
     return pixels
 
 
-def preprocess(path_or_array: PathLike | PixelArray, size: int | None = None) -> FloatArray:
-    """Returns the default model's input for one image: float32 [3, size, size].
+def preprocess(
+    path_or_array: PathLike | PixelArray,
+    size: int | None = None,
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    divisor: float = 255.0,
+    bgr: bool = False,
+) -> FloatArray:
+    """Returns a network's input for one image, by default the default model's: float32 [3, size, size].
 
-    Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / 255 - mean) / std with
-    ImageNet's mean and standard deviation.
+    Resized with an antialiased triangle filter without keeping the aspect ratio, then (pixel / divisor - mean) / std.
 
     Args:
         path_or_array: A file, or uint8 [height, width, 3].
         size: Side of the square in pixels, 32 ... 4096; None for the 224 of the default model.
+        mean: Three numbers, in the order of the network's channels; ImageNet's by default.
+        std: The same for the standard deviations.
+        divisor: Of pixels from 0 to 255.
+        bgr: The network's channels are blue, green, red.
 
     Raises:
-        ValueError: `size` or the array is not as it should be.
+        ValueError: An argument or the array is not as it should be.
         OSError, RrnError: As for :func:`decode`.
     """
     side = checked_size(size) or DEFAULT_SIZE
-    prepared: FloatArray = _load.native.preprocess(pixels_of(path_or_array, DEFAULT_MAX_PIXELS, side), side)
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError(f"mean has {len(mean)} and std {len(std)} numbers, expected 3")
+    pixels = pixels_of(path_or_array, DEFAULT_MAX_PIXELS, side)
+    prepared: FloatArray = _load.native.preprocess(pixels, side, list(mean), list(std), divisor, bgr)
     return prepared
 
 

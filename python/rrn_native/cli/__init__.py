@@ -56,6 +56,12 @@ VERBS = {
         "convert",
         "rrn_ops.conversion.command",
     ),
+    "serve": Verb(
+        "models in a Triton Inference Server: store, server, client",
+        "onnx tritonclient",
+        "serve",
+        "rrn_ops.serving.command",
+    ),
     "bench": Verb("how fast this machine is, and which options to take"),
     "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }

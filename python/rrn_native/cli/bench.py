@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-
-from rrn_native._files import write_file
-from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail, write_json
 from rrn_native.cli.parser import Parser
 
 
@@ -39,13 +34,10 @@ def main(words: list[str]) -> int:
     line = ProgressLine("")
     result = bench.measure(bench.QUICK if arguments.quick else None, line.show)
     line.clear()
-    text = json.dumps(result, indent=1) + "\n"
-    if arguments.json == "-":
-        sys.stdout.write(text)
-    else:
+    if arguments.json != "-":
         print(bench.table(result))
-        if arguments.json is not None:
-            write_file(Path(arguments.json), text.encode())
+    if arguments.json is not None:
+        write_json(arguments.json, result)
     if not result["network"]:
         return fail("rrn bench", result["advice"]["text"], RUNTIME_ERROR)
     return 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
-from rrn_native._text import one_line
+from rrn_native import _files
+from rrn_native._files import cache_folder as cache_folder
+from rrn_native._text import one_line as one_line
 
 # The exit codes of ./build/similarity and of rrn --help. 1 is a verb's own: not similar, no match, not valid.
 USAGE = 2
@@ -48,6 +51,23 @@ def check_output(name: str | None) -> None:
     """
     if name not in (None, "-") and not Path(str(name)).absolute().parent.is_dir():
         raise ValueError(f"--json {name}: no such folder to write to")
+
+
+def write_json(name: str | Path, result: object) -> None:
+    """Writes what `--json` asks for, indented, with a line's end.
+
+    Args:
+        name: A file, which is complete or untouched afterwards, or "-" for standard output.
+        result: What :mod:`json` can write.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    text = json.dumps(result, indent=1)
+    if str(name) == "-":
+        print(text)
+    else:
+        _files.write_file(Path(name), f"{text}\n".encode())
 
 
 class ProgressLine:

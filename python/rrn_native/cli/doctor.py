@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
-from rrn_native._files import write_file
 from rrn_native._text import printable
+from rrn_native.cli.common import write_json
 from rrn_native.cli.parser import Parser
 
 
@@ -32,13 +30,10 @@ def main(words: list[str]) -> int:
     from rrn_native import doctor
 
     diagnosis = doctor.diagnose()
-    text = json.dumps(diagnosis.to_dict(), indent=1)
-    if arguments.json == "-":
-        print(text)
-    else:
+    if arguments.json != "-":
         lines = map(printable, doctor.table(diagnosis).split("\n"))
         sys.stdout.buffer.write(os.fsencode("\n".join(lines) + "\n"))
         sys.stdout.buffer.flush()
-        if arguments.json is not None:
-            write_file(Path(arguments.json), (text + "\n").encode())
+    if arguments.json is not None:
+        write_json(arguments.json, diagnosis.to_dict())
     return 0 if diagnosis.works else 1

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 import rrn_native
-from rrn_native._files import write_file
 from rrn_native._text import counted, printable
-from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail
+from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail, write_json
 from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
 from rrn_native.errors import UnreadableError
 from rrn_native.query import DEFAULT_COUNT, QueryResult, query
@@ -65,12 +63,9 @@ def _write(result: QueryResult, arguments: argparse.Namespace) -> int:
     # As bytes: a path need not be UTF-8. In JSON such a byte is an escape that json.loads and os.fsencode turn back.
     text = _text(result) + "\n" if not arguments.quiet else ""
     if arguments.json is not None:
-        json_text = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
-        if arguments.json == "-":
-            sys.stdout.buffer.write(json_text)
-            text = ""
-        else:
-            write_file(Path(arguments.json), json_text)
+        write_json(arguments.json, result.to_dict())
+        text = "" if arguments.json == "-" else text
+        sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(text))
     sys.stdout.buffer.flush()
     if result.read == 0:

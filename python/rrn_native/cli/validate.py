@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import rrn_native
-from rrn_native._files import write_file
 from rrn_native._text import counted
-from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, fail
+from rrn_native.cli.common import RUNTIME_ERROR, USAGE, ProgressLine, fail, write_json
 from rrn_native.cli.parser import Parser, add_model_options
 
 
@@ -53,8 +51,7 @@ def main(words: list[str]) -> int:
         rows = validate.validate(model_path, files, size=arguments.size, weights_file=arguments.weights, progress=shown)
         shown.clear()
         if arguments.json is not None:
-            text = json.dumps(validate.summary(model_path, files, rows), indent=2) + "\n"
-            write_file(arguments.json, text.encode())
+            write_json(arguments.json, validate.summary(model_path, files, rows))
     except rrn_native.RrnError as error:
         return fail("rrn validate", error, RUNTIME_ERROR)
     except (ValueError, OSError, RuntimeError) as error:

@@ -18,8 +18,8 @@ OUTPUT_NAME = "embedding"
 # Of ReductionResNet-18: the channels of its last stage.
 EMBEDDING_DIM = 512
 DEFAULT_SIZE = arrays.DEFAULT_SIZE
-MEAN = (0.485, 0.456, 0.406)
-STDDEV = (0.229, 0.224, 0.225)
+MEAN = arrays.IMAGENET_MEAN
+STDDEV = arrays.IMAGENET_STD
 
 
 def preprocessing(size: int = DEFAULT_SIZE) -> dict[str, Any]:

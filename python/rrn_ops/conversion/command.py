@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
-from rrn_native.cli.common import USAGE, fail
+from rrn_native.cli.common import USAGE, fail, write_json
 from rrn_native.cli.parser import Parser
 
 NOT_EQUAL = 1
@@ -104,11 +103,7 @@ def main(words: list[str]) -> int:
             "exports": written,
             "equal": equal,
         }
-        text = json.dumps(result, indent=2)
-        if arguments.json == "-":
-            print(text)
-        else:
-            Path(arguments.json).write_text(text + "\n")
+        write_json(arguments.json, result)
     return 0 if equal else NOT_EQUAL
 
 

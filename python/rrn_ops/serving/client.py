@@ -1,0 +1,242 @@
+"""Asks a server for embeddings and similar pictures, over HTTP or gRPC.
+
+Every failure is a :class:`ServeError` of one line: no server, no such model, a picture that cannot be read, a server
+that went away in the middle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rrn_native.cli.common import one_line
+
+from rrn_ops.serving.runtime import ServeError
+
+Protocol = Literal["http", "grpc"]
+Picture = bytes | str | os.PathLike[str]
+Answer = TypeVar("Answer")
+PORTS = {"http": 8000, "grpc": 8001}
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+    """The answer to pictures.
+
+    Attributes:
+        rows: float32 [n, dim]; NaN where a picture failed.
+        errors: One text for each picture; empty where it did not fail.
+    """
+
+    rows: npt.NDArray[np.float32]
+    errors: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Similar:
+    """The pictures of the gallery that are most similar to one.
+
+    Attributes:
+        matches: Names and cosines in descending order; empty where the picture failed.
+        error: Why it failed; empty where it did not.
+    """
+
+    matches: list[tuple[str, float]]
+    error: str
+
+
+class Client:
+    """A connection to a server. Not for several threads at the same time; each makes its own.
+
+    Args:
+        host: Where the server is.
+        port: The port of the protocol; None for Triton's own, 8000 and 8001.
+        protocol: "http" or "grpc".
+        timeout: How long an answer may take, in seconds.
+        metrics_port: Of :meth:`metrics`, which is HTTP in any case.
+
+    Raises:
+        ServeError: tritonclient is not installed.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        *,
+        protocol: Protocol = "http",
+        timeout: float = 60.0,
+        metrics_port: int = 8002,
+    ) -> None:
+        if protocol not in PORTS:
+            raise ValueError(f"protocol is {protocol!r}, expected 'http' or 'grpc'")
+        try:
+            self._triton = importlib.import_module(f"tritonclient.{protocol}")
+            self._errors = _errors(protocol)
+        except (ImportError, RuntimeError) as error:
+            raise ServeError(
+                f"tritonclient is not installed ({error}): pip install 'tritonclient[http,grpc]'"
+            ) from error
+        self.url = f"{host}:{port or PORTS[protocol]}"
+        self._host, self._protocol, self._timeout, self._metrics_port = host, protocol, timeout, metrics_port
+        more = {"connection_timeout": timeout, "network_timeout": timeout} if protocol == "http" else {}
+        self._client = self._triton.InferenceServerClient(self.url, **more)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection. A server that is asked to stop waits for open ones."""
+        self._client.close()
+
+    def live(self) -> bool:
+        """Whether the server answers; a server that is not there is False."""
+        try:
+            return bool(self._call(self._client.is_server_live))
+        except ServeError:
+            return False
+
+    def ready(self, model: str = "") -> bool:
+        """Whether a model, or the server with all of its models, is ready.
+
+        Raises:
+            ServeError: There is no answer.
+        """
+        ask = (lambda: self._client.is_model_ready(model)) if model else self._client.is_server_ready
+        return bool(self._call(ask))
+
+    def models(self) -> list[str]:
+        """The names of the models that the server serves.
+
+        Raises:
+            ServeError: There is no answer.
+        """
+        return sorted({str(each["name"]) for each in self._statistics("")})
+
+    def statistics(self, model: str = "") -> list[dict[str, Any]]:
+        """What the server counts: requests, executions, and the time in the queue and in computation, in nanoseconds.
+
+        Raises:
+            ServeError: There is no answer, or no such model.
+        """
+        return self._statistics(model)
+
+    def metrics(self) -> str:
+        """The server's metrics as Prometheus reads them.
+
+        Raises:
+            ServeError: There is no answer.
+        """
+        url = f"http://{self._host}:{self._metrics_port}/metrics"
+        try:
+            with urllib.request.urlopen(url, timeout=self._timeout) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError) as error:
+            raise ServeError(f"{url}: {error}") from error
+
+    def embed(self, pictures: Sequence[Picture], model: str = "rrn") -> Embeddings:
+        """Embeds pictures in one request.
+
+        Args:
+            pictures: Contents of picture files, or paths of files of this machine.
+            model: A model that takes `image` and gives `embedding` and `error`.
+
+        Raises:
+            ServeError: There is no answer, no such model, or the one picture of a request cannot be read.
+            OSError: A file cannot be read.
+        """
+        rows, errors = self._infer(model, pictures, ("embedding", "error"))
+        return Embeddings(rows, [text.decode("utf-8", "replace") for text in errors.ravel()])
+
+    def similar(self, pictures: Sequence[Picture], model: str = "rrn_similar") -> list[Similar]:
+        """Finds the most similar pictures of the server's gallery for each of some pictures, in one request.
+
+        Args:
+            pictures: As for :meth:`embed`.
+            model: A model that takes `image` and gives `names`, `similarity` and `error`.
+
+        Raises:
+            ServeError, OSError: As for :meth:`embed`.
+        """
+        names, values, errors = self._infer(model, pictures, ("names", "similarity", "error"))
+        found = []
+        for row, cosines, error in zip(names, values, errors.ravel(), strict=True):
+            pairs = zip(row, cosines, strict=True)
+            matches = [(name.decode("utf-8", "surrogateescape"), float(cosine)) for name, cosine in pairs]
+            found.append(Similar([] if error else matches, error.decode("utf-8", "replace")))
+        return found
+
+    def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Sends tensors to any model.
+
+        Args:
+            model: Its name.
+            inputs: Arrays by name, the batch in front: float32, or bytes objects as dtype object.
+            outputs: What to ask for.
+
+        Raises:
+            ServeError: There is no answer, or the model refuses.
+        """
+        sent = []
+        for name, array in inputs.items():
+            tensor = self._triton.InferInput(name, array.shape, "BYTES" if array.dtype == object else "FP32")
+            tensor.set_data_from_numpy(array)
+            sent.append(tensor)
+        wanted = [self._triton.InferRequestedOutput(name) for name in outputs]
+        more = {"client_timeout": self._timeout} if self._protocol == "grpc" else {}
+        answer = self._call(lambda: self._client.infer(model, sent, outputs=wanted, **more))
+        return [answer.as_numpy(name) for name in outputs]
+
+    def _infer(self, model: str, pictures: Sequence[Picture], outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
+        if isinstance(pictures, bytes | str | os.PathLike):
+            raise TypeError("expected a sequence of pictures, got one; put it into a list")
+        if not pictures:
+            raise ValueError("there are no pictures")
+        contents = [each if isinstance(each, bytes) else Path(each).read_bytes() for each in pictures]
+        images = np.empty((len(contents), 1), dtype=np.object_)
+        images[:, 0] = contents
+        return self.infer(model, {"image": images}, outputs)
+
+    def _statistics(self, model: str) -> list[dict[str, Any]]:
+        more = {"as_json": True} if self._protocol == "grpc" else {}
+        found = self._call(lambda: self._client.get_inference_statistics(model, **more))
+        return list(found.get("model_stats", []))
+
+    def _call(self, call: Callable[[], Answer]) -> Answer:
+        try:
+            return call()
+        except self._errors as error:
+            raise ServeError(f"{self.url}: {_message(error)}") from error
+
+
+def _errors(protocol: Protocol) -> tuple[type[Exception], ...]:
+    """What may come out of tritonclient: its own errors, and over HTTP those of the library below it."""
+    from tritonclient.utils import InferenceServerException
+
+    if protocol == "grpc":
+        return (InferenceServerException,)
+    from geventhttpclient.response import HTTPParseError
+
+    return (InferenceServerException, HTTPParseError, OSError)
+
+
+def _message(error: Exception) -> str:
+    text = one_line(error)
+    lost = ("UNAVAILABLE" in text, type(error).__name__ == "HTTPConnectionClosed", isinstance(error, ConnectionError))
+    if any(lost):
+        return f"the server is not there, or went away ({text or type(error).__name__})"
+    return text or type(error).__name__

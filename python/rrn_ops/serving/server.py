@@ -1,0 +1,384 @@
+"""Starts the server on a store and stops it, and leaves nothing behind: no process, no shared memory, no file."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rrn_native
+
+from rrn_ops.serving import description
+from rrn_ops.serving.runtime import Runtime, ServeError
+
+HOST = "127.0.0.1"
+# The backends that only containers have, and the classes of python_models that take their place.
+STAND_INS = {"onnxruntime": "OnnxRuntime", "pytorch": "TorchScript"}
+_BACKEND_OF = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
+# Parts of the protocol with which a client could change the server or map memory, by their names in HTTP and gRPC.
+_RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
+_EXIT_SECONDS = 5
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """How a model of a store runs on this machine.
+
+    Attributes:
+        model: Its name.
+        runs_on: Its platform or backend.
+        how: "native", "stand-in" or "missing".
+        why: What stands in, or what is missing and what to do.
+    """
+
+    model: str
+    runs_on: str
+    how: str
+    why: str = ""
+
+
+def backend_library() -> Path:
+    """Returns rrn's backend, `libtriton_rrn.so`.
+
+    Raises:
+        ServeError: It is not built.
+    """
+    path = Path(rrn_native.custom_op_library()).with_name("libtriton_rrn.so")
+    if not path.is_file():
+        raise ServeError(f"{path} is not there; scripts/build.sh makes it")
+    return path
+
+
+def link_backend(folder: Path) -> None:
+    """Makes a folder with rrn's backend and ONNX Runtime's library, as links.
+
+    Raises:
+        ServeError: They are not there.
+        OSError: The folder cannot be made.
+    """
+    import onnxruntime
+
+    found = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+    if not found:
+        raise ServeError("the onnxruntime package has no libonnxruntime.so; install it again")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, target in (("libtriton_rrn.so", backend_library()), ("libonnxruntime.so.1", found[0])):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+
+
+def check(store: Path, runtime: Runtime) -> list[Part]:
+    """Says of each model of a store how it would run here.
+
+    Raises:
+        ValueError: A config.pbtxt cannot be read, or there is no model.
+        OSError: The folder cannot be read.
+    """
+    configs = [description.read_pbtxt(path) for path in sorted(store.glob("*/config.pbtxt"))]
+    if not configs:
+        raise ValueError(f"{store}: no model (NAME/config.pbtxt); rrn serve build makes a store")
+    no_python = runtime.why_no_python()
+    parts = [_part(config, no_python) for config in configs]
+    state = {part.model: part.how for part in parts}
+    for k, config in enumerate(configs):
+        lost = [
+            step.model_name
+            for step in config.ensemble_scheduling.step
+            if state.get(step.model_name) in (None, "missing")
+        ]
+        if lost:
+            parts[k] = dataclasses.replace(parts[k], how="missing", why=f"its step {lost[0]} cannot run")
+    return parts
+
+
+def _part(config: Any, no_python: str) -> Part:
+    runs_on = description.runs_on(config)
+    if runs_on == "ensemble":
+        return Part(config.name, runs_on, "native")
+    if runs_on == "rrn":
+        try:
+            backend_library()
+        except ServeError as error:
+            return Part(config.name, runs_on, "missing", str(error))
+        return Part(config.name, runs_on, "native")
+    backend = _BACKEND_OF.get(runs_on, runs_on)
+    if backend != "python" and backend not in STAND_INS:
+        return Part(config.name, runs_on, "missing", "no such backend outside of containers")
+    if no_python:
+        return Part(config.name, runs_on, "missing", no_python)
+    if backend == "python":
+        return Part(config.name, runs_on, "native")
+    return Part(config.name, runs_on, "stand-in", "a Python model; NVIDIA's backend is in containers only")
+
+
+def free_port() -> int:
+    """Returns a TCP port that is free on this machine now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: An address of this machine; the default is not reachable from others.
+        http: The port of HTTP; 0 takes a free one.
+        grpc: The port of gRPC; likewise.
+        metrics: The port of the metrics; likewise.
+    """
+
+    host: str = HOST
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+    def resolved(self) -> Address:
+        """Returns the same with free ports in the place of zeros."""
+        return Address(self.host, self.http or free_port(), self.grpc or free_port(), self.metrics or free_port())
+
+
+class Server:
+    """A running server; a context manager that stops it.
+
+    Args:
+        store: The model store.
+        runtime: The server's files.
+        address: Where to listen.
+        models: Serve only these, and the steps of ensembles among them; empty for all that can run here.
+        allow_control: Clients may load and unload models, change logging and tracing, and map shared memory.
+
+    Attributes:
+        address: Where it listens.
+        parts: How each model runs.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        runtime: Runtime,
+        address: Address | None = None,
+        *,
+        models: tuple[str, ...] = (),
+        allow_control: bool = False,
+    ) -> None:
+        self.address = (address or Address()).resolved()
+        self.parts = check(store, runtime)
+        self._store = store.absolute()
+        self._runtime = runtime
+        self._allow_control = allow_control
+        self._models = models or tuple(part.model for part in self.parts if part.how != "missing")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._region = f"rrn_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._folder: Path | None = None
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the models that it serves."""
+        return self._models
+
+    @property
+    def pid(self) -> int:
+        """The process of the server, which leads a group of its own.
+
+        Raises:
+            ServeError: It is not running.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise ServeError("the server is not running")
+        return self._process.pid
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 120.0) -> None:
+        """Starts it and waits until every model is ready.
+
+        Args:
+            timeout: In seconds.
+
+        Raises:
+            ServeError: It ended, or is not ready in time; ends with the log's last lines of trouble.
+        """
+        missing = [part for part in self.parts if part.model in self._models and part.how == "missing"]
+        unknown = set(self._models) - {part.model for part in self.parts}
+        if unknown or missing:
+            text = "; ".join(
+                [*(f"no model {name}" for name in sorted(unknown)), *(f"{p.model}: {p.why}" for p in missing)]
+            )
+            raise ServeError(f"{self._store}: {text}")
+        if not self._models:
+            raise ServeError(f"{self._store}: no model can run here: {self.parts[0].why}")
+        self._folder = Path(tempfile.mkdtemp(prefix="rrn-serve-"))
+        try:
+            self._make_backends(self._folder / "backends")
+            with (self._folder / "log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._command(self._folder / "backends"),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(),
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
+                )
+            self._wait(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def log(self) -> str:
+        """Returns what the server has printed so far; nothing before it was started or after it was stopped."""
+        return (self._folder / "log").read_text(errors="replace") if self._folder is not None else ""
+
+    def wait(self) -> int:
+        """Waits until the server ends by itself; returns its exit code."""
+        return self._process.wait() if self._process is not None else 0
+
+    def stop(self) -> None:
+        """Stops it: requests that run are finished, for at most a few seconds. Does nothing where it is stopped."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(_EXIT_SECONDS + 10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            # The processes of Python models end with the server, except where it was killed.
+            with_group(process.pid, signal.SIGKILL)
+            process.wait()
+        for region in Path("/dev/shm").glob(f"{self._region}*"):
+            region.unlink(missing_ok=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _make_backends(self, folder: Path) -> None:
+        link_backend(folder / "rrn")
+        if self._runtime.why_no_python():
+            return
+        (folder / "python").mkdir()
+        # The server wants them inside of the folder, not as links.
+        for file in (*self._runtime.python_backend, self._runtime.stub):
+            shutil.copy2(file, folder / "python" / file.name)
+        for backend, name in STAND_INS.items():
+            (folder / backend).mkdir()
+            text = f"from rrn_ops.serving.python_models import {name} as TritonPythonModel\n"
+            (folder / backend / "model.py").write_text(text)
+
+    def _command(self, backends: Path) -> list[str]:
+        address = self.address
+        words = {
+            "model-repository": str(self._store),
+            "backend-directory": str(backends),
+            "http-address": address.host,
+            "http-port": str(address.http),
+            "grpc-address": address.host,
+            "grpc-port": str(address.grpc),
+            "metrics-address": address.host,
+            "metrics-port": str(address.metrics),
+            "allow-gpu-metrics": "false",
+            "exit-timeout-secs": str(_EXIT_SECONDS),
+            "backend-config": f"python,shm-region-prefix-name={self._region}",
+            # Only what is asked for; whatever else is in the store stays unloaded.
+            "model-control-mode": "explicit",
+        }
+        command = [str(self._runtime.program), *(f"--{name}={value}" for name, value in words.items())]
+        command += ["--disable-auto-complete-config", *(f"--load-model={name}" for name in self._models)]
+        if not self._allow_control:
+            # Behind a key that nobody knows.
+            key = secrets.token_hex(16)
+            command += [f"--http-restricted-api={','.join(_RESTRICTED)}:rrn-key={key}"]
+            command += [f"--grpc-restricted-protocol={','.join(_RESTRICTED)}:rrn-key={key}"]
+        return command
+
+    def _environment(self) -> Mapping[str, str]:
+        # The folder of rrn's backend, where a link to ONNX Runtime's library lies beside it.
+        libraries = [self._runtime.libraries, *([self._folder / "backends" / "rrn"] if self._folder else [])]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
+        environment["VIRTUAL_ENV"] = str(self._runtime.python)
+        environment["PATH"] = f"{self._runtime.python / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
+        return environment
+
+    def _wait(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self._process is not None and self._process.poll() is not None:
+                raise ServeError(f"the server ended ({self._process.returncode}): {trouble(self.log())}")
+            if all(self._is_ready(f"v2/models/{name}/ready") for name in self._models):
+                return
+            time.sleep(0.1)
+        raise ServeError(f"the server is not ready after {timeout:g} s: {trouble(self.log())}")
+
+    def _is_ready(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.address.host}:{self.address.http}/{path}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def with_group(leader: int, number: signal.Signals) -> None:
+    """Sends a signal to all processes of a group that are left."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return
+
+
+def trouble(log: str) -> str:
+    """Returns the lines of a server's log that say what went wrong, as one line; its first where no line says so."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    chosen = [line.partition('] "')[2].rstrip('"') or line for line in lines if line[0] in "EF" and line[1:5].isdigit()]
+    return " | ".join(chosen[:4] or lines[:1]) or "its log is empty"
+
+
+def _end_with_parent() -> None:
+    """In the child, before the server: ask for SIGTERM when the process that started it is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def hold(server: Server) -> int:
+    """Waits until a signal asks to stop or the server ends; returns the server's exit code, 0 after a signal."""
+    asked: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        asked.append(number)
+        os.kill(server.pid, signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = server.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        return 0
+    print(f"rrn serve: the server ended ({code}): {trouble(server.log())}", file=sys.stderr)
+    return code
