@@ -12,6 +12,7 @@ Installs what is missing (system packages through apt-get, as root or with sudo;
   lib/libreduction_op.so       the operator for ONNX Runtime
   lib/librrn_reduction.a       the operator's kernels
   lib/libreduction_torch.so    the operator for PyTorch, where PyTorch is found
+  lib/libtriton_rrn.so         the engine for the Triton Inference Server
   python/rrn_native            the Python package; .venv/bin/python can import it, .venv/bin/rrn is its command line
 
   --torch   install PyTorch, ONNX tools and Pillow too (needed for export, validation and the PyTorch operator)
@@ -55,6 +56,10 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 # For rrn convert; where they cannot be installed, its tests are skipped. This torchvision is that of the PyTorch above; timm wants one.
 [ $tests = OFF ] || [ $torch = no ] || pip_try convert 'timm>=1.0' torchvision==0.28.0 'transformers>=5' 'safetensors>=0.4' \
   || echo "cannot get timm and transformers; the tests of rrn convert will be skipped"
+
+# For rrn serve; where it cannot be installed, its tests are skipped.
+[ $tests = OFF ] || [ $torch = no ] || pip_try serve 'tritonclient[http,grpc]==2.73.0' \
+  || echo "cannot get tritonclient; the tests of rrn serve will be skipped"
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '

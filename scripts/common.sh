@@ -112,6 +112,13 @@ ensure_other_transformers() {
     certifi charset-normalizer
 }
 
+# The Triton Inference Server, for the tests and the example of rrn serve; where it cannot be installed, they are skipped.
+ensure_triton() {
+  [ -x "$ROOT/.deps/triton/server/pytriton/tritonserver/bin/tritonserver" ] || say "Fetching the Triton Inference Server (73 MB)"
+  "$PYTHON" -m rrn_native serve setup --runtime "$ROOT/.deps/triton" \
+    || echo "cannot get the Triton Inference Server for this machine; its tests will be skipped"
+}
+
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
 # each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
 ensure_other_onnxruntimes() {

@@ -37,6 +37,7 @@ stage "build" scripts/build.sh --tests --torch
 ensure_python
 ensure_other_onnxruntimes
 ensure_other_transformers
+ensure_triton
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

@@ -352,6 +352,9 @@ def _optional() -> list[Check]:
             )
             for name in ("timm", "transformers", "safetensors")
         ),
+        _distribution(
+            "tritonclient", "pip install onnx 'tritonclient[http,grpc]' (rrn's extra [serve])", why="for rrn serve"
+        ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 

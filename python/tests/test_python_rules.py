@@ -135,13 +135,14 @@ def closure(wanted: list[str]) -> set[str]:
     open_ones, found = [Requirement(each) for each in wanted], set()
     while open_ones:
         requirement = open_ones.pop()
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
         key = requirement.name.lower().replace("_", "-")
         if key in found:
             continue
         found.add(key)
-        open_ones += [Requirement(each) for each in importlib.metadata.distribution(key).requires or ()]
+        for each in map(Requirement, importlib.metadata.distribution(key).requires or ()):
+            extras = [{"extra": extra} for extra in ("", *requirement.extras)]
+            if each.marker is None or any(map(each.marker.evaluate, extras)):
+                open_ones.append(each)
     return {
         module
         for module, names in importlib.metadata.packages_distributions().items()
@@ -153,9 +154,13 @@ EVERYWHERE = ("metrics", "labels", "calibrate", "comparison", "histogram", "proj
 EXTRAS = {
     "": ["rrn_native", "rrn_native.query", "rrn_native.bench", "rrn_native.doctor"]
     + [f"rrn_native.analysis.{module}" for module in EVERYWHERE]
-    + ["rrn_ops.conversion.key_map", "rrn_ops.conversion.command"],
+    + ["rrn_ops.conversion.key_map", "rrn_ops.conversion.command", "rrn_ops.serving.command"],
     "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
     "report": [f"rrn_native.analysis.{path.stem}" for path in sorted((PACKAGE / "analysis").glob("[!_]*.py"))],
+    "serve": [
+        f"rrn_ops.serving.{name}"
+        for name in ("description", "checks", "gallery", "store", "runtime", "server", "client", "ask", "load")
+    ],
     "export": [f"rrn_native.model.{path.stem}" for path in sorted((PACKAGE / "model").glob("[!_]*.py"))],
 }
 

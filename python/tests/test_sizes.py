@@ -50,6 +50,10 @@ MANY_PARAMETERS = {
     "inference/src/search/approximate.cc:SearchGraph": "an inner loop",
     "research/gpu/reduction_check.cu:TwoPasses": _DRIVER,
     "research/report/charts.py:box": "the corners and texts of a drawing",
+    "inference/src/triton_backend/triton_api.h:TRITONBACKEND_InputProperties": "the signature of another program",
+    "inference/src/triton_backend/triton_api.h:TRITONBACKEND_ModelInstanceReportStatistics": "the signature of another program",
+    "inference/src/triton_backend/triton_backend_test.cc:TRITONBACKEND_InputProperties": "the signature of another program",
+    "inference/src/triton_backend/triton_backend_test.cc:TRITONBACKEND_ModelInstanceReportStatistics": "the signature of another program",
 }
 
 Sizes = list[tuple[str, int]]

@@ -65,7 +65,8 @@ class Client:
         metrics_port: Of :meth:`metrics`, which is HTTP in any case.
 
     Raises:
-        ServeError: tritonclient is not installed.
+        ImportError: tritonclient is not installed.
+        ValueError: There is no such protocol.
     """
 
     def __init__(
@@ -79,13 +80,8 @@ class Client:
     ) -> None:
         if protocol not in PORTS:
             raise ValueError(f"protocol is {protocol!r}, expected 'http' or 'grpc'")
-        try:
-            self._triton = importlib.import_module(f"tritonclient.{protocol}")
-            self._errors = _errors(protocol)
-        except (ImportError, RuntimeError) as error:
-            raise ServeError(
-                f"tritonclient is not installed ({error}): pip install 'tritonclient[http,grpc]'"
-            ) from error
+        self._triton = importlib.import_module(f"tritonclient.{protocol}")
+        self._errors = _errors(protocol)
         self.url = f"{host}:{port or PORTS[protocol]}"
         self._host, self._protocol, self._timeout, self._metrics_port = host, protocol, timeout, metrics_port
         more = {"connection_timeout": timeout, "network_timeout": timeout} if protocol == "http" else {}

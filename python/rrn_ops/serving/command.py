@@ -235,8 +235,7 @@ def _run(arguments: argparse.Namespace) -> int:
         where = started.address
         print(f"models: {', '.join(started.served)}")
         print(f"http {where.host}:{where.http}  grpc {where.host}:{where.grpc}  metrics {where.host}:{where.metrics}")
-        print("ready; Ctrl-C stops it", flush=True)
-        code = server.hold(started)
+        code = server.hold(started, lambda: print("ready; Ctrl-C stops it", flush=True))
     print("stopped")
     return RUNTIME_ERROR if code else 0
 

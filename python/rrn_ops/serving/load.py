@@ -1,6 +1,6 @@
 """How fast a server answers: a closed loop, with the definitions of Triton's perf_analyzer.
 
-So many requests are in flight at any time; as soon as one is answered, the next is sent. Requests are counted in
+The number of requests in flight is fixed; as soon as one is answered, the next is sent. Requests are counted in
 windows; a measurement is stable when throughput and mean latency of three windows in a row are within a tenth of their
 mean, and those three windows are the result. Where that does not happen, the last three are, and `stable` says so.
 (https://github.com/triton-inference-server/perf_analyzer)

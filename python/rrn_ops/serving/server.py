@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -363,8 +363,16 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def hold(server: Server) -> int:
-    """Waits until a signal asks to stop or the server ends; returns the server's exit code, 0 after a signal."""
+def hold(server: Server, ready: Callable[[], None]) -> int:
+    """Waits until SIGINT or SIGTERM asks to stop, or the server ends.
+
+    Args:
+        server: A running server.
+        ready: Called once, when these signals are waited for.
+
+    Returns:
+        The server's exit code; 0 after a signal.
+    """
     asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -374,6 +382,7 @@ def hold(server: Server) -> int:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        ready()
         code = server.wait()
     finally:
         for number, handler in before.items():

@@ -48,7 +48,7 @@ def trace(model: Path, size: int) -> Traced:
     network = ReductionResNet18.from_state_dict(weights.state_dict_from_onnx(model)).eval()
     with torch.inference_mode(), warnings.catch_warnings():
         # The checks of shapes become constants, as they should.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
         module: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
             _Plain(network).eval(), torch.zeros((2, 3, size, size))
         )

@@ -180,6 +180,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "export": ["--weights", "random", "--output", output / "m.onnx"],
         "validate": ["--images", photos, *SMALL],
         "convert": ["vit", "--weights", timm_weights(output), "--output", output / "vit", "--heads", "2"],
+        "serve": ["build", output / "store", *SMALL],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
     }[name]
 

@@ -1,0 +1,1 @@
+"""The engine in a Triton Inference Server: what it shows, and how fast it is."""
