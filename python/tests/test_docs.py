@@ -86,6 +86,13 @@ def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: py
     pytest.importorskip("matplotlib")
     if path.stem == "convert_vit":
         pytest.importorskip("rrn_ops.conversion.libraries", reason="timm or transformers is missing")
+    if path.stem == "serve":
+        monkeypatch.setenv("RRN_TRITON", os.environ.get("RRN_TRITON") or str(ROOT / ".deps" / "triton"))
+        pytest.importorskip("tritonclient.grpc")
+        from rrn_ops.serving import runtime
+
+        if not (found := runtime.Runtime(runtime.default_folder())).program.is_file() or found.why_no_python():
+            pytest.skip(f"no Triton server in {found.folder}: scripts/test.sh installs it")
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": path.stem}

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "similarity": {"base"},
     "onnx_op": {"reduction"},
     "torch_op": {"reduction"},
-    "triton_backend": set(),
+    "triton_backend": {"base"},
     "program": {"base"},
     # `rrn find` and `rrn compare` are the program's own command line, so module.cc calls it.
     "bindings": {"program"},

@@ -35,7 +35,13 @@ LONG_FUNCTIONS = {
     "research/gpu/reduction_check.cu:RunBench": _TABLE,
     "research/gpu/torch_parts.py:table": _TABLE,
 }
+_TRITON = "inference/src/triton_backend/"
 MANY_PARAMETERS = {
+    **{
+        f"{_TRITON}{file}:TRITONBACKEND_{name}": "the signature of another program"
+        for file in ("triton_api.h", "triton_backend_test.cc")
+        for name in ("InputProperties", "ModelInstanceReportStatistics")
+    },
     "bindings/similarity.cc:Find": "called by keyword only, from one place in Python",
     "include/rrn/reduction.h:ReduceCuda": _DRIVER,
     "inference/src/image/no_jbig.h:jbg_enc_init": "the signature of another library",
@@ -50,10 +56,6 @@ MANY_PARAMETERS = {
     "inference/src/search/approximate.cc:SearchGraph": "an inner loop",
     "research/gpu/reduction_check.cu:TwoPasses": _DRIVER,
     "research/report/charts.py:box": "the corners and texts of a drawing",
-    "inference/src/triton_backend/triton_api.h:TRITONBACKEND_InputProperties": "the signature of another program",
-    "inference/src/triton_backend/triton_api.h:TRITONBACKEND_ModelInstanceReportStatistics": "the signature of another program",
-    "inference/src/triton_backend/triton_backend_test.cc:TRITONBACKEND_InputProperties": "the signature of another program",
-    "inference/src/triton_backend/triton_backend_test.cc:TRITONBACKEND_ModelInstanceReportStatistics": "the signature of another program",
 }
 
 Sizes = list[tuple[str, int]]

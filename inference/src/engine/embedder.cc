@@ -160,6 +160,9 @@ Status CheckOptions(const EmbedderOptions& options) {
   }
   if (options.batch < 1 || options.batch > kMaxBatch) return range("batch", options.batch, 1, kMaxBatch);
   if (options.threads < 0 || options.threads > kMaxThreads) return range("threads", options.threads, 0, kMaxThreads);
+  if (options.threads_per_call < 1 || options.threads_per_call > kMaxThreads) {
+    return range("threads_per_call", options.threads_per_call, 1, kMaxThreads);
+  }
   return internal::ChoicesFor(options).status();
 }
 

@@ -98,6 +98,7 @@ class EmbedderOpener {
     settings.op_library = options_.op_library;
     settings.choice = choice;
     settings.threads = ThreadCount(options_.threads, std::numeric_limits<std::size_t>::max());
+    settings.threads_per_run = options_.threads_per_call;
     settings.cache = options_.cache;
     settings.fingerprint = [this] { return files_.get().ok() ? *files_.get() : std::string(); };
     Result<std::unique_ptr<Session>> session = Session::Open(settings);

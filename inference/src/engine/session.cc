@@ -45,11 +45,11 @@ Ort::Env MakeEnv() {
   return env;
 }
 
-Ort::SessionOptions MakeOptions(const std::string& op_library) {
+Ort::SessionOptions MakeOptions(const std::string& op_library, int threads) {
   Ort::SessionOptions session_options;
-  // Parallelism is over batches: every worker runs its own batch on its own thread, which keeps all cores busy
-  // without any hand-over between the layers of one batch.
-  session_options.SetIntraOpNumThreads(1);
+  // Unless a caller wants otherwise, parallelism is over batches: every worker runs its own batch on its own thread,
+  // which keeps all cores busy without any hand-over between the layers of one batch.
+  session_options.SetIntraOpNumThreads(threads);
   session_options.SetInterOpNumThreads(1);
   session_options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
   session_options.SetDeterministicCompute(true);
@@ -205,7 +205,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionSettings& settings) 
   if (!status.ok()) return status;
   try {
     Ort::Env env = MakeEnv();
-    Ort::SessionOptions session_options = MakeOptions(settings.op_library);
+    Ort::SessionOptions session_options = MakeOptions(settings.op_library, settings.threads_per_run);
     std::unique_ptr<CacheEntry> compiled;
     status = AppendProvider(settings, &env, &session_options, &compiled);
     if (!status.ok()) return status;

@@ -48,6 +48,7 @@ struct SessionSettings {
   std::string op_library;  // empty: none
   Choice choice;
   std::size_t threads = 1;                   // calls of Run at the same time
+  int threads_per_run = 1;                   // threads that compute one Run together
   bool cache = true;                         // may compiled models be kept?
   std::function<std::string()> fingerprint;  // of the model's files; called where compiled models are kept
 };

@@ -2,7 +2,9 @@
 #ifndef RRN_TRITON_BACKEND_MODEL_H_
 #define RRN_TRITON_BACKEND_MODEL_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "rrn/embedder.h"
@@ -16,9 +18,10 @@ inline constexpr const char* kEmbedding = "embedding";  // FP32 [dim]; NaN where
 inline constexpr const char* kError = "error";          // BYTES [1]: why a picture failed, empty where it did not
 
 // What a config.pbtxt says, with its `parameters`: size, batch, threads, provider, precision and op_library as in
-// EmbedderOptions, max_pixels as in DecodeOptions, and max_bytes. Paths are relative to the model's folder.
+// EmbedderOptions, max_pixels as in DecodeOptions, max_bytes and low_latency. Paths are relative to the model's folder.
 struct ModelConfig {
   EmbedderOptions options;
+  bool low_latency = true;               // "0" or "1": a second session for batches of few pictures, see Model::few
   std::uint64_t max_bytes = 64U << 20U;  // longer files are refused before they are decoded
   std::int64_t dim = 0;                  // as the output `embedding` is declared
 };
@@ -32,6 +35,13 @@ Result<ModelConfig> ParseModelConfig(const std::string& json, const std::string&
 struct Model {
   Embedder embedder;
   std::uint64_t max_bytes;
+  // The same model for batches of few pictures, which it computes on all threads together; it costs the memory of the
+  // weights again. Not there with one thread, without low_latency, or for another provider than the CPU.
+  std::optional<Embedder> few;
+  std::size_t threads = 1;
+
+  // Who embeds a batch of this number of pictures soonest.
+  const Embedder& For(std::size_t pictures) const;
 };
 
 // Errors: those of Embedder::Create, and kInvalidArgument where the embedding is not as long as the config.pbtxt says.

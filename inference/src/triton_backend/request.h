@@ -13,8 +13,8 @@
 
 namespace rrn::triton_backend {
 
-// The elements of a BYTES tensor: each is four bytes of length (little endian) and that number of bytes. The elements point
-// into `data`. Errors: kInvalidArgument (the lengths do not add up).
+// The elements of a BYTES tensor: each is four bytes of length (little endian) and that number of bytes. The elements
+// point into `data`. Errors: kInvalidArgument (the lengths do not add up).
 Result<std::vector<EncodedImage>> SplitBytes(const std::uint8_t* data, std::size_t size);
 
 // One element of a BYTES tensor for each text.

@@ -211,6 +211,7 @@ TEST(ConfigTest, WrongOnesAreRefusedByName) {
   EXPECT_THAT(message(Config(R"("size": {"string_value": "1px"})")), HasSubstr("'1px', expected a whole number"));
   EXPECT_THAT(message(Config(R"("size": {"string_value": "99999999999"})")), HasSubstr("expected a whole number"));
   EXPECT_THAT(message(Config(R"("size": 3)")), HasSubstr("config.pbtxt"));
+  EXPECT_THAT(message(Config(R"("low_latency": {"string_value": "yes"})")), HasSubstr("low_latency (0 or 1)"));
   EXPECT_THAT(message("{}"), HasSubstr("there is no image"));
   EXPECT_THAT(message("no json"), HasSubstr("config.pbtxt"));
 }
@@ -314,6 +315,27 @@ TEST_F(BatchTest, InputsInPiecesTooLongOrCutShort) {
   EXPECT_THAT(requests_[1].response.error, HasSubstr("at most 100000 are read"));
   EXPECT_THAT(requests_[2].response.error, HasSubstr("bytes"));
   EXPECT_THAT(requests_[3].response.error, HasSubstr("empty file"));
+}
+
+TEST(ModelTest, FewPicturesHaveTheSameEmbeddings) {
+  ModelConfig config;
+  config.options.model = RRN_MODEL;
+  config.options.threads = 3;
+  config.dim = 512;
+  const Result<Model> model = OpenModel(config);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  ASSERT_TRUE(model->few.has_value());
+  EXPECT_EQ(&model->For(1), &*model->few);
+  EXPECT_EQ(&model->For(2), &model->embedder);
+  const std::string picture = Picture(77);
+  const std::vector<EncodedImage> images = {{reinterpret_cast<const std::uint8_t*>(picture.data()), picture.size()}};
+  std::vector<float> first(512);
+  std::vector<float> second(512);
+  ASSERT_TRUE(model->embedder.EmbedEncoded(images, {first.data()}).ok());
+  ASSERT_TRUE(model->few->EmbedEncoded(images, {second.data()}).ok());
+  EXPECT_EQ(first, second);
+  config.low_latency = false;
+  EXPECT_FALSE(OpenModel(config)->few.has_value());
 }
 
 TEST(ModelTest, TheEmbeddingIsAsLongAsTheConfigSays) {

@@ -32,12 +32,15 @@ class Target:
         port: Of gRPC.
         model: Takes `image`, gives `embedding`.
         pictures: Contents of files; each request takes the next.
+        steps: The models whose counts are the server's times: the model itself, or the steps of an ensemble, which has
+            no counts of its own.
     """
 
     host: str
     port: int
     model: str
     pictures: Sequence[bytes]
+    steps: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Measured:
         p90_ms: The same for 90 of 100.
         p95_ms: The same for 95 of 100.
         p99_ms: The same for 99 of 100.
-        queue_ms: The server's mean time in the queue.
-        compute_ms: The server's mean time in computation, input and output included.
-        batch: Pictures in an execution, on average: 1 where the server did not batch.
+        queue_ms: The server's mean time in queues, of all steps together.
+        compute_ms: The server's mean time in computation, input and output included, of all steps together.
+        batch: Pictures in an execution of the last step, on average: 1 where the server did not batch.
         stable: Whether three windows in a row agreed.
     """
 
@@ -88,13 +91,13 @@ def measure(target: Target, concurrency: int, window: float = 2.0, most: int = 8
         loop.start()
         try:
             time.sleep(window)
-            before = [_counts(observer, target.model)]
+            before = [_counts(observer, target)]
             ends = [time.monotonic()]
             stable = False
             while len(ends) <= most and not stable:
                 time.sleep(window)
                 ends.append(time.monotonic())
-                before.append(_counts(observer, target.model))
+                before.append(_counts(observer, target))
                 stable = len(ends) > WINDOWS and _agree(loop, ends[-WINDOWS - 1 :])
         finally:
             loop.stop()
@@ -117,14 +120,16 @@ def measure(target: Target, concurrency: int, window: float = 2.0, most: int = 8
     )
 
 
-def _counts(client: Client, model: str) -> tuple[int, int, int, int]:
-    """Nanoseconds in the queue and in computation, pictures, and executions, of a model or of an ensemble's steps."""
-    (found,) = client.statistics(model)
-    steps = found.get("inference_stats", {})
-    nanoseconds = {name: int(each.get("ns", 0)) for name, each in steps.items()}
-    compute = sum(nanoseconds.get(name, 0) for name in ("compute_input", "compute_infer", "compute_output"))
-    inferences, executions = int(found.get("inference_count", 0)), int(found.get("execution_count", 0))
-    return nanoseconds.get("queue", 0), compute, inferences, executions
+def _counts(client: Client, target: Target) -> tuple[int, int, int, int]:
+    """Nanoseconds in queues and in computation, and the pictures and executions of the last step."""
+    queue = compute = inferences = executions = 0
+    for name in target.steps or (target.model,):
+        (found,) = client.statistics(name)
+        spent = {part: int(each.get("ns", 0)) for part, each in found.get("inference_stats", {}).items()}
+        queue += spent.get("queue", 0)
+        compute += sum(spent.get(part, 0) for part in ("compute_input", "compute_infer", "compute_output"))
+        inferences, executions = int(found.get("inference_count", 0)), int(found.get("execution_count", 0))
+    return queue, compute, inferences, executions
 
 
 def _agree(loop: _Loop, ends: Sequence[float]) -> bool:

@@ -226,6 +226,7 @@ class _Parts:
         parameters = {
             "size": str(self.size),
             "threads": str(self.options.threads),
+            "low_latency": "1",
             "op_library": "libreduction_op.so",
             "max_bytes": str(MAX_BYTES),
             "max_pixels": str(DEFAULT_MAX_PIXELS),
