@@ -17,6 +17,7 @@ from research.common.places import FINDINGS, RESULTS, ROOT
 from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
+from research.serving import report as serving_report
 
 _HEAD = """\
 What was measured, and what is drawn from it. Programs write everything here: `scripts/findings.sh` makes it again
@@ -37,6 +38,11 @@ _FILES = (
         "",
     ),
     ("`benchmarks.md`, `benchmarks_*.png`", "speed and memory, from `results/bench_*.json`", "bench.sh"),
+    (
+        "`serving.md`, `serving.png`",
+        "how fast a Triton server answers, from `results/serving.json`; `command` in the file says how it was made",
+        "",
+    ),
     ("`report.docx`, `report.pdf`, `figures/`", "the report, from all results", "report.sh"),
     (
         "`example_map.png`, `example_gallery.png`, `example_explain.png`",
@@ -51,7 +57,11 @@ _FILES = (
         "findings.sh --measure",
     ),
     ("`results/example.json`", "the program on the example photos", "report.sh --measure-examples"),
-    ("`results/validation.json`", "PyTorch, ONNX Runtime and the engine on the example photos", "rrn validate --json"),
+    (
+        "`results/validation.json`",
+        "PyTorch, ONNX Runtime and the engine on the example photos, and every runtime on one of them",
+        "rrn validate --all --json",
+    ),
     (
         "`results/stored_weights.json`",
         "float16 weights against float32 ones; `command` in the file says how it was made",
@@ -97,6 +107,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *benchmarks_report.write(measured, output, list(bench.PARTS)),
         *evaluation_report.write(results.read(measured / "evaluation.json"), output),
         choices.write(measured, output),
+        *serving_report.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

@@ -125,7 +125,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
     assert [re.sub(r"^[\d.]+ ", "", title) for title in flat(reader.outline)] == [*headings, "References"]
     assert len(headings) == 23
     captions = re.findall(r"^: ([^{]*)\{#tbl", text, re.MULTILINE) + re.findall(r"^!\[([^\]]*)\]", text, re.MULTILINE)
-    assert len(captions) == 10 + 12
+    assert len(captions) == 11 + 12
     for line in (*headings, *(caption for caption in captions if "@" not in caption)):
         assert squeezed(line) in word and squeezed(line) in pages, line
     rows = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)

@@ -62,6 +62,12 @@ VERBS = {
         "serve",
         "rrn_ops.serving.command",
     ),
+    "eval": Verb(
+        "a model measured on labelled pictures: metrics, report, regression gate",
+        "snakemake matplotlib pillow onnx",
+        "evaluate",
+        "rrn_ops.evaluation.command",
+    ),
     "bench": Verb("how fast this machine is, and which options to take"),
     "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }

@@ -4,6 +4,7 @@ from . import network as network
 from . import onnx_file as onnx_file
 from . import onnx_function as onnx_function
 from . import quantize as quantize
+from . import runtimes as runtimes
 from . import storage as storage
 from . import torch_op as torch_op
 from . import validate as validate

@@ -1,25 +1,12 @@
-"""A model of this project as TorchScript, without a library of its own."""
+"""A model of this project as a TorchScript file."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 
 import torch
-from rrn_native.model import torch_op, weights
-from rrn_native.model.network import ReductionResNet18
-
-
-class _Plain(torch.nn.Module):
-    """The network with the operator written in PyTorch's own operations, so that any libtorch can run it."""
-
-    def __init__(self, network: ReductionResNet18) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch_op.reference(self.network.features(images))
+from rrn_native.model import runtimes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +30,8 @@ def trace(model: Path, size: int) -> Traced:
     """Traces the network of an ONNX file that `rrn export` wrote.
 
     Raises:
-        ValueError: Its weights are not those of a ReductionResNet-18, or the result does not work for other batches.
+        ValueError, RuntimeError, OSError: As for :func:`rrn_native.model.runtimes.traced`.
     """
-    network = ReductionResNet18.from_state_dict(weights.state_dict_from_onnx(model)).eval()
-    with torch.inference_mode(), warnings.catch_warnings():
-        # The checks of shapes become constants, as they should.
-        warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
-        module: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
-            _Plain(network).eval(), torch.zeros((2, 3, size, size))
-        )
-        images = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(0))
-        embeddings = module(images)
-        if not torch.equal(embeddings, _Plain(network).eval()(images)):
-            raise ValueError(f"{model}: the traced network computes something else for another batch")
-    return Traced(module, int(embeddings.shape[1]))
+    module = runtimes.traced(model, size)
+    with torch.inference_mode():
+        return Traced(module, int(module(torch.zeros((1, 3, size, size))).shape[1]))

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from rrn_native.cli import export as cli_export
 from rrn_native.cli import validate as cli_validate
-from rrn_native.model import export, onnx_file, validate
+from rrn_native.model import export, onnx_file, runtimes, validate
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,38 @@ def test_model_that_is_not_an_export_is_one_line(
     assert capsys.readouterr().err.startswith(f"rrn validate: {tmp_path / 'broken.onnx'}: ")
     assert cli_validate.main(["--model", str(tmp_path / "absent.onnx"), "--images", str(folder / "photos")]) == 2
     assert "no model" in capsys.readouterr().err
+
+
+def test_one_picture_through_every_runtime(folder: Path) -> None:
+    photo = folder / "photos" / "photo.jpg"
+    found = runtimes.compare(runtimes.local(folder / "model.onnx"), photo, rounds=2)
+    results = {each.runtime: each for each in found}
+    assert list(results) == [
+        "engine, Python",
+        "PyTorch",
+        "TorchScript",
+        "ONNX Runtime, with libreduction_op.so",
+        "ONNX Runtime, without it",
+        "OpenVINO",
+        "engine, C++ program",
+    ]
+    ran = [each for each in found if not each.note.startswith(("the OpenVINO plugin", "provider"))]
+    for each in ran:
+        assert each.max_abs is not None and each.max_abs <= 1e-5
+        assert each.cosine == pytest.approx(1, abs=1e-6)
+        assert each.low_ms <= each.median_ms <= each.high_ms  # type: ignore[operator]
+    assert runtimes.table(found).count("\n") == len(found)
+
+
+def test_a_runtime_that_is_wrong_or_missing_shows(tmp_path: Path) -> None:
+    row = np.array([3, 4], np.float32)
+    found = runtimes.compare(
+        {runtimes.REFERENCE: lambda path: row, "other": lambda path: row + np.float32(0.5), "no": "not here"},
+        tmp_path,
+        1,
+    )
+    assert [each.max_abs for each in found] == [0, 0.5, None]
+    assert found[1].cosine == pytest.approx(28.5 / 5 / np.hypot(3.5, 4.5))
+    assert "not run: not here" in runtimes.table(found)
+    with pytest.raises(KeyError, match="gone"):
+        runtimes.compare({runtimes.REFERENCE: "gone"}, tmp_path)

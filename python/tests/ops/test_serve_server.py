@@ -370,3 +370,18 @@ def test_the_command_asks(served: server.Server, folder: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "rrn"
     assert command.main(["client", "metrics", *where]) == 0
     assert "nv_inference_count" in capsys.readouterr().out
+
+
+def test_one_picture_through_a_server(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rrn_ops.serving import runtimes
+
+    monkeypatch.setenv("RRN_TRITON", str(RUNTIME))
+    photo = folder / "turned é.jpg"
+    with runtimes.serve(MODEL, SIZE) as found:
+        assert list(found) == list(runtimes.MODELS)
+        for run in found.values():
+            if not isinstance(run, str):
+                assert np.abs(run(photo) - expected([photo])[0]).max() < 1e-5
+    monkeypatch.setenv("RRN_TRITON", str(tmp_path))
+    with runtimes.serve(MODEL, SIZE) as found:
+        assert all("rrn serve setup" in str(why) for why in found.values())
