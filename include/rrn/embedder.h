@@ -171,10 +171,11 @@ class Embedder {
   //   rows: where each embedding goes, float32 [dim], owned by the caller; as many as `images`, none of them null. A
   //   row
   //       of a picture that failed has no defined value.
+  //   threads: worker threads of this call; 0: as EmbedderOptions::threads says.
   // Returns a status a picture, so that one bad picture fails alone; its errors are those of DecodeImage and kRuntime.
   // Errors: kInvalidArgument (as many rows as images are needed), kCancelled, kRuntime.
   Result<std::vector<Status>> EmbedEncoded(const std::vector<EncodedImage>& images, const std::vector<float*>& rows,
-                                           const Progress& progress = {}) const;
+                                           const Progress& progress = {}, int threads = 0) const;
 
   // Embeds pictures in memory: [images.size(), dim].
   // Errors: kInvalidArgument (an empty picture), kCancelled, kRuntime.

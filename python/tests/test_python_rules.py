@@ -105,6 +105,48 @@ def test_import_loads_numpy_and_nothing_else() -> None:
     assert outside == {"numpy", "rrn_native"}
 
 
+OPS = ROOT / "python" / "rrn_ops"
+
+
+def ops_violations(part: str, code: str) -> list[str]:
+    """Imports of a module of rrn_ops that are another part's, or private to rrn_native."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        for name in names:
+            words = name.split(".")
+            if words[0] == "rrn_ops" and words[1:2] not in ([], [part]):
+                found.append(name)
+            if words[0] == "rrn_native" and any(word.startswith("_") and word != "__version__" for word in words):
+                found.append(name)
+    return found
+
+
+def test_parts_of_rrn_ops_are_independent_and_use_public_names() -> None:
+    paths = [path for path in sorted(OPS.rglob("*.py")) if path.parent != OPS]
+    assert len(paths) > 15
+    for path in paths:
+        part = path.relative_to(OPS).parts[0]
+        assert ops_violations(part, path.read_text()) == [], path.relative_to(OPS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rrn_ops.conversion import vit",
+        "import rrn_ops.conversion.vit",
+        "from rrn_native._files import write_file",
+        "from rrn_native import _files",
+        "import rrn_native._load",
+    ],
+)
+def test_wrong_imports_of_rrn_ops_are_found(code: str) -> None:
+    assert ops_violations("serving", code)
+    assert not ops_violations("serving", "import rrn_native\nfrom rrn_ops.serving import store\nimport rrn_ops")
+
+
 # ---- Extras --------------------------------------------------------------------------------------------------------
 
 ONLY = """

@@ -240,7 +240,8 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
 }
 
 Result<std::vector<Status>> Embedder::EmbedEncoded(const std::vector<EncodedImage>& images,
-                                                   const std::vector<float*>& rows, const Progress& progress) const {
+                                                   const std::vector<float*>& rows, const Progress& progress,
+                                                   int threads) const {
   if (rows.size() != images.size()) {
     return Status(StatusCode::kInvalidArgument, std::to_string(images.size()) + " pictures and " +
                                                     std::to_string(rows.size()) + " rows, expected as many");
@@ -250,7 +251,8 @@ Result<std::vector<Status>> Embedder::EmbedEncoded(const std::vector<EncodedImag
     if (!image.ok()) return image.status();
     return Preprocess({image->rgb.data(), image->width, image->height}, input);
   };
-  Pipeline pipeline(*state_->model, state_->batch, state_->threads, images.size(), load, progress);
+  Pipeline pipeline(*state_->model, state_->batch, threads == 0 ? state_->threads : threads, images.size(), load,
+                    progress);
   Status status = pipeline.Run([&](std::size_t i) { return rows[i]; });
   if (!status.ok()) return status;
   return pipeline.failures();

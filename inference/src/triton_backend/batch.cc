@@ -52,7 +52,7 @@ std::vector<Status> Embed(const Model& model, const std::vector<Request>& batch)
   }
   Result<std::vector<Status>> embedded = [&]() -> Result<std::vector<Status>> {
     try {
-      return model.For(images.size()).EmbedEncoded(images, rows);
+      return model.Embed(images, rows);
     } catch (const std::exception& error) {
       return Status(StatusCode::kRuntime, error.what());
     }

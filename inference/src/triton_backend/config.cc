@@ -1,5 +1,6 @@
 // Reads a config.pbtxt.
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -72,6 +73,9 @@ Status Read(const json& parsed, const std::string& folder, std::uint64_t version
   std::string file = parsed.value("default_model_filename", "");
   if (file.empty()) file = "model.onnx";
   config->options.model = folder + "/" + std::to_string(version) + "/" + file;
+  std::int64_t instances = 0;
+  for (const json& group : parsed.value("instance_group", json::array())) instances += group.value("count", 1);
+  config->instances = static_cast<std::size_t>(std::max<std::int64_t>(1, instances));
   const json& parameters = parsed.value("parameters", json::object());
   for (const auto& [name, value] : parameters.items()) {
     status = ReadParameter(name, value.value("string_value", ""), folder, config);

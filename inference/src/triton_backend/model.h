@@ -2,10 +2,13 @@
 #ifndef RRN_TRITON_BACKEND_MODEL_H_
 #define RRN_TRITON_BACKEND_MODEL_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "rrn/embedder.h"
 #include "rrn/status.h"
@@ -21,8 +24,9 @@ inline constexpr const char* kError = "error";          // BYTES [1]: why a pict
 // EmbedderOptions, max_pixels as in DecodeOptions, max_bytes and low_latency. Paths are relative to the model's folder.
 struct ModelConfig {
   EmbedderOptions options;
-  bool low_latency = true;               // "0" or "1": a second session for batches of few pictures, see Model::few
+  bool low_latency = true;               // "0" or "1": a second session for few pictures, see Model::few
   std::uint64_t max_bytes = 64U << 20U;  // longer files are refused before they are decoded
+  std::size_t instances = 1;             // that embed batches at the same time
   std::int64_t dim = 0;                  // as the output `embedding` is declared
 };
 
@@ -31,17 +35,20 @@ struct ModelConfig {
 // Errors: kInvalidArgument, naming the field, what was expected and what was found.
 Result<ModelConfig> ParseModelConfig(const std::string& json, const std::string& folder, std::uint64_t version);
 
-// Thread-safe; all instances of a model share it, so its weights are in memory once.
+// Thread-safe; all instances of a model share it, so its weights are in memory once (twice with `few`).
 struct Model {
+  // Embeds as EmbedEncoded. A call that is alone takes all threads, others take their share.
+  Result<std::vector<Status>> Embed(const std::vector<EncodedImage>& images, const std::vector<float*>& rows) const;
+
   Embedder embedder;
   std::uint64_t max_bytes;
-  // The same model for batches of few pictures, which it computes on all threads together; it costs the memory of the
-  // weights again. Not there with one thread, without low_latency, or for another provider than the CPU.
+  // The same model for few pictures that are alone: all threads compute an inference call together. Not there with one
+  // thread, without low_latency, or for another provider than the CPU.
   std::optional<Embedder> few;
   std::size_t threads = 1;
-
-  // Who embeds a batch of this number of pictures soonest.
-  const Embedder& For(std::size_t pictures) const;
+  std::size_t instances = 1;
+  // Calls of Embed that have not returned.
+  std::unique_ptr<std::atomic<int>> active = std::make_unique<std::atomic<int>>(0);
 };
 
 // Errors: those of Embedder::Create, and kInvalidArgument where the embedding is not as long as the config.pbtxt says.

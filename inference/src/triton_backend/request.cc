@@ -23,9 +23,10 @@ Status Request::ReadInput() {
   TRITONBACKEND_Input* input = nullptr;
   Status status = FromTriton(TRITONBACKEND_RequestInput(request_, kImage, &input));
   if (!status.ok()) return status;
-  std::uint64_t total = 0;
   std::uint32_t buffers = 0;
-  status = FromTriton(TRITONBACKEND_InputProperties(input, nullptr, nullptr, nullptr, nullptr, &total, &buffers));
+  std::uint32_t rank = 0;
+  const std::int64_t* shape = nullptr;
+  status = FromTriton(TRITONBACKEND_InputProperties(input, nullptr, nullptr, &shape, &rank, nullptr, &buffers));
   for (std::uint32_t k = 0; status.ok() && k < buffers; ++k) {
     const void* data = nullptr;
     std::uint64_t size = 0;
@@ -47,7 +48,14 @@ Status Request::ReadInput() {
     if (!images.ok()) return images.status();
     images_ = *std::move(images);
   }
-  return status;
+  if (!status.ok()) return status;
+  std::int64_t declared = 1;
+  for (std::uint32_t d = 0; d < rank; ++d) declared *= shape[d];
+  if (declared != static_cast<std::int64_t>(images_.size())) {
+    return {StatusCode::kInvalidArgument, "image has the shape of " + std::to_string(declared) + " pictures, " +
+                                              std::to_string(images_.size()) + " are there"};
+  }
+  return {};
 }
 
 Result<void*> Request::MakeOutput(const char* name, TRITONSERVER_DataType type, std::int64_t width, std::size_t bytes) {

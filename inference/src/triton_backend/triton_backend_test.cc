@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,7 @@ struct TRITONBACKEND_ModelInstance {
   std::uint64_t batch = 0;
 };
 struct TRITONBACKEND_Input {
+  std::vector<std::int64_t> shape;
   std::vector<std::string> pieces;
 };
 struct TRITONBACKEND_Output {
@@ -86,10 +88,11 @@ TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request,
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_InputProperties(TRITONBACKEND_Input* input, const char** /*name*/,
-                                                  TRITONSERVER_DataType* /*type*/, const std::int64_t** /*shape*/,
-                                                  std::uint32_t* /*rank*/, std::uint64_t* bytes,
+                                                  TRITONSERVER_DataType* /*type*/, const std::int64_t** shape,
+                                                  std::uint32_t* rank, std::uint64_t* /*bytes*/,
                                                   std::uint32_t* buffers) {
-  *bytes = 0;
+  *shape = input->shape.data();
+  *rank = static_cast<std::uint32_t>(input->shape.size());
   *buffers = static_cast<std::uint32_t>(input->pieces.size());
   return nullptr;
 }
@@ -240,6 +243,7 @@ class BatchTest : public ::testing::Test {
   TRITONBACKEND_Request& Add(const std::vector<std::string>& pictures) {
     requests_.emplace_back();
     requests_.back().input.pieces = {JoinBytes(pictures)};
+    requests_.back().input.shape = {static_cast<std::int64_t>(pictures.size()), 1};
     return requests_.back();
   }
 
@@ -306,27 +310,28 @@ TEST_F(BatchTest, ABadPictureAmongSeveralOfARequestIsMarked) {
 
 TEST_F(BatchTest, InputsInPiecesTooLongOrCutShort) {
   const std::string joined = JoinBytes({Picture(50)});
-  Add({}).input.pieces = {joined.substr(0, 7), joined.substr(7)};
+  Add({""}).input.pieces = {joined.substr(0, 7), joined.substr(7)};
   Add({std::string(100'001, 'x')});
-  Add({}).input.pieces = {joined.substr(0, joined.size() - 1)};
+  Add({""}).input.pieces = {joined.substr(0, joined.size() - 1)};
   Add({""});
+  Add({Picture(50), Picture(60)}).input.shape = {1, 1};
   Run();
   EXPECT_EQ(std::vector<float>(Row(requests_[0], 0), Row(requests_[0], 1)), Expected(Picture(50)));
   EXPECT_THAT(requests_[1].response.error, HasSubstr("at most 100000 are read"));
   EXPECT_THAT(requests_[2].response.error, HasSubstr("bytes"));
   EXPECT_THAT(requests_[3].response.error, HasSubstr("empty file"));
+  EXPECT_THAT(requests_[4].response.error, HasSubstr("the shape of 1 pictures, 2 are there"));
 }
 
 TEST(ModelTest, FewPicturesHaveTheSameEmbeddings) {
   ModelConfig config;
   config.options.model = RRN_MODEL;
   config.options.threads = 3;
+  config.instances = 2;
   config.dim = 512;
   const Result<Model> model = OpenModel(config);
   ASSERT_TRUE(model.ok()) << model.status().message();
   ASSERT_TRUE(model->few.has_value());
-  EXPECT_EQ(&model->For(1), &*model->few);
-  EXPECT_EQ(&model->For(2), &model->embedder);
   const std::string picture = Picture(77);
   const std::vector<EncodedImage> images = {{reinterpret_cast<const std::uint8_t*>(picture.data()), picture.size()}};
   std::vector<float> first(512);
@@ -334,6 +339,14 @@ TEST(ModelTest, FewPicturesHaveTheSameEmbeddings) {
   ASSERT_TRUE(model->embedder.EmbedEncoded(images, {first.data()}).ok());
   ASSERT_TRUE(model->few->EmbedEncoded(images, {second.data()}).ok());
   EXPECT_EQ(first, second);
+  // Alone, and beside another call.
+  for (int beside = 0; beside < 2; ++beside) {
+    model->active->fetch_add(beside);
+    std::fill(second.begin(), second.end(), 0.0F);
+    ASSERT_TRUE(model->Embed(images, {second.data()}).ok());
+    EXPECT_EQ(first, second);
+  }
+  EXPECT_EQ(model->active->load(), 1);
   config.low_latency = false;
   EXPECT_FALSE(OpenModel(config)->few.has_value());
 }

@@ -82,6 +82,13 @@ def _add_build(verbs: argparse._SubParsersAction[Parser]) -> None:
     )
     build.add_argument("--no-batching", action="store_true", help="the server does not put requests together")
     build.add_argument("--threads", type=int, default=0, metavar="N", help="of the model rrn (default 0: one a core)")
+    build.add_argument(
+        "--instances",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the model rrn, which share its threads (default 0: one a core)",
+    )
     build.add_argument("--prefix", default="rrn", metavar="NAME", help="what names begin with (default %(default)s)")
     build.add_argument("--zip", type=Path, metavar="FILE", help="write the store as a ZIP file as well")
     build.add_argument("--force", action="store_true", help="replace a store that is there")
@@ -183,6 +190,7 @@ def _build(arguments: argparse.Namespace) -> int:
             delay_us=None if arguments.no_batching else arguments.delay_us,
             prefix=arguments.prefix,
             threads=arguments.threads,
+            instances=arguments.instances,
         ),
         force=arguments.force,
         progress=line,

@@ -317,8 +317,9 @@ class Server:
         return command
 
     def _environment(self) -> Mapping[str, str]:
-        # The folder of rrn's backend, where a link to ONNX Runtime's library lies beside it.
-        libraries = [self._runtime.libraries, *([self._folder / "backends" / "rrn"] if self._folder else [])]
+        # The folder of rrn's backend, where a link to ONNX Runtime's library lies beside it, and what a wheel brings.
+        wheel = Path(rrn_native.__path__[0]).parent / "rrn_native.libs"
+        libraries = [self._runtime.libraries, *([self._folder / "backends" / "rrn"] if self._folder else []), wheel]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
         environment["VIRTUAL_ENV"] = str(self._runtime.python)

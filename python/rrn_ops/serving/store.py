@@ -50,7 +50,9 @@ class Options:
         max_batch: The largest batch.
         delay_us: How long a request may wait for others, in microseconds; None for no batching by the server.
         prefix: What the names of the models begin with.
-        threads: Of the native model; 0 for one a core.
+        threads: Of the native model; 0 for one a core of the machine that serves it.
+        instances: How many batches the native model embeds at the same time, which share its threads; 0 for one a core
+            of this machine.
     """
 
     model: Path | None = None
@@ -62,6 +64,7 @@ class Options:
     delay_us: int | None = 1000
     prefix: str = "rrn"
     threads: int = 0
+    instances: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +237,14 @@ class _Parts:
         outputs = (Tensor(_EMBEDDING, "FP32", (embedder.dim,)), _ERROR)
         file = "model.int8.onnx" if source.name.endswith(".int8.onnx") else "model.onnx"
         model = self._model(
-            self.options.prefix, "rrn", (_IMAGE,), outputs, parameters=parameters, file=file, warm_up="picture"
+            self.options.prefix,
+            "rrn",
+            (_IMAGE,),
+            outputs,
+            parameters=parameters,
+            file=file,
+            warm_up="picture",
+            instances=self.options.instances or os.cpu_count() or 1,
         )
         self.models.append((model, lambda folder: self._copy_onnx(source, folder, file)))
 

@@ -85,6 +85,7 @@ def test_contents(wheel: Path) -> None:
         "rrn_native/models/reduction_resnet18.int8.json",
         "rrn_native/models/LICENSES.md",
         "rrn_native/lib/libreduction_op.so",
+        "rrn_native/lib/libtriton_rrn.so",
         "rrn_native/py.typed",
         "rrn_native/_native.pyi",
         "rrn_native/cli/__init__.py",
@@ -114,7 +115,8 @@ def test_every_library_is_bundled_or_the_systems(wheel: Path, tmp_path: Path) ->
         listing = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
         needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", listing))
         foreign = {name for name in needed - own - SYSTEM if not LOADER.match(name)}
-        assert foreign <= ({"libonnxruntime.so.1"} if path.name.startswith("_native") else set()), path.name
+        engines = ("_native", "libtriton_rrn")
+        assert foreign <= ({"libonnxruntime.so.1"} if path.name.startswith(engines) else set()), path.name
 
 
 def test_the_command_line(installed: Path, run_similarity: RunSimilarity, photos: Path, tmp_path: Path) -> None:
