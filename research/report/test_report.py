@@ -135,7 +135,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
     with zipfile.ZipFile(output / "report.docx") as packed:
         assert sum(name.endswith(".png") for name in packed.namelist()) == 12
         content = packed.read("word/document.xml")
-        assert (content.count(b"<w:tbl>"), content.count(b"<m:oMathPara>")) == (10, 2)
+        assert (content.count(b"<w:tbl>"), content.count(b"<m:oMathPara>")) == (11, 2)
     # The figures of the PDF are drawn, not pictures of pixels.
     assert not any(page.images for page in reader.pages)
     for kind, count in (("Figure", 12), ("Table", 10)):

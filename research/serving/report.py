@@ -11,10 +11,10 @@ from research.common.tables import table
 
 Json = dict[str, Any]
 _NAMES = {
-    ("native", "on"): "native backend, batching",
-    ("native", "off"): "native backend",
-    ("ensemble", "on"): "ensemble of Python models, batching",
-    ("ensemble", "off"): "ensemble of Python models",
+    ("native", "on"): "native, batching",
+    ("native", "off"): "native",
+    ("ensemble", "on"): "Python, batching",
+    ("ensemble", "off"): "Python",
 }
 
 
@@ -60,7 +60,7 @@ def chart(value: Json) -> Any:
         axes.set_xticks(numbers, [str(each) for each in numbers])
         axes.set_xlabel("requests in flight")
         axes.set_ylabel(title)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         charts.grid(axes)
     charts.legend_beside(figure, left)
     return figure
@@ -84,9 +84,10 @@ def sentences(value: Json) -> str:
         f"{many[0] / many[1]:.2f} times as many as the ensemble of Python models ({many[1]:.0f}), and "
         f"{many[0] / off:.2f} times as many as without batching by the server; a single request takes {one[0]:.1f} ms "
         f"(median) instead of {one[1]:.1f} ms. "
-        f"From 1 to {most} requests in flight its throughput grows {many[0] / first:.1f}-fold and its latency "
-        f"{at('native', 'on', most, 'p50_ms') / one[0]:.0f}-fold: the cores are busy early, so choose the number of "
-        "requests by the latency that is allowed."
+        f"From 1 to {most} requests in flight its throughput grows {many[0] / first:.1f}-fold and its median latency "
+        f"{at('native', 'on', most, 'p50_ms') / one[0]:.0f}-fold, because few pictures keep all cores busy, and "
+        f"batching makes the slowest 5 % wait {at('native', 'on', most, 'p95_ms'):.0f} ms or longer instead of "
+        f"{at('native', 'off', most, 'p95_ms'):.0f} ms: on a CPU choose few requests in flight, and `--no-batching`."
     )
 
 
@@ -113,7 +114,8 @@ def markdown(value: Json) -> str:
         f"Measured on {machine.words(value)}. {value['server']}; {value['pictures']['count']} photos of "
         f"{value['pictures']['bytes'] // 1000} kB on average, one a request. Medians of {value['cases'][0]['rounds']} "
         "rounds, in which all cases were measured in turn. Queue and compute are the server's own mean times for a "
-        "picture, of both steps for the ensemble; batch is the mean number of pictures in an execution of the network. "
+        "picture, of both steps for the ensemble (Python); batch is the mean number of pictures in an execution of the "
+        "network. "
         f"The embeddings differ from the engine's own by at most {difference['native']:.1e} (native backend) and "
         f"{difference['ensemble']:.1e} (ensemble).",
         "",

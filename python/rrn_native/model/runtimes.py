@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float32]
 # The embedding of a picture: a path to [dim].
 Runtime = Callable[[Path], Floats]
 REFERENCE = "engine, Python"
+# In seconds.
+_PAUSE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +203,8 @@ def compare(runtimes: Mapping[str, Runtime | str], photo: Path, rounds: int = 15
         # Every round starts with another one, so that a change of the machine's load affects all of them alike.
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
+            # The threads of the one before go on waiting in a loop for a while, and would take this one's cores.
+            time.sleep(_PAUSE)
             begin = time.perf_counter()
             able[name](photo)
             times[name].append((time.perf_counter() - begin) * 1e3)
