@@ -355,6 +355,11 @@ def _optional() -> list[Check]:
         _distribution(
             "tritonclient", "pip install onnx 'tritonclient[http,grpc]' (rrn's extra [serve])", why="for rrn serve"
         ),
+        _distribution(
+            "snakemake",
+            "pip install snakemake pygments matplotlib pillow onnx (rrn's extra [evaluate])",
+            why="for rrn eval",
+        ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 

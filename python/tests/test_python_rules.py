@@ -350,6 +350,7 @@ WRITERS = {
     "_files.py": "the home of writing a file",
     "_index.py": _BY_NAME,
     "bench.py": "pictures in a temporary folder",
+    "model/runtimes.py": "a list in a temporary folder",
     "model/weights.py": _BY_NAME,
 }
 

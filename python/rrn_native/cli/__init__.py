@@ -58,7 +58,7 @@ VERBS = {
     ),
     "serve": Verb(
         "models in a Triton Inference Server: store, server, client",
-        "onnx tritonclient",
+        "onnx tritonclient[http,grpc]",
         "serve",
         "rrn_ops.serving.command",
     ),
