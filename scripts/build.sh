@@ -61,6 +61,10 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 [ $tests = OFF ] || [ $torch = no ] || pip_try serve 'tritonclient[http,grpc]==2.73.0' \
   || echo "cannot get tritonclient; the tests of rrn serve will be skipped"
 
+# For rrn eval; where they cannot be installed, its tests are skipped.
+[ $tests = OFF ] || [ $torch = no ] || pip_try evaluate snakemake==9.27.1 pygments \
+  || echo "cannot get snakemake; the tests of rrn eval will be skipped"
+
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '
 import re, sys

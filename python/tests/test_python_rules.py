@@ -196,9 +196,29 @@ EVERYWHERE = ("metrics", "labels", "calibrate", "comparison", "histogram", "proj
 EXTRAS = {
     "": ["rrn_native", "rrn_native.query", "rrn_native.bench", "rrn_native.doctor"]
     + [f"rrn_native.analysis.{module}" for module in EVERYWHERE]
-    + ["rrn_ops.conversion.key_map", "rrn_ops.conversion.command", "rrn_ops.serving.command"],
+    + [
+        "rrn_ops.conversion.key_map",
+        "rrn_ops.conversion.command",
+        "rrn_ops.serving.command",
+        "rrn_ops.serving.watchdog",
+    ]
+    + [f"rrn_ops.evaluation.{name}" for name in ("command", "interface", "tables", "ingest", "bootstrap", "gate")],
     "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
     "report": [f"rrn_native.analysis.{path.stem}" for path in sorted((PACKAGE / "analysis").glob("[!_]*.py"))],
+    "evaluate": [
+        f"rrn_ops.evaluation.{name}"
+        for name in (
+            "plan",
+            "workflow",
+            "predictors",
+            "measure",
+            "report",
+            "figures",
+            "example",
+            "preprocess",
+            "predict",
+        )
+    ],
     "serve": [
         f"rrn_ops.serving.{name}"
         for name in ("description", "checks", "gallery", "store", "runtime", "server", "client", "ask", "load")

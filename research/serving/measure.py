@@ -1,8 +1,8 @@
 """Measures a real server: throughput and latency by the number of requests in flight.
 
 Cases: the native backend and the ensemble of Python models, each with and without batching by the server. All four are
-served at the same time, by two servers; one is asked at a time, in turn. Needs `rrn serve setup`. Takes about half an
-hour.
+served at the same time, by two servers; one is asked at a time, in turn. Needs `rrn serve setup`. Takes about a
+quarter of an hour.
 """
 
 from __future__ import annotations

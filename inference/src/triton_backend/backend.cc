@@ -60,6 +60,8 @@ TRITONSERVER_Error* Guard(Function function) {
     return ToTriton(function());
   } catch (const std::exception& error) {
     return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, error.what());
+  } catch (...) {
+    return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, "unknown exception");
   }
 }
 

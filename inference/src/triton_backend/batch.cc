@@ -50,13 +50,7 @@ std::vector<Status> Embed(const Model& model, const std::vector<Request>& batch)
       rows.push_back(request.rows()[i]);
     }
   }
-  Result<std::vector<Status>> embedded = [&]() -> Result<std::vector<Status>> {
-    try {
-      return model.Embed(images, rows);
-    } catch (const std::exception& error) {
-      return Status(StatusCode::kRuntime, error.what());
-    }
-  }();
+  const Result<std::vector<Status>> embedded = model.Embed(images, rows);
   for (std::size_t k = 0; k < positions.size(); ++k) {
     statuses[positions[k]] = embedded.ok() ? (*embedded)[k] : embedded.status();
   }
@@ -75,12 +69,17 @@ Status Execute(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** re
   for (std::uint32_t k = 0; k < count; ++k) {
     batch.emplace_back(requests[k]);
     batch.back().Begin((*model)->embedder.info().dim, (*model)->max_bytes);
-    pictures += batch.back().images().size();
+    pictures += batch.back().pictures();
   }
   const std::uint64_t compute_begin = Now();
-  const std::vector<Status> statuses = Embed(**model, batch);
+  std::vector<Status> statuses;
+  try {
+    statuses = Embed(**model, batch);
+  } catch (const std::exception& error) {
+    for (Request& request : batch) request.Fail({StatusCode::kRuntime, error.what()});
+  }
   const std::uint64_t compute_end = Now();
-  const Status* next = statuses.data();
+  const Status* next = statuses.data();  // looked at where nothing failed before
   std::uint64_t end = compute_end;
   for (Request& request : batch) {
     const bool succeeded = request.Finish(next);

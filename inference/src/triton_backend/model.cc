@@ -43,6 +43,8 @@ Result<Model> OpenModel(const ModelConfig& config) {
   if (!second) return model;
   EmbedderOptions few = config.options;
   few.provider = "cpu";
+  // "auto" may have fallen back.
+  few.precision = model.embedder.info().precision;
   few.batch = kMaxBatch;
   few.threads = 1;
   few.threads_per_call = static_cast<int>(threads);

@@ -1,22 +1,39 @@
 #include "triton_backend/request.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <limits>
+#include <exception>
 
 #include "triton_backend/errors.h"
 #include "triton_backend/model.h"
 
 namespace rrn::triton_backend {
 
+namespace {
+
+// Whatever happens to one request must not end those beside it.
+template <typename Function>
+Status Caught(Function function) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    return {StatusCode::kRuntime, error.what()};
+  }
+}
+
+}  // namespace
+
 void Request::Begin(std::int64_t dim, std::uint64_t max_bytes) {
   dim_ = static_cast<std::size_t>(dim);
   max_bytes_ = max_bytes;
   status_ = FromTriton(TRITONBACKEND_ResponseNew(&response_, request_));
-  if (status_.ok()) status_ = ReadInput();
-  if (status_.ok()) status_ = MakeRows(dim);
+  if (status_.ok()) status_ = Caught([this] { return ReadInput(); });
+  pictures_ = std::max<std::size_t>(1, images_.size());
+  if (status_.ok()) status_ = Caught([this, dim] { return MakeRows(dim); });
   if (!status_.ok()) images_.clear();
+}
+
+void Request::Fail(const Status& status) {
+  if (status_.ok()) status_ = status;
 }
 
 Status Request::ReadInput() {
@@ -58,21 +75,6 @@ Status Request::ReadInput() {
   return {};
 }
 
-Result<void*> Request::MakeOutput(const char* name, TRITONSERVER_DataType type, std::int64_t width, std::size_t bytes) {
-  TRITONBACKEND_Output* output = nullptr;
-  const std::array<std::int64_t, 2> shape = {static_cast<std::int64_t>(images_.size()), width};
-  Status status = FromTriton(TRITONBACKEND_ResponseOutput(response_, &output, name, type, shape.data(), 2));
-  void* data = nullptr;
-  TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
-  std::int64_t memory_id = 0;
-  if (status.ok()) status = FromTriton(TRITONBACKEND_OutputBuffer(output, &data, bytes, &memory, &memory_id));
-  if (!status.ok()) return status;
-  if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
-    return Status(StatusCode::kUnsupported, "the output is in the memory of a GPU, expected the CPU's");
-  }
-  return data;
-}
-
 Status Request::MakeRows(std::int64_t dim) {
   Result<void*> data = MakeOutput(kEmbedding, TRITONSERVER_TYPE_FP32, dim, images_.size() * dim_ * sizeof(float));
   if (!data.ok()) return data.status();
@@ -81,7 +83,7 @@ Status Request::MakeRows(std::int64_t dim) {
 }
 
 bool Request::Finish(const Status* statuses) {
-  if (status_.ok()) status_ = MarkFailures(statuses);
+  if (status_.ok()) status_ = Caught([this, statuses] { return MarkFailures(statuses); });
   TRITONSERVER_Error* error = ToTriton(status_);
   if (response_ != nullptr) Ignore(TRITONBACKEND_ResponseSend(response_, kTritonResponseFinal, error));
   Ignore(error);

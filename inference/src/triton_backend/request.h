@@ -32,6 +32,12 @@ class Request {
   const std::vector<EncodedImage>& images() const { return images_; }
   const std::vector<float*>& rows() const { return rows_; }
 
+  // The pictures that were sent, also where Begin failed; at least 1.
+  std::size_t pictures() const { return pictures_; }
+
+  // What Finish will say, unless something failed before.
+  void Fail(const Status& status);
+
   // Marks the pictures that failed and sends the response. A request of one picture fails with it. In one of several
   // pictures the others have their embeddings, if the client asked for the output `error`, which says what happened.
   //   statuses: one for each of images().
@@ -56,6 +62,7 @@ class Request {
   std::vector<std::uint8_t> joined_;  // the input, where the server holds it in pieces
   std::vector<EncodedImage> images_;
   std::vector<float*> rows_;
+  std::size_t pictures_ = 1;
   std::size_t dim_ = 0;
   std::uint64_t max_bytes_ = 0;
 };

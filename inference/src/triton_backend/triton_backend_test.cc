@@ -351,6 +351,19 @@ TEST(ModelTest, FewPicturesHaveTheSameEmbeddings) {
   EXPECT_FALSE(OpenModel(config)->few.has_value());
 }
 
+TEST(ModelTest, APrecisionThatFallsBackIsTheSecondSessionsToo) {
+  ModelConfig config;
+  config.options.model = RRN_MODEL;
+  config.options.threads = 2;
+  config.options.precision = "fp16";
+  config.dim = 512;
+  const Result<Model> model = OpenModel(config);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  if (model->few.has_value()) {
+    EXPECT_EQ(model->few->info().precision, model->embedder.info().precision);
+  }
+}
+
 TEST(ModelTest, TheEmbeddingIsAsLongAsTheConfigSays) {
   ModelConfig config;
   config.options.model = RRN_MODEL;

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rrn_ops.serving.client import Client
+from rrn_ops.serving.client import Client, RefusedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,10 @@ class Answer:
 
 def embed(client: Client, images: Sequence[Path], model: str) -> Answer:
     """The embeddings of pictures."""
-    answer = client.embed(images, model or "rrn")
+    try:
+        answer = client.embed(images, model or "rrn")
+    except RefusedError as refusal:
+        return _refused(images, "embedding", refusal)
     result, lines = [], []
     for path, row, error in zip(images, answer.rows, answer.errors, strict=True):
         result.append({"image": str(path), "error": error, "embedding": None if error else row.tolist()})
@@ -37,13 +40,27 @@ def embed(client: Client, images: Sequence[Path], model: str) -> Answer:
 
 def similar(client: Client, images: Sequence[Path], model: str) -> Answer:
     """The pictures of the gallery that are most similar to each."""
-    answers = client.similar(images, model or "rrn_similar")
+    try:
+        answers = client.similar(images, model or "rrn_similar")
+    except RefusedError as refusal:
+        return _refused(images, "matches", refusal)
     result, lines = [], []
     for path, answer in zip(images, answers, strict=True):
         result.append({"image": str(path), "error": answer.error, "matches": answer.matches})
         lines.append(f"{path}{': ' if answer.error else ''}{answer.error}")
         lines += [f"  {cosine:.4f}  {name}" for name, cosine in answer.matches]
     return Answer(result, lines, not any(answer.error for answer in answers))
+
+
+def _refused(images: Sequence[Path], what: str, error: RefusedError) -> Answer:
+    """The answer where a request of one picture is refused for it.
+
+    Raises:
+        RefusedError: There are more pictures.
+    """
+    if len(images) != 1:
+        raise error
+    return Answer([{"image": str(images[0]), "error": str(error), what: None}], [f"{images[0]}: {error}"], False)
 
 
 def health(client: Client, images: Sequence[Path], model: str) -> Answer:

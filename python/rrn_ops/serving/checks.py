@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import rrn_native
 
@@ -34,6 +35,13 @@ def check_onnx(model: Model, path: Path) -> dict[str, str]:
             _compare(path, tensor, tensors[tensor.name].type, tensors[tensor.name].shape)
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     return metadata
+
+
+def external_files(path: Path) -> list[str]:
+    """Returns the files that an ONNX file names as the place of its weights, relative to its folder."""
+    proto = onnx.load(path, load_external_data=False)
+    external = [each for each in proto.graph.initializer if each.data_location == onnx.TensorProto.EXTERNAL]
+    return sorted({entry.value for each in external for entry in each.external_data if entry.key == "location"})
 
 
 def _compare(path: Path, tensor: Tensor, datatype: str, shape: list[int | str | None]) -> None:

@@ -7,9 +7,9 @@ that went away in the middle.
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import importlib
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,6 +54,15 @@ class Similar:
     error: str
 
 
+class RefusedError(ServeError):
+    """The server refuses a request, such as one whose only picture cannot be read."""
+
+
+def direct() -> urllib.request.OpenerDirector:
+    """Returns what opens addresses without the proxy that the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 class Client:
     """A connection to a server. Not for several threads at the same time; each makes its own.
 
@@ -85,6 +94,7 @@ class Client:
         self.url = f"{host}:{port or PORTS[protocol]}"
         self._host, self._protocol, self._timeout, self._metrics_port = host, protocol, timeout, metrics_port
         more = {"connection_timeout": timeout, "network_timeout": timeout} if protocol == "http" else {}
+        self._limit = {"client_timeout": timeout} if protocol == "grpc" else {}
         self._client = self._triton.InferenceServerClient(self.url, **more)
 
     def __enter__(self) -> Client:
@@ -102,7 +112,7 @@ class Client:
     def live(self) -> bool:
         """Whether the server answers; a server that is not there is False."""
         try:
-            return bool(self._call(self._client.is_server_live))
+            return bool(self._call(lambda: self._client.is_server_live(**self._limit)))
         except ServeError:
             return False
 
@@ -112,8 +122,9 @@ class Client:
         Raises:
             ServeError: There is no answer.
         """
-        ask = (lambda: self._client.is_model_ready(model)) if model else self._client.is_server_ready
-        return bool(self._call(ask))
+        if model:
+            return bool(self._call(lambda: self._client.is_model_ready(model, **self._limit)))
+        return bool(self._call(lambda: self._client.is_server_ready(**self._limit)))
 
     def models(self) -> list[str]:
         """The names of the models that the server serves.
@@ -139,9 +150,9 @@ class Client:
         """
         url = f"http://{self._host}:{self._metrics_port}/metrics"
         try:
-            with urllib.request.urlopen(url, timeout=self._timeout) as answer:
+            with direct().open(url, timeout=self._timeout) as answer:
                 return str(answer.read().decode())
-        except (urllib.error.URLError, OSError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise ServeError(f"{url}: {error}") from error
 
     def embed(self, pictures: Sequence[Picture], model: str = "rrn") -> Embeddings:
@@ -193,8 +204,7 @@ class Client:
             tensor.set_data_from_numpy(array)
             sent.append(tensor)
         wanted = [self._triton.InferRequestedOutput(name) for name in outputs]
-        more = {"client_timeout": self._timeout} if self._protocol == "grpc" else {}
-        answer = self._call(lambda: self._client.infer(model, sent, outputs=wanted, **more))
+        answer = self._call(lambda: self._client.infer(model, sent, outputs=wanted, **self._limit))
         return [answer.as_numpy(name) for name in outputs]
 
     def _infer(self, model: str, pictures: Sequence[Picture], outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
@@ -208,7 +218,7 @@ class Client:
         return self.infer(model, {"image": images}, outputs)
 
     def _statistics(self, model: str) -> list[dict[str, Any]]:
-        more = {"as_json": True} if self._protocol == "grpc" else {}
+        more = {"as_json": True, **self._limit} if self._protocol == "grpc" else {}
         found = self._call(lambda: self._client.get_inference_statistics(model, **more))
         return list(found.get("model_stats", []))
 
@@ -216,7 +226,8 @@ class Client:
         try:
             return call()
         except self._errors as error:
-            raise ServeError(f"{self.url}: {_message(error)}") from error
+            kind = RefusedError if _refuses(error) else ServeError
+            raise kind(f"{self.url}: {_message(error)}") from error
 
 
 def _errors(protocol: Protocol) -> tuple[type[Exception], ...]:
@@ -228,6 +239,11 @@ def _errors(protocol: Protocol) -> tuple[type[Exception], ...]:
     from geventhttpclient.response import HTTPParseError
 
     return (InferenceServerException, HTTPParseError, OSError)
+
+
+def _refuses(error: Exception) -> bool:
+    status = getattr(error, "status", None)
+    return callable(status) and str(status()) in ("400", "StatusCode.INVALID_ARGUMENT")
 
 
 def _message(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +178,8 @@ def _build(arguments: argparse.Namespace) -> int:
         model, torchscript = None, model
     elif model is None and torchscript is None:
         model = Path(rrn_native.default_model())
+    if arguments.zip is not None:
+        store.check_zip(arguments.store, arguments.zip)
     line = ProgressLine("gallery")
     made = store.build(
         arguments.store,
@@ -239,11 +242,18 @@ def _run(arguments: argparse.Namespace) -> int:
     for part in started.parts:
         if part.how != "native":
             print(f"{part.model}: {part.how}: {part.why}")
-    with started:
-        where = started.address
-        print(f"models: {', '.join(started.served)}")
-        print(f"http {where.host}:{where.http}  grpc {where.host}:{where.grpc}  metrics {where.host}:{where.metrics}")
-        code = server.hold(started, lambda: print("ready; Ctrl-C stops it", flush=True))
+    # While it starts; afterwards hold waits for both signals.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with started:
+            where = started.address
+            print(f"models: {', '.join(started.served)}")
+            print(
+                f"http {where.host}:{where.http}  grpc {where.host}:{where.grpc}  metrics {where.host}:{where.metrics}"
+            )
+            code = server.hold(started, lambda: print("ready; Ctrl-C stops it", flush=True))
+    except KeyboardInterrupt:
+        code = 0
     print("stopped")
     return RUNTIME_ERROR if code else 0
 
@@ -273,11 +283,15 @@ def _client(arguments: argparse.Namespace) -> int:
 def _load(arguments: argparse.Namespace) -> int:
     from rrn_ops.serving import load
 
+    if not all(word.isdigit() and int(word) for word in arguments.concurrency.split(",")):
+        raise ValueError(f"--concurrency {arguments.concurrency}: expected whole numbers of 1 or more, as in 1,4,16")
+    if arguments.window <= 0:
+        raise ValueError(f"--window {arguments.window:g}: expected more than 0 seconds")
     numbers = [int(word) for word in arguments.concurrency.split(",")]
     files = rrn_native.find_images(arguments.images)
     pictures = [Path(file).read_bytes() for file in files if _readable(file)]
-    if not pictures or min(numbers) < 1:
-        raise ValueError(f"{arguments.images}: no readable image" if not pictures else "--concurrency: at least 1")
+    if not pictures:
+        raise ValueError(f"{arguments.images}: no readable image")
     target = load.Target(arguments.host, arguments.port or 8001, arguments.model, pictures)
     results = []
     for number in numbers:

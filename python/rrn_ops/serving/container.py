@@ -12,7 +12,7 @@ _DOCKERFILE = """# Triton with its own backends and rrn's: docker build -t rrn-t
 # The wheel of rrn (scripts/wheel.sh makes it) lies beside this file.
 FROM {image}
 COPY *.whl /tmp/
-RUN pip install --no-cache-dir /tmp/*.whl tritonclient && rm /tmp/*.whl \\
+RUN pip install --no-cache-dir /tmp/*.whl onnx 'tritonclient[grpc,http]' && rm /tmp/*.whl \\
  && mkdir -p /opt/tritonserver/backends/rrn \\
  && python3 -m rrn_native serve libraries --into /opt/tritonserver/backends/rrn
 USER triton-server

@@ -39,11 +39,21 @@ def serve(model: Path, size: int | None = None) -> Iterator[dict[str, Callable[[
         yield dict.fromkeys(MODELS, str(error))
         return
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        built = store.build(Path(folder, "store"), store.Options(model=model, size=size, delay_us=None))
-        running = stack.enter_context(server.Server(built.path, found, server.Address("127.0.0.1", 0, 0, 0)))
-        client = stack.enter_context(Client(running.address.host, running.address.grpc, protocol="grpc"))
-        missing = {part.model: part.why for part in running.parts if part.how == "missing"}
-        yield {name: missing.get(served, "") or _asker(client, served) for name, served in MODELS.items()}
+        try:
+            started = _start(stack, model, size, Path(folder), found)
+        except (ServeError, ValueError, OSError) as error:
+            started = dict.fromkeys(MODELS, str(error))
+        yield started
+
+
+def _start(
+    stack: contextlib.ExitStack, model: Path, size: int | None, folder: Path, found: runtime.Runtime
+) -> dict[str, Callable[[Path], Floats] | str]:
+    built = store.build(folder / "store", store.Options(model=model, size=size, delay_us=None))
+    running = stack.enter_context(server.Server(built.path, found, server.Address("127.0.0.1", 0, 0, 0)))
+    client = stack.enter_context(Client(running.address.host, running.address.grpc, protocol="grpc"))
+    missing = {part.model: part.why for part in running.parts if part.how == "missing"}
+    return {name: missing.get(served, "") or _asker(client, served) for name, served in MODELS.items()}
 
 
 def _asker(client: Client, model: str) -> Callable[[Path], Floats]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import dataclasses
+import http.client
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -13,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +22,23 @@ from typing import Any
 
 import rrn_native
 
-from rrn_ops.serving import description
+from rrn_ops.serving import client, description, watchdog
 from rrn_ops.serving.runtime import Runtime, ServeError
 
 HOST = "127.0.0.1"
 # The backends that only containers have, and the classes of python_models that take their place.
 STAND_INS = {"onnxruntime": "OnnxRuntime", "pytorch": "TorchScript"}
+_DEFAULT_FILES = {"python": "model.py", "pytorch": "model.pt"}
 _BACKEND_OF = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
 # Parts of the protocol with which a client could change the server or map memory, by their names in HTTP and gRPC.
 _RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
 _EXIT_SECONDS = 5
-_PR_SET_PDEATHSIG = 1
+# The server itself may hang when it is at its end.
+_STOP_SECONDS = _EXIT_SECONDS + 5
+_LISTENS = ("Started GRPCInferenceService", "Started HTTPService", "Started Metrics Service")
+_NO_GPU = ("CudaDriverHelper", "CUDA driver", "NVML", "DCGM")
+# Of an installed wheel; nothing is there in a source tree.
+WHEEL_LIBRARIES = Path(rrn_native.__path__[0]).parent / "rrn_native.libs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +83,16 @@ def link_backend(folder: Path) -> None:
     if not found:
         raise ServeError("the onnxruntime package has no libonnxruntime.so; install it again")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, target in (("libtriton_rrn.so", backend_library()), ("libonnxruntime.so.1", found[0])):
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(target)
+    links = {folder / "libtriton_rrn.so": backend_library(), folder / "libonnxruntime.so.1": found[0]}
+    if WHEEL_LIBRARIES.is_dir():
+        # Where the library of a wheel looks for them, from wherever it lies.
+        links[folder.absolute().parents[1] / "rrn_native.libs"] = WHEEL_LIBRARIES
+    for link in links:
+        if link.exists() and not link.is_symlink():
+            raise ServeError(f"{link} is there and no link, so it is not replaced")
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 
 
 def check(store: Path, runtime: Runtime) -> list[Part]:
@@ -89,11 +102,12 @@ def check(store: Path, runtime: Runtime) -> list[Part]:
         ValueError: A config.pbtxt cannot be read, or there is no model.
         OSError: The folder cannot be read.
     """
-    configs = [description.read_pbtxt(path) for path in sorted(store.glob("*/config.pbtxt"))]
+    paths = sorted(path for path in store.glob("*/config.pbtxt") if path.is_file())
+    configs = [description.read_pbtxt(path) for path in paths]
     if not configs:
         raise ValueError(f"{store}: no model (NAME/config.pbtxt); rrn serve build makes a store")
     no_python = runtime.why_no_python()
-    parts = [_part(config, no_python) for config in configs]
+    parts = [_part(config, path.parent, no_python) for config, path in zip(configs, paths, strict=True)]
     state = {part.model: part.how for part in parts}
     for k, config in enumerate(configs):
         lost = [
@@ -106,32 +120,29 @@ def check(store: Path, runtime: Runtime) -> list[Part]:
     return parts
 
 
-def _part(config: Any, no_python: str) -> Part:
+def _part(config: Any, folder: Path, no_python: str) -> Part:
     runs_on = description.runs_on(config)
+    if config.name != folder.name:
+        return Part(folder.name, runs_on, "missing", f"its config.pbtxt is that of '{config.name}'")
     if runs_on == "ensemble":
         return Part(config.name, runs_on, "native")
+    backend = _BACKEND_OF.get(runs_on, runs_on)
+    if backend not in ("rrn", "python", *STAND_INS):
+        return Part(config.name, runs_on, "missing", "no such backend outside of containers")
+    file = config.default_model_filename or _DEFAULT_FILES.get(backend, "model.onnx")
+    if not list(folder.glob(f"[0-9]*/{file}")):
+        return Part(config.name, runs_on, "missing", f"there is no {config.name}/1/{file}")
     if runs_on == "rrn":
         try:
             backend_library()
         except ServeError as error:
             return Part(config.name, runs_on, "missing", str(error))
         return Part(config.name, runs_on, "native")
-    backend = _BACKEND_OF.get(runs_on, runs_on)
-    if backend != "python" and backend not in STAND_INS:
-        return Part(config.name, runs_on, "missing", "no such backend outside of containers")
     if no_python:
         return Part(config.name, runs_on, "missing", no_python)
     if backend == "python":
         return Part(config.name, runs_on, "native")
     return Part(config.name, runs_on, "stand-in", "a Python model; NVIDIA's backend is in containers only")
-
-
-def free_port() -> int:
-    """Returns a TCP port that is free on this machine now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +162,30 @@ class Address:
     metrics: int = 8002
 
     def resolved(self) -> Address:
-        """Returns the same with free ports in the place of zeros."""
-        return Address(self.host, self.http or free_port(), self.grpc or free_port(), self.metrics or free_port())
+        """Returns an address of numbers: of the host, and of free ports in the place of zeros.
+
+        Raises:
+            ServeError: The host is unknown, or a port is out of range or taken.
+        """
+        try:
+            host = socket.gethostbyname(self.host)
+        except OSError as error:
+            raise ServeError(f"host {self.host}: no IPv4 address ({error})") from error
+        ports: list[int] = []
+        with contextlib.ExitStack() as held:
+            for name, port in (("http", self.http), ("grpc", self.grpc), ("metrics", self.metrics)):
+                if not 0 <= port <= 65535:
+                    raise ServeError(f"{name} port {port}: expected 0 to 65535")
+                probe = held.enter_context(socket.socket())
+                # As the server will: a port whose last connection is not quite gone is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                    probe.listen()
+                except OSError as error:
+                    raise ServeError(f"{name} port {port} of {host}: {error.strerror}; choose another, or 0") from error
+                ports.append(probe.getsockname()[1])
+        return Address(host, *ports)
 
 
 class Server:
@@ -179,13 +212,14 @@ class Server:
         models: tuple[str, ...] = (),
         allow_control: bool = False,
     ) -> None:
-        self.address = (address or Address()).resolved()
+        self.address = address or Address()
         self.parts = check(store, runtime)
         self._store = store.absolute()
         self._runtime = runtime
         self._allow_control = allow_control
         self._models = models or tuple(part.model for part in self.parts if part.how != "missing")
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         self._region = f"rrn_{os.getpid()}_{secrets.token_hex(4)}_"
         self._folder: Path | None = None
 
@@ -232,19 +266,26 @@ class Server:
             raise ServeError(f"{self._store}: {text}")
         if not self._models:
             raise ServeError(f"{self._store}: no model can run here: {self.parts[0].why}")
-        self._folder = Path(tempfile.mkdtemp(prefix="rrn-serve-"))
+        self.address = self.address.resolved()
+        self._folder = _plain_folder()
         try:
+            # The server starts Python models through a shell that knows neither spaces nor, there, other letters.
+            (self._folder / "store").symlink_to(self._store)
             self._make_backends(self._folder / "backends")
             with (self._folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    self._command(self._folder / "backends"),
+                    self._command(self._folder),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self._environment(),
+                    env=self._environment(self._folder),
                     start_new_session=True,
-                    preexec_fn=_end_with_parent,
                 )
+            self._watchdog = subprocess.Popen(
+                [sys.executable, watchdog.__file__, str(self._process.pid), self._region, str(self._folder)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
             self._wait(timeout)
         except BaseException:
             self.stop()
@@ -254,28 +295,48 @@ class Server:
         """Returns what the server has printed so far; nothing before it was started or after it was stopped."""
         return (self._folder / "log").read_text(errors="replace") if self._folder is not None else ""
 
-    def wait(self) -> int:
-        """Waits until the server ends by itself; returns its exit code."""
-        return self._process.wait() if self._process is not None else 0
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Waits until the server ends.
+
+        Args:
+            seconds: At most; None for no limit.
+
+        Returns:
+            Its exit code; None where it goes on.
+        """
+        if self._process is None:
+            return 0
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Ends the server and its Python models at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stops it: requests that run are finished, for at most a few seconds. Does nothing where it is stopped."""
         process, self._process = self._process, None
         if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(_EXIT_SECONDS + 10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                process.terminate()
+                process.wait(_STOP_SECONDS)
             # The processes of Python models end with the server, except where it was killed.
-            with_group(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        for region in Path("/dev/shm").glob(f"{self._region}*"):
-            region.unlink(missing_ok=True)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            watchdog.remove(self._region, self._folder)
             self._folder = None
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._watchdog.stdin.write(b"stopped\n")
+                self._watchdog.stdin.close()
+            self._watchdog.wait()
+            self._watchdog = None
 
     def _make_backends(self, folder: Path) -> None:
         link_backend(folder / "rrn")
@@ -290,11 +351,11 @@ class Server:
             text = f"from rrn_ops.serving.python_models import {name} as TritonPythonModel\n"
             (folder / backend / "model.py").write_text(text)
 
-    def _command(self, backends: Path) -> list[str]:
+    def _command(self, folder: Path) -> list[str]:
         address = self.address
         words = {
-            "model-repository": str(self._store),
-            "backend-directory": str(backends),
+            "model-repository": str(folder / "store"),
+            "backend-directory": str(folder / "backends"),
             "http-address": address.host,
             "http-port": str(address.http),
             "grpc-address": address.host,
@@ -316,10 +377,9 @@ class Server:
             command += [f"--grpc-restricted-protocol={','.join(_RESTRICTED)}:rrn-key={key}"]
         return command
 
-    def _environment(self) -> Mapping[str, str]:
+    def _environment(self, folder: Path) -> Mapping[str, str]:
         # The folder of rrn's backend, where a link to ONNX Runtime's library lies beside it, and what a wheel brings.
-        wheel = Path(rrn_native.__path__[0]).parent / "rrn_native.libs"
-        libraries = [self._runtime.libraries, *([self._folder / "backends" / "rrn"] if self._folder else []), wheel]
+        libraries = [self._runtime.libraries, folder / "backends" / "rrn", WHEEL_LIBRARIES]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
         environment["VIRTUAL_ENV"] = str(self._runtime.python)
@@ -331,41 +391,46 @@ class Server:
         while time.monotonic() < end:
             if self._process is not None and self._process.poll() is not None:
                 raise ServeError(f"the server ended ({self._process.returncode}): {trouble(self.log())}")
-            if all(self._is_ready(f"v2/models/{name}/ready") for name in self._models):
+            # Another program may answer on the port, so the server itself has to say that it listens.
+            log = self.log()
+            if all(name in log for name in _LISTENS) and all(
+                self._is_ready(f"v2/models/{name}/ready") for name in self._models
+            ):
                 return
             time.sleep(0.1)
         raise ServeError(f"the server is not ready after {timeout:g} s: {trouble(self.log())}")
 
     def _is_ready(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.address.host}:{self.address.http}/{path}", timeout=5) as answer:
+            with client.direct().open(f"http://{self.address.host}:{self.address.http}/{path}", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except (OSError, http.client.HTTPException):
             return False
 
 
-def with_group(leader: int, number: signal.Signals) -> None:
-    """Sends a signal to all processes of a group that are left."""
-    try:
-        os.killpg(leader, number)
-    except ProcessLookupError:
-        return
+def _plain_folder() -> Path:
+    """Makes a temporary folder whose name any shell takes as it is."""
+    folder = tempfile.mkdtemp(prefix="rrn-serve-")
+    if re.fullmatch(r"[\w./+-]+", folder, re.ASCII):
+        return Path(folder)
+    Path(folder).rmdir()
+    return Path(tempfile.mkdtemp(prefix="rrn-serve-", dir="/tmp"))
 
 
 def trouble(log: str) -> str:
     """Returns the lines of a server's log that say what went wrong, as one line; its first where no line says so."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    chosen = [line.partition('] "')[2].rstrip('"') or line for line in lines if line[0] in "EF" and line[1:5].isdigit()]
-    return " | ".join(chosen[:4] or lines[:1]) or "its log is empty"
-
-
-def _end_with_parent() -> None:
-    """In the child, before the server: ask for SIGTERM when the process that started it is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    errors = [line.partition('] "')[2].rstrip('"') or line for line in lines if line[0] in "EF" and line[1:5].isdigit()]
+    errors += [line for line in lines if line.startswith("error: ")]
+    # What a machine without a GPU says in any case, and where in Python an error arose.
+    told = [line.split("\\n\\nAt:")[0] for line in errors if not any(word in line for word in _NO_GPU)]
+    return " | ".join(list(dict.fromkeys(told))[:4] or lines[:1]) or "its log is empty"
 
 
 def hold(server: Server, ready: Callable[[], None]) -> int:
     """Waits until SIGINT or SIGTERM asks to stop, or the server ends.
+
+    After the first signal the server has some seconds to answer what it has begun; a second one ends it at once.
 
     Args:
         server: A running server.
@@ -379,12 +444,20 @@ def hold(server: Server, ready: Callable[[], None]) -> int:
     def stop(number: int, frame: object) -> None:
         del frame
         asked.append(number)
-        os.kill(server.pid, signal.SIGTERM)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ready()
-        code = server.wait()
+        code = None
+        while code is None and not asked:
+            code = server.wait(0.2)
+        end = time.monotonic() + _STOP_SECONDS
+        if code is None:
+            os.kill(server.pid, signal.SIGTERM)
+        while code is None:
+            code = server.wait(0.2)
+            if code is None and (len(asked) > 1 or time.monotonic() > end):
+                server.kill()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

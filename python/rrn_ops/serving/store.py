@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -103,8 +104,9 @@ def build(store: Path, options: Options, *, force: bool = False, progress: rrn_n
     """
     if options.model is None and options.torchscript is None:
         raise ValueError("a store needs a model or a TorchScript file")
-    if options.max_batch < 1 or options.k < 1:
-        raise ValueError(f"max_batch is {options.max_batch} and k is {options.k}, expected at least 1")
+    _check_options(options)
+    # A link stays one: the folder that it points to is replaced.
+    store = Path(os.path.realpath(store))
     if store.exists() and not force:
         raise FileExistsError(f"{store} is there already; --force replaces it")
     if store.exists() and not is_store(store):
@@ -124,21 +126,52 @@ def build(store: Path, options: Options, *, force: bool = False, progress: rrn_n
             (temporary / name).write_text(content)
             (temporary / name).chmod(0o755 if name.endswith(".sh") else 0o644)
         if store.exists():
-            shutil.rmtree(store)
-        temporary.rename(store)
+            for wheel in store.glob("*.whl"):
+                shutil.copy2(wheel, temporary)
+            old = temporary.with_suffix(".old")
+            store.rename(old)
+            temporary.rename(store)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(store)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Built(store, list(described.values()), parts.notes)
 
 
+def _check_options(options: Options) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", options.prefix):
+        raise ValueError(f"prefix is {options.prefix!r}, expected letters, digits, '_', '-' and '.'")
+    ranges = {"max_batch": (1, 1024), "k": (1, 1 << 20), "threads": (0, 1024), "instances": (0, 1024)}
+    if options.delay_us is not None:
+        ranges["delay_us"] = (0, 1 << 31)
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(options, name) <= high:
+            raise ValueError(f"{name} is {getattr(options, name)}, expected {low} to {high}")
+
+
 def is_store(folder: Path) -> bool:
-    """Whether all that a folder holds is models and what `build` adds to them."""
+    """Whether all that a folder holds is models, what `build` adds to them, and wheels for the container."""
     if not folder.is_dir():
         return False
     entries = list(folder.iterdir())
-    return all((each / "config.pbtxt").is_file() or each.is_file() for each in entries) and any(
-        each.is_dir() for each in entries
+    known = container_files([])
+    return any(each.is_dir() for each in entries) and all(
+        (each / "config.pbtxt").is_file() or each.name in known or each.suffix == ".whl" for each in entries
     )
+
+
+def check_zip(store: Path, target: Path) -> None:
+    """Checks, before long work, that a ZIP file can be written.
+
+    Raises:
+        ValueError: It would be in the store, or there is no such folder.
+    """
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise ValueError(f"--zip {target}: no such folder to write to")
+    if parent.resolve().is_relative_to(store.resolve()):
+        raise ValueError(f"--zip {target}: is in the store itself")
 
 
 def zip_store(store: Path, target: Path) -> None:
@@ -259,6 +292,9 @@ class _Parts:
 
     def _copy_onnx(self, source: Path, folder: Path, file: str) -> None:
         shutil.copyfile(source, folder / "1" / file)
+        for name in checks.external_files(source):
+            (folder / "1" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.parent / name, folder / "1" / name)
         shutil.copyfile(rrn_native.custom_op_library(), folder / "libreduction_op.so")
 
     def _add_torchscript(self) -> None:

@@ -343,6 +343,91 @@ def test_the_command_stops_when_asked(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def run_command(path: Path, **more: str) -> subprocess.Popen[str]:
+    words = ["serve", "run", str(path), "--runtime", str(RUNTIME)]
+    words += ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    environment = os.environ | {"TMPDIR": str(path.parent), **more}
+    command = [sys.executable, "-m", "rrn_native", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert "ready; Ctrl-C stops it\n" in iter(process.stdout.readline, "")
+
+
+def left(folder: Path) -> list[Path]:
+    return [*folder.glob("rrn-serve-*"), *Path("/dev/shm").glob("rrn_*")]
+
+
+def nothing_is_left(folder: Path, before: set[Path]) -> bool:
+    """Whether what a server leaves is gone, after the seconds that the watchdog may take."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and set(left(folder)) - before:
+        time.sleep(0.1)
+    return not set(left(folder)) - before
+
+
+@needs_python
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("ready", [True, False])
+def test_whatever_ends_the_command_nothing_is_left(number: signal.Signals, ready: bool, tmp_path: Path) -> None:
+    before = set(left(tmp_path))
+    path = store.build(tmp_path / "store", store.Options(model=MODEL, size=SIZE)).path
+    process = run_command(path)
+    if ready:
+        wait_until_ready(process)
+    else:
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not list(tmp_path.glob("rrn-serve-*/log")):
+            time.sleep(0.02)
+        time.sleep(0.5)
+    process.send_signal(number)
+    process.wait(60)
+    assert nothing_is_left(tmp_path, before)
+
+
+@needs_python
+def test_a_path_with_spaces_and_other_letters(folder: Path, tmp_path: Path) -> None:
+    path = store.build(tmp_path / "a b é" / "st ore", store.Options(model=MODEL, size=SIZE)).path
+    with (
+        server.Server(path, runtime.find(RUNTIME), ANY_PORT, models=("rrn_embed",)) as running,
+        client_of(running, "grpc") as client,
+    ):
+        assert client.embed([folder / "grey.png"], "rrn_embed").errors == [""]
+
+
+def test_ports_that_are_taken_are_named(served: server.Server, tmp_path: Path) -> None:
+    path = native_store(tmp_path)
+    taken = served.address
+    for address, words in (
+        (server.Address(http=taken.http, grpc=0, metrics=0), f"http port {taken.http} of 127.0.0.1: "),
+        (server.Address(http=0, grpc=taken.grpc, metrics=0), f"grpc port {taken.grpc} of 127.0.0.1: "),
+        (server.Address(http=0, grpc=0, metrics=taken.metrics), f"metrics port {taken.metrics} of 127.0.0.1: "),
+        (server.Address(http=70000, grpc=0, metrics=0), "http port 70000: expected 0 to 65535"),
+        (server.Address("no.such.host.invalid", 0, 0, 0), "host no.such.host.invalid: no IPv4 address"),
+    ):
+        with pytest.raises(ServeError, match=words):
+            server.Server(path, runtime.find(RUNTIME), address).start()
+
+
+def test_a_server_outlives_the_thread_that_started_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    running = server.Server(native_store(tmp_path), runtime.find(RUNTIME), server.Address("localhost", 0, 0, 0))
+    thread = threading.Thread(target=running.start)
+    thread.start()
+    thread.join()
+    time.sleep(0.5)
+    try:
+        with client_of(running, "http") as client:
+            assert client.embed([folder / "grey.png"]).errors == [""]
+            assert "nv_inference_count" in client.metrics()
+    finally:
+        running.stop()
+
+
 def test_load_counts_what_was_answered(served: server.Server, folder: Path) -> None:
     pictures = [(folder / "grey.png").read_bytes()]
     target = load.Target(served.address.host, served.address.grpc, "rrn", pictures)
@@ -379,6 +464,7 @@ def test_one_picture_through_a_server(folder: Path, monkeypatch: pytest.MonkeyPa
     photo = folder / "turned é.jpg"
     with runtimes.serve(MODEL, SIZE) as found:
         assert list(found) == list(runtimes.MODELS)
+        assert not isinstance(found["Triton, native backend"], str)
         for run in found.values():
             if not isinstance(run, str):
                 assert np.abs(run(photo) - expected([photo])[0]).max() < 1e-5

@@ -246,6 +246,26 @@ def test_a_store_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         store.build(target, options, force=True)
 
 
+def test_what_people_put_into_a_store_is_kept_or_protected(tmp_path: Path) -> None:
+    target = store.build(tmp_path / "s", store.Options(model=MODEL, size=64)).path
+    (target / "rrn-1.whl").write_text("a wheel")
+    (tmp_path / "link").symlink_to(target)
+    store.build(tmp_path / "link", store.Options(model=MODEL, size=64), force=True)
+    assert (target / "rrn-1.whl").read_text() == "a wheel"
+    (target / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="no model store"):
+        store.build(target, store.Options(model=MODEL, size=64), force=True)
+    assert (target / "thesis.txt").read_text() == "years of work"
+
+
+def test_external_data_comes_along(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    onnx.save(onnx.load(MODEL), tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=1000)
+    made = store.build(tmp_path / "s", store.Options(model=tmp_path / "m.onnx", size=64))
+    for name in ("rrn", "rrn_onnx"):
+        assert (made.path / name / "1" / "m.data").read_bytes() == (tmp_path / "m.data").read_bytes()
+
+
 def test_the_same_store_is_the_same_zip(built: store.Built, tmp_path: Path) -> None:
     contents = []
     for name in ("a.zip", "b.zip"):
@@ -296,8 +316,12 @@ Run = Callable[..., int]
     ("words", "code", "message"),
     [
         (["build", "s", "--model", "nothing.onnx"], 2, "nothing.onnx"),
-        (["build", "s", "--max-batch", "0"], 2, "expected at least 1"),
+        (["build", "s", "--max-batch", "0"], 2, "max_batch is 0, expected 1 to 1024"),
         (["build", "s", "--gallery", "nowhere"], 2, "nowhere"),
+        (["build", "s", "--prefix", "../s"], 2, "prefix is '../s'"),
+        (["build", "s", "--threads", "-3"], 2, "threads is -3"),
+        (["build", "s", "--zip", "no/s.zip"], 2, "no such folder"),
+        (["load", "--images", ".", "--concurrency", "1,,2"], 2, "--concurrency 1,,2"),
         (["check", "nowhere"], 2, "no model"),
         (["run", "nowhere", "--runtime", "nowhere"], 4, "rrn serve setup"),
         (["client", "embed", "--port", "1"], 2, "takes images"),

@@ -1,4 +1,4 @@
-// What a request says about its pictures that failed, and the form of its strings.
+// What goes into a response, and the form of strings in both directions.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -37,6 +37,21 @@ std::string JoinBytes(const std::vector<std::string>& texts) {
     joined += text;
   }
   return joined;
+}
+
+Result<void*> Request::MakeOutput(const char* name, TRITONSERVER_DataType type, std::int64_t width, std::size_t bytes) {
+  TRITONBACKEND_Output* output = nullptr;
+  const std::array<std::int64_t, 2> shape = {static_cast<std::int64_t>(images_.size()), width};
+  Status status = FromTriton(TRITONBACKEND_ResponseOutput(response_, &output, name, type, shape.data(), 2));
+  void* data = nullptr;
+  TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
+  std::int64_t memory_id = 0;
+  if (status.ok()) status = FromTriton(TRITONBACKEND_OutputBuffer(output, &data, bytes, &memory, &memory_id));
+  if (!status.ok()) return status;
+  if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
+    return Status(StatusCode::kUnsupported, "the output is in the memory of a GPU, expected the CPU's");
+  }
+  return data;
 }
 
 bool Request::WantsErrors() const {
