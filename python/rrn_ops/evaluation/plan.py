@@ -35,7 +35,7 @@ def read_classes(text: str) -> tuple[str, ...]:
         text: A file with a name on each line, or names with commas between them.
 
     Raises:
-        ValueError: A name comes twice, or there are none.
+        ValueError: A name comes twice, or no name is there.
     """
     path = Path(text)
     words = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")

@@ -35,7 +35,7 @@ def make(spec: str, folder: Path) -> Predictor:
         folder: What relative paths start from.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It has another form.
         FileNotFoundError: There is no such file.
         ModuleNotFoundError: The kind's library is not installed.
         EvaluationError: The model cannot be loaded, or there is no answer.

@@ -62,7 +62,7 @@ class Tables:
         lines: n lines of the inputs.
         labels: n expected classes or groups.
         slices: For each further column of the inputs, n values.
-        outputs: n expected outputs, None where there is none.
+        outputs: n expected outputs, or None where the table has no such value.
     """
 
     names: list[str]
