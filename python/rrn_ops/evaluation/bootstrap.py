@@ -28,7 +28,7 @@ class Statistic:
         higher_is_better: Which direction is better.
         used: bool [n], the images that it is about; None for all.
         sliced: Measured for slices as well.
-        resamples: At most that number of; None for as many as are asked for.
+        resamples: At most this number; None for all that are asked for.
     """
 
     name: str

@@ -156,7 +156,7 @@ class Client:
             raise ServeError(f"{url}: {error}") from error
 
     def embed(self, pictures: Sequence[Picture], model: str = "rrn") -> Embeddings:
-        """Embeds pictures in one request.
+        """Embeds pictures, in one request or in as few as the model's largest batch allows.
 
         Args:
             pictures: Contents of picture files, or paths of files of this machine.
@@ -170,7 +170,7 @@ class Client:
         return Embeddings(rows, [text.decode("utf-8", "replace") for text in errors.ravel()])
 
     def similar(self, pictures: Sequence[Picture], model: str = "rrn_similar") -> list[Similar]:
-        """Finds the most similar pictures of the server's gallery for each of some pictures, in one request.
+        """Finds the most similar pictures of the server's gallery for each of some pictures.
 
         Args:
             pictures: As for :meth:`embed`.
@@ -215,7 +215,16 @@ class Client:
         contents = [each if isinstance(each, bytes) else Path(each).read_bytes() for each in pictures]
         images = np.empty((len(contents), 1), dtype=np.object_)
         images[:, 0] = contents
-        return self.infer(model, {"image": images}, outputs)
+        most = self._max_batch(model) if len(images) > 1 else 1
+        answers = [
+            self.infer(model, {"image": images[begin : begin + most]}, outputs) for begin in range(0, len(images), most)
+        ]
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+    def _max_batch(self, model: str) -> int:
+        more = {"as_json": True, **self._limit} if self._protocol == "grpc" else {}
+        found = self._call(lambda: self._client.get_model_config(model, **more))
+        return max(1, int(found.get("config", found).get("max_batch_size", 1)))
 
     def _statistics(self, model: str) -> list[dict[str, Any]]:
         more = {"as_json": True, **self._limit} if self._protocol == "grpc" else {}

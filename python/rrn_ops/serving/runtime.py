@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -125,7 +126,12 @@ def setup(folder: Path | None = None) -> Runtime:
     """
     runtime = Runtime((folder or default_folder()).absolute())
     if not runtime.program.is_file():
-        _pip(SERVER, runtime.folder / "server")
+        # Under another name until it is complete, so that an installation that was interrupted does not count.
+        partial = runtime.folder / "server.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(runtime.folder / "server", ignore_errors=True)
+        _pip(SERVER, partial)
+        partial.rename(runtime.folder / "server")
     # A wheel keeps no permission to execute for files that are data to it.
     for program in (runtime.program, runtime.stub):
         if program.is_file():
@@ -163,4 +169,7 @@ def _pip(requirement: str, target: Path) -> None:
     )
     wanted.unlink()
     if run.returncode != 0:
-        raise ServeError(f"pip could not install {requirement}: {run.stderr.strip().splitlines()[-1:]}")
+        said = [line for line in run.stderr.splitlines() if line.strip()]
+        raise ServeError(
+            f"pip could not install {requirement}: {said[-1] if said else f'exit status {run.returncode}'}"
+        )

@@ -86,6 +86,7 @@ def test_contents(wheel: Path) -> None:
         "rrn_native/models/LICENSES.md",
         "rrn_native/lib/libreduction_op.so",
         "rrn_native/lib/libtriton_rrn.so",
+        "rrn_ops/evaluation/Snakefile",
         "rrn_native/py.typed",
         "rrn_native/_native.pyi",
         "rrn_native/cli/__init__.py",
