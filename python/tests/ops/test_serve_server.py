@@ -478,3 +478,17 @@ def test_one_picture_through_a_server(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RRN_TRITON", str(tmp_path))
     with runtimes.serve(MODEL, SIZE) as found:
         assert all("rrn serve setup" in str(why) for why in found.values())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_evaluation_may_ask_a_server(protocol: Protocol, served: server.Server, folder: Path) -> None:
+    from rrn_ops.evaluation import predictors
+
+    port = served.address.http if protocol == "http" else served.address.grpc
+    files = sorted(folder.iterdir())[:3]
+    made = predictors.make(f"triton:{protocol}://{served.address.host}:{port}/rrn", folder)
+    assert (made.describe().takes, made.describe().outputs) == ("paths", 512)
+    np.testing.assert_array_equal(made.predict(files), expected(files))
+    if not NO_PYTHON:
+        network = predictors.make(f"triton:{protocol}://{served.address.host}:{port}/rrn_onnx", folder)
+        assert network.describe().input_shape == (3, SIZE, SIZE)
