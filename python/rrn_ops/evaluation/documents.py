@@ -13,6 +13,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { border-bottom: 1px solid #8886; padding: .3rem .8rem; text-align: left; vertical-align: top; }
+.wide { overflow-x: auto; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; background: white; border-radius: 4px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
@@ -105,7 +106,7 @@ def _html(block: Block) -> str:
     if isinstance(block, Table):
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in block.header)
         rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in block.rows)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+        return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>'
     if isinstance(block, Gallery):
         return f'<div class="pictures">{"".join(map(_html, block.pictures))}</div>'
     data = base64.b64encode(block.png).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+# The names that replace() gives; prepared.npy may be large.
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.\w+")
 
 
 def replace(path: Path, write: Callable[[Path], None]) -> None:
@@ -27,6 +31,13 @@ def replace(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Removes what writers that were killed have left in a folder; nobody may be writing there."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

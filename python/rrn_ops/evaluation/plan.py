@@ -169,10 +169,10 @@ def steps_of(options: Options, examined: ingest.Examined) -> dict[str, Step]:
     )
     baseline = files.digest_of_file(Path(options.baseline)) if options.baseline else ""
     steps["gate"] = Step(
-        {"its measures": steps["measure"].key, "the baseline": files.digest_of(baseline), "code": _code("gate")}
+        {"the measures": steps["measure"].key, "the baseline": files.digest_of(baseline), "code": _code("gate")}
     )
     names = files.digest_of(options.model, options.inputs.name, options.outputs.name)
-    steps["report"] = Step({"its measures": steps["gate"].key, "a name": names, "code": _code("report")})
+    steps["report"] = Step({"the measures or the gate": steps["gate"].key, "a name": names, "code": _code("report")})
     return steps
 
 

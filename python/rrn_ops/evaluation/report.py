@@ -16,6 +16,8 @@ from rrn_ops.evaluation.documents import Block, Gallery, Heading, Picture, Point
 from rrn_ops.evaluation.options import Options
 
 _SIDE = 160
+# What the conclusions name, of either task.
+_FIRST = ("accuracy", "macro_f1", "calibration_error", "recall@1", "mean_average_precision", "n_s")
 _MEANINGS = {
     "accuracy": "share of images whose class is right",
     "macro_f1": "mean over classes of the harmonic mean of precision and recall",
@@ -97,7 +99,7 @@ def _conclusions(measures: dict[str, Any], gate: dict[str, Any]) -> list[Block]:
         blocks.append(Text(f"No regression: {len(gate['metrics'])} metrics are within their tolerance.", "good"))
     else:
         blocks.append(Text("There is no baseline to compare with."))
-    points = [f"{name} is {_value(measures['metrics'][name])}." for name in measures["metrics"]][:3]
+    points = [f"{name} is {_value(measures['metrics'][name])}." for name in _FIRST if name in measures["metrics"]]
     points += [text for text in (_confused(measures), _confidence(measures), _weakest(measures)) if text]
     blocks.append(Points(points))
     return blocks
@@ -133,6 +135,8 @@ def _weakest(measures: dict[str, Any]) -> str:
         return ""
     worst = min(entries, key=lambda each: float(each["metrics"][name]["value"]))
     found, overall = worst["metrics"][name], measures["metrics"][name]["value"]
+    if found["value"] >= overall:
+        return f"No slice has a lower {name} than all images together."
     clear = found["upper"] is not None and found["upper"] < overall
     verdict = "clearly below" if clear else "not clearly below"
     return (
@@ -244,6 +248,9 @@ def _method(measures: dict[str, Any], options: Options) -> list[Block]:
         f"Intervals: percentiles of {options.resamples} bootstrap resamples of "
         f"{'images' if measures['task'] == 'classification' else 'queries'}, seed {options.seed}.",
     ]
+    fewer = [name for name, each in measures["metrics"].items() if each["resamples"] < options.resamples]
+    if fewer:
+        texts.append(f"Fewer resamples, because each takes long: {', '.join(fewer)}.")
     if measures["without_slices"]:
         texts.append(f"Columns that are no slices (one value, or too many): {', '.join(measures['without_slices'])}.")
     return [Heading("How it was measured"), Points(texts)]

@@ -78,7 +78,11 @@ def _imports(path: Path, root: Path) -> Iterator[str]:
     if path.suffix != ".py":
         return
     package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:  # of a module that was not imported yet; its content counts nevertheless
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,7 @@ def run(
     with locked(work) as lock:
         reasons = {step: _reason(work, step, plan) for step in steps}
         options.save(work, plan)
+        files.remove_left_over(work)
         (work / "failure.json").unlink(missing_ok=True)
         ingests = force == "ingest" or reasons["ingest"] != NOTHING
         # Alone where it has to run: Snakemake runs nothing else beside a rule whose results are ancient to all others.
@@ -100,12 +103,18 @@ def run(
                 say(_done(step, found, reasons, force))
 
         for target in targets:
-            forced = force if force and (target == until or force == target) else None
-            code = _snakemake(work, plan, target, forced, lock, say=tell)
-            if code != 0:
-                break
-        if code != 0:
-            raise _failure(work, plan, code)
+            forced = [force] if force and (target == until or force == target) else []
+            _snakemake(work, plan, target, forced, lock, say=tell)
+        # Snakemake compares with its notes in .snakemake, and takes what it has no notes about for good. A gate must
+        # not pass on results of another table, so the parts that each step has recorded decide in the end.
+        stale = _stale(work, steps, plan)
+        for target in ["ingest", until] if stale[:1] == ["ingest"] else [until] if stale else []:
+            forced = [step for step in _stale(work, steps, plan) if (step == "ingest") == (target == "ingest")]
+            if forced:
+                _snakemake(work, plan, target, forced, lock, say=tell)
+        stale = _stale(work, steps, plan)
+        if stale:
+            raise StepError(f"Snakemake did not run {', '.join(stale)} (see {work / _LOG})", RUNTIME_ERROR)
     states = {step: _state(work, step) for step in steps}
     done = [
         _done(step, found if found.get("run") == plan.run else None, reasons, force) for step, found in states.items()
@@ -166,13 +175,18 @@ def record_failure(work: Path, plan: Plan, text: str, code: int) -> None:
 
 
 def _snakemake(
-    work: Path, plan: Plan, until: str, force: str | None, lock: int, *, say: Callable[[str, dict[str, Any]], None]
-) -> int:
+    work: Path, plan: Plan, until: str, forced: list[str], lock: int, *, say: Callable[[str, dict[str, Any]], None]
+) -> None:
+    """Runs Snakemake up to a step.
+
+    Raises:
+        StepError: It, or a step, failed.
+    """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("Snakefile"))]
     command += ["--directory", str(work), "--configfile", str(work / "config.json"), "--cores", "1", "--nolock"]
     # Incomplete: of a step that was killed. Greedy: the steps are a chain, so there is nothing to optimise.
     command += ["--rerun-incomplete", "--scheduler", "greedy", "--nocolor"]
-    command += ["--forcerun", force] if force else []
+    command += ["--forcerun", *forced] if forced else []
     command += ["--", RESULTS[until]]
     # The steps import the same rrn as this process.
     root = str(Path(rrn_native.__file__).resolve().parents[1])
@@ -189,21 +203,54 @@ def _snakemake(
             pass_fds=[lock],
         )
         try:
-            while True:
-                code = process.poll()
-                for step in list(waiting):
-                    found = _state(work, step)
-                    if found.get("run") == plan.run:
-                        waiting.remove(step)
-                        say(step, found)
-                if code is not None:
-                    return code
-                time.sleep(_POLL_SECONDS)
+            with _termination_raises():
+                while True:
+                    code = process.poll()
+                    for step in list(waiting):
+                        found = _state(work, step)
+                        if found.get("run") == plan.run:
+                            waiting.remove(step)
+                            say(step, found)
+                    if code is not None:
+                        break
+                    time.sleep(_POLL_SECONDS)
         except BaseException:
-            # Ctrl-C reaches Snakemake as well when it comes from a terminal.
-            process.terminate()
-            process.wait()
+            _end(process)
             raise
+    if code != 0:
+        raise _failure(work, plan, code)
+
+
+@contextlib.contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Lets SIGTERM, which would leave Snakemake at work, end the process as other exceptions do."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends Snakemake and the step that it runs, for which it would wait otherwise."""
+    import psutil
+
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    # Snakemake first, so that it starts nothing more.
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.terminate()
+    process.wait()
 
 
 def _state(work: Path, step: str) -> dict[str, Any]:
@@ -216,6 +263,11 @@ def _changed(work: Path, step: str, plan: Plan) -> list[str]:
     before = _state(work, step).get("parts")
     parts = plan.steps[step].parts
     return [name for name, digest in parts.items() if before is not None and before.get(name) != digest]
+
+
+def _stale(work: Path, steps: Sequence[str], plan: Plan) -> list[str]:
+    """The steps whose result is not that of this plan."""
+    return [step for step in steps if _state(work, step).get("parts") != plan.steps[step].parts]
 
 
 def _reason(work: Path, step: str, plan: Plan) -> str:

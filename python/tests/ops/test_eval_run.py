@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_only_what_changed_runs_again(faces: Path) -> None:
     assert ran(faces, "--seed", "1", "--batch", "5") == [], "results do not depend on it"
 
 
+def test_a_change_is_seen_without_the_notes_of_snakemake(faces: Path) -> None:
+    """Without its notes Snakemake takes each result for good, and a gate would pass on results of another table."""
+    ran(faces, "--until", "measure")
+    shutil.rmtree(faces / "work" / ".snakemake")
+    replace(faces / "outputs.csv", ",anger,", ",joy,")
+    assert ran(faces, "--until", "measure") == ["ingest", "measure"]
+    labels = json.loads((faces / "work" / "labels.json").read_text())["labels"]
+    assert labels.count("joy") == 21
+
+
 def test_another_model_and_another_picture(faces: Path) -> None:
     ran(faces, "--until", "measure")
     example.write_onnx(example.train(seed=5, epochs=2), faces / "faces.onnx")
@@ -117,7 +128,9 @@ def test_the_report_needs_nothing_else(faces: Path) -> None:
     assert "accuracy" in text
 
 
-def test_a_killed_run_continues(faces: Path) -> None:
+@pytest.mark.parametrize(("end_it", "number"), [(os.killpg, signal.SIGKILL), (os.kill, signal.SIGTERM)])
+def test_a_run_that_was_ended_continues(end_it: Callable[[int, int], None], number: int, faces: Path) -> None:
+    """Killed with all that it has started, and asked to end, when it is to end that itself."""
     (faces / "slow.py").write_text(
         "import time\n"
         "import numpy as np\n"
@@ -137,7 +150,7 @@ def test_a_killed_run_continues(faces: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and len(list((faces / "work").rglob("*.npy"))) < 3:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    end_it(process.pid, number)
     process.wait()
     assert not (faces / "work" / "predictions.npy").exists()
     run = subprocess.run(
