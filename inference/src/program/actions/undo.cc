@@ -176,7 +176,8 @@ class Reverter {
       static_cast<void>(Remove(other));
     }
     // Not by the device, whose number may be another one after mounting it again.
-    if (now->inode == before_.inode) return {};  // The step never happened.
+    // The content tells the original from a new file that got the inode of the one that was replaced.
+    if (now->inode == before_.inode && now->SameContent(before_)) return {};  // The step never happened.
     const Result<FileState> kept = StateOf(step_->text("kept"));
     if (now->inode != kept_inode && !(kept.ok() && now->SameFile(*kept))) {
       // Undone before, by a run that ended before it could say so.

@@ -66,6 +66,26 @@ TEST_F(ActionTest, UndoOfALinkThatWasChangedIsRefused) {
   EXPECT_EQ(ReadFile(replaced), "mine");
 }
 
+// A new file can get the inode of the image that the link replaced, and is not that image.
+TEST_F(ActionTest, UndoTellsANewFileWithTheInodeOfTheOriginal) {
+  const std::string kept = photos_.Write("a", "the same");
+  const std::string replaced = photos_.Write("b", "the same");
+  const std::string inode = "\"inode\":" + std::to_string(StateOf(replaced)->inode);
+  const ActionResult result = DoIt(OneGroup({kept, replaced}), Options(Action::kHardlink, photos_.path()));
+  ASSERT_THAT(result.done, SizeIs(1));
+  fs::remove(replaced);
+  photos_.Write("b", "mine");
+  std::string text = ReadFile(result.journal);
+  const std::size_t at = text.find(inode);
+  ASSERT_NE(at, std::string::npos);
+  text.replace(at, inode.size(), "\"inode\":" + std::to_string(StateOf(replaced)->inode));
+  const UndoResult undone = UndoAll(work_.Write("j.jsonl", text));
+  EXPECT_THAT(undone.done, IsEmpty());
+  ASSERT_THAT(undone.failed, SizeIs(1));
+  EXPECT_THAT(undone.failed[0].reason, HasSubstr("no longer the link"));
+  EXPECT_EQ(ReadFile(replaced), "mine");
+}
+
 // A journal as a killed run leaves it, in every place where it can have been killed.
 TEST_F(ActionTest, UndoesTheJournalOfAKilledRun) {
   const std::string kept = photos_.Write("a", "a");
