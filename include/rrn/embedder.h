@@ -168,9 +168,8 @@ class Embedder {
                                     const PixelUse& use = {}) const;
 
   // Embeds the contents of files, as EmbedFiles does; nothing is copied before it is decoded.
-  //   rows: where each embedding goes, float32 [dim], owned by the caller; as many as `images`, none of them null. A
-  //   row
-  //       of a picture that failed has no defined value.
+  //   rows: where each embedding goes, float32 [dim], owned by the caller; as many as `images`, none of them null. The
+  //       row of a picture that failed has no defined value.
   //   threads: worker threads of this call; 0: as EmbedderOptions::threads says.
   // Returns a status a picture, so that one bad picture fails alone; its errors are those of DecodeImage and kRuntime.
   // Errors: kInvalidArgument (as many rows as images are needed), kCancelled, kRuntime.

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from rrn_native import _load
-from rrn_native._files import GONE, State, file_state, replace_file
 from rrn_native.arrays import FloatArray, Progress
 from rrn_native.embedder import Embedder
+from rrn_native.files import GONE, State, file_state, replace_file
 from rrn_native.result import Skipped
 
 INDEX_VERSION = 3

@@ -21,6 +21,17 @@ def load(path: Path) -> onnx.ModelProto:
         raise ValueError(f"{path} is not an ONNX file") from error
 
 
+def external_files(path: Path) -> list[str]:
+    """Returns the files that an ONNX file names as the place of its weights, relative to its folder, sorted.
+
+    Raises:
+        FileNotFoundError: No such file.
+    """
+    proto = onnx.load(path, load_external_data=False)
+    entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
+    return sorted({entry.value for entry in entries if entry.key == "location"})
+
+
 def properties(proto: onnx.ModelProto) -> dict[str, str]:
     """Returns a model's metadata by key."""
     return {entry.key: entry.value for entry in proto.metadata_props}

@@ -137,8 +137,8 @@ def test_parts_of_rrn_ops_are_independent_and_use_public_names() -> None:
     [
         "from rrn_ops.conversion import vit",
         "import rrn_ops.conversion.vit",
-        "from rrn_native._files import write_file",
-        "from rrn_native import _files",
+        "from rrn_native._index import embed_folder",
+        "from rrn_native import _index",
         "import rrn_native._load",
     ],
 )
@@ -327,10 +327,10 @@ def loads_onnx(node: ast.AST) -> bool:
 
 
 HOMES = {
-    "write to a temporary name and rename": (replaces_a_file, "_files.py"),
-    "SHA-256": (imports_hashlib, "_files.py"),
-    "the cache folder": (names_the_cache, "_files.py"),
-    "file identity": (identifies_a_file, "_files.py"),
+    "write to a temporary name and rename": (replaces_a_file, "files.py"),
+    "SHA-256": (imports_hashlib, "files.py"),
+    "the cache folder": (names_the_cache, "files.py"),
+    "file identity": (identifies_a_file, "files.py"),
     "exit codes": (sets_an_exit_code, "cli/common.py"),
     "the argument parser": (makes_a_parser, "cli/parser.py"),
     "make it one line": (makes_one_line, "_text.py"),
@@ -367,7 +367,7 @@ def test_a_second_home_is_found(what: str, code: str) -> None:
 
 _BY_NAME = "the file with a temporary name that replace_file hands out"
 WRITERS = {
-    "_files.py": "the home of writing a file",
+    "files.py": "the home of writing a file",
     "_index.py": _BY_NAME,
     "bench.py": "pictures in a temporary folder",
     "model/runtimes.py": "a list in a temporary folder",

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import rrn_native
 from rrn_ops.serving import runtime, server, store
-from rrn_ops.serving.client import Client, Protocol
+from rrn_ops.serving.client import Protocol
 from rrn_ops.serving.runtime import ServeError
 
 # Largest difference of an embedding's number: the same code on the same pixels, and other runtimes for the network.
@@ -43,12 +43,6 @@ class Tour:
         print(f"{'ok    ' if good else 'FAILED'}  {what}", flush=True)
         self.failures += not good
 
-    def client(self, protocol: Protocol) -> Client:
-        """Returns a new connection."""
-        address = self._running.address
-        port = address.http if protocol == "http" else address.grpc
-        return Client(address.host, port, protocol=protocol, metrics_port=address.metrics)
-
     def embeddings(self) -> None:
         """Compares the answers of all models with the engine's own."""
         photo = self._photos[0]
@@ -58,7 +52,7 @@ class Tour:
                 if name not in self._running.served:
                     self.check(f"{name} cannot run here", name != "rrn")
                     continue
-                with self.client(protocol) as client:
+                with self._running.client(protocol) as client:
                     rows = client.embed([photo], name).rows
                 difference = _difference(rows, expected)
                 text = f"{name} over {protocol}: {photo.name} differs from the engine's embedding by {difference:.1e}"
@@ -68,7 +62,7 @@ class Tour:
         """Asks for the most similar pictures of the gallery."""
         if "rrn_similar" not in self._running.served:
             return
-        with self.client("grpc") as client:
+        with self._running.client("grpc") as client:
             (answer,) = client.similar([self._photos[0]])
         print(f"        {self._photos[0].name} is similar to")
         for name, cosine in answer.matches:
@@ -83,7 +77,7 @@ class Tour:
             if name not in self._running.served:
                 continue
             for protocol in PROTOCOLS:
-                with self.client(protocol) as client:
+                with self._running.client(protocol) as client:
                     answer = client.embed(files, name)
                 good = [k for k in range(8) if k != 3]
                 right = _difference(answer.rows[good], expected[good]) <= LIMITS[name]
@@ -95,7 +89,7 @@ class Tour:
         failures: list[ServeError] = []
 
         def ask() -> None:
-            with self.client(protocol) as client:
+            with self._running.client(protocol) as client:
                 try:
                     while True:
                         client.embed(list(self._photos[:7]) * 4)
@@ -133,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         photos = sorted(path for path in arguments.photos.glob("*.*") if path.stem != "broken")
         failures = 0
         for protocol in PROTOCOLS:
-            with server.Server(built.path, found, server.Address(http=0, grpc=0, metrics=0)) as running:
+            with server.Server(built.path, found, server.ANY_PORT) as running:
                 tour = Tour(running, photos, arguments.photos / "broken.jpg")
                 if protocol == PROTOCOLS[0]:
                     for part in running.parts:

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rrn_native
 from rrn_ops.serving import load, runtime, server, store
-from rrn_ops.serving.client import Client
 from rrn_ops.serving.runtime import ServeError
 
 from research.common import machine, results, timing
@@ -47,8 +47,8 @@ class Effort:
     concurrency: tuple[int, ...] = CONCURRENCY
 
 
-def measure(found: runtime.Runtime, pictures: Sequence[bytes], effort: Effort) -> list[dict[str, Any]]:
-    """Measures all cases in turn.
+def measure(found: runtime.Runtime, pictures: Sequence[bytes], effort: Effort) -> dict[str, Any]:
+    """Compares embeddings with the engine's own, and measures all cases in turn.
 
     Args:
         found: The server's files.
@@ -56,7 +56,8 @@ def measure(found: runtime.Runtime, pictures: Sequence[bytes], effort: Effort) -
         effort: How long.
 
     Returns:
-        A record for each kind of model, batching and concurrency: medians over the rounds.
+        "difference_to_engine", and "cases", a record for each kind of model, batching and concurrency: medians over the
+        rounds.
 
     Raises:
         ServeError: The server does not start or answer.
@@ -68,9 +69,12 @@ def measure(found: runtime.Runtime, pictures: Sequence[bytes], effort: Effort) -
                 options = store.Options(model=Path(rrn_native.default_model()), delay_us=delay)
                 built = store.build(Path(folder, batching), options)
                 names = ("rrn", "rrn_embed", "rrn_preprocess", "rrn_onnx")
-                running[batching] = server.Server(built.path, found, server.Address("127.0.0.1", 0, 0, 0), models=names)
+                running[batching] = server.Server(built.path, found, server.ANY_PORT, models=names)
                 running[batching].start()
-            return _rounds(running, pictures, effort)
+            return {
+                "difference_to_engine": differences(running["on"], pictures[:8]),
+                "cases": _rounds(running, pictures, effort),
+            }
         finally:
             for each in running.values():
                 each.stop()
@@ -102,21 +106,14 @@ def _record(case: tuple[str, str, int], measured: Sequence[load.Measured]) -> di
     return record | {"rounds": len(measured), "stable": sum(each.stable for each in measured)}
 
 
-def differences(found: runtime.Runtime, pictures: Sequence[bytes]) -> dict[str, float]:
+def differences(running: server.Server, pictures: Sequence[bytes]) -> dict[str, float]:
     """Returns the largest difference of each kind of model's embeddings from the engine's own."""
-    import numpy as np
-
-    with tempfile.TemporaryDirectory() as folder:
-        built = store.build(Path(folder, "store"), store.Options(model=Path(rrn_native.default_model())))
-        with server.Server(built.path, found, server.Address("127.0.0.1", 0, 0, 0)) as running:
-            embedder = rrn_native.Embedder()
-            pixels = [rrn_native.decode_bytes(each, target=embedder.size) for each in pictures]
-            expected = embedder.embed(pixels)
-            with Client(running.address.host, running.address.grpc, protocol="grpc") as client:
-                return {
-                    kind: float(np.abs(client.embed(pictures, name).rows - expected).max())
-                    for kind, name in MODELS.items()
-                }
+    embedder = rrn_native.Embedder()
+    expected = embedder.embed([rrn_native.decode_bytes(each, target=embedder.size) for each in pictures])
+    with running.client() as client:
+        return {
+            kind: float(np.abs(client.embed(pictures, name).rows - expected).max()) for kind, name in MODELS.items()
+        }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,8 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = machine.head(machine.command_line("research.serving.measure", words))
         value["pictures"] = {"count": len(pictures), "bytes": sum(map(len, pictures)) // len(pictures)}
         value["server"] = "Triton 2.51.0 (nvidia-pytriton 0.7.0); clients on the same machine, gRPC"
-        value["difference_to_engine"] = differences(found, pictures[:8])
-        value["cases"] = measure(found, pictures, Effort(arguments.rounds, arguments.window))
+        value |= measure(found, pictures, Effort(arguments.rounds, arguments.window))
     except (ServeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -37,9 +37,14 @@ using LoadInput = std::function<Status(std::size_t index, float* input)>;
 // Where the embedding of item `index` goes: [dim].
 using RowOf = std::function<float*(std::size_t index)>;
 
-// Fills rows: workers claim chunks of items, decode each item into its place in the batch, then run the
-// network on the batch themselves. So decoding and inference overlap at every ratio of their costs, and memory is one
-// batch for each worker.
+// Rows one after the other.
+RowOf InMatrix(float* rows, std::size_t dim) {
+  return [rows, dim](std::size_t index) { return rows + index * dim; };
+}
+
+// Fills rows: workers claim chunks of items, decode each item into its place in the batch, then run the network on the
+// batch themselves. So decoding and inference overlap at every ratio of their costs, and memory is one batch for each
+// worker.
 class Pipeline {
  public:
   Pipeline(const EmbedderModel& model, std::size_t batch, int threads, std::size_t count, LoadInput load,
@@ -222,7 +227,7 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
     return Preprocess({image->rgb.data(), image->width, image->height}, input);
   };
   Pipeline pipeline(*state_->model, state_->batch, state_->threads, paths.size(), load, progress);
-  Status status = pipeline.Run([&](std::size_t i) { return result.rows.data() + i * dim; });
+  Status status = pipeline.Run(InMatrix(result.rows.data(), dim));
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const Status& failure = pipeline.failures()[i];
@@ -263,7 +268,7 @@ Result<std::vector<float>> Embedder::EmbedImages(const std::vector<ImageView>& i
   std::vector<float> rows(images.size() * dim);
   const auto load = [&](std::size_t i, float* input) { return Preprocess(images[i], input); };
   Pipeline pipeline(*state_->model, state_->batch, state_->threads, images.size(), load, progress);
-  Status status = pipeline.Run([&](std::size_t i) { return rows.data() + i * dim; });
+  Status status = pipeline.Run(InMatrix(rows.data(), dim));
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < images.size(); ++i) {
     const Status& failure = pipeline.failures()[i];

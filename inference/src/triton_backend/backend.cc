@@ -1,10 +1,9 @@
 // The functions that Triton calls. Only these are exported from libtriton_rrn.so.
-#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "triton_backend/batch.h"
 #include "triton_backend/errors.h"

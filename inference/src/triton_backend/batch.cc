@@ -68,7 +68,7 @@ Status Execute(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** re
   std::size_t pictures = 0;
   for (std::uint32_t k = 0; k < count; ++k) {
     batch.emplace_back(requests[k]);
-    batch.back().Begin((*model)->embedder.info().dim, (*model)->max_bytes);
+    batch.back().Begin((*model)->embedder.info().dim);
     pictures += batch.back().pictures();
   }
   const std::uint64_t compute_begin = Now();

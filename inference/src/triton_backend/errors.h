@@ -22,6 +22,12 @@ inline void Ignore(TRITONSERVER_Error* error) {
   if (error != nullptr) TRITONSERVER_ErrorDelete(error);
 }
 
+// Can the backend read and write a tensor's memory?
+inline Status CheckMemory(const char* tensor, TRITONSERVER_MemoryType memory) {
+  if (memory == TRITONSERVER_MEMORY_CPU || memory == TRITONSERVER_MEMORY_CPU_PINNED) return {};
+  return {StatusCode::kUnsupported, std::string(tensor) + " is in the memory of a GPU, expected the CPU's"};
+}
+
 // An error that the caller owns; null for success.
 inline TRITONSERVER_Error* ToTriton(const Status& status) {
   switch (status.code()) {

@@ -7,7 +7,6 @@
 #include "triton_backend/model.h"
 
 namespace rrn::triton_backend {
-
 namespace {
 
 // Whatever happens to one request must not end those beside it.
@@ -22,9 +21,8 @@ Status Caught(Function function) {
 
 }  // namespace
 
-void Request::Begin(std::int64_t dim, std::uint64_t max_bytes) {
+void Request::Begin(std::int64_t dim) {
   dim_ = static_cast<std::size_t>(dim);
-  max_bytes_ = max_bytes;
   status_ = FromTriton(TRITONBACKEND_ResponseNew(&response_, request_));
   if (status_.ok()) status_ = Caught([this] { return ReadInput(); });
   pictures_ = std::max<std::size_t>(1, images_.size());
@@ -51,9 +49,8 @@ Status Request::ReadInput() {
     std::int64_t memory_id = 0;
     status = FromTriton(TRITONBACKEND_InputBuffer(input, k, &data, &size, &memory, &memory_id));
     if (!status.ok()) break;
-    if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
-      return {StatusCode::kUnsupported, "image is in the memory of a GPU, expected the CPU's"};
-    }
+    status = CheckMemory(kImage, memory);
+    if (!status.ok()) break;
     const auto* bytes = static_cast<const std::uint8_t*>(data);
     if (buffers > 1) {
       joined_.insert(joined_.end(), bytes, bytes + size);

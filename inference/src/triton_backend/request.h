@@ -26,7 +26,7 @@ class Request {
   explicit Request(TRITONBACKEND_Request* request) : request_(request) {}
 
   // Reads the pictures where they are and makes room for the embeddings. What fails here is said by Finish.
-  void Begin(std::int64_t dim, std::uint64_t max_bytes);
+  void Begin(std::int64_t dim);
 
   // The pictures to embed and where to; empty where Begin failed.
   const std::vector<EncodedImage>& images() const { return images_; }
@@ -64,7 +64,6 @@ class Request {
   std::vector<float*> rows_;
   std::size_t pictures_ = 1;
   std::size_t dim_ = 0;
-  std::uint64_t max_bytes_ = 0;
 };
 
 }  // namespace rrn::triton_backend

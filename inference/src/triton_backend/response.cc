@@ -47,10 +47,8 @@ Result<void*> Request::MakeOutput(const char* name, TRITONSERVER_DataType type, 
   TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
   std::int64_t memory_id = 0;
   if (status.ok()) status = FromTriton(TRITONBACKEND_OutputBuffer(output, &data, bytes, &memory, &memory_id));
+  if (status.ok()) status = CheckMemory(name, memory);
   if (!status.ok()) return status;
-  if (memory != TRITONSERVER_MEMORY_CPU && memory != TRITONSERVER_MEMORY_CPU_PINNED) {
-    return Status(StatusCode::kUnsupported, "the output is in the memory of a GPU, expected the CPU's");
-  }
   return data;
 }
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rrn_native._files import write_file
+from rrn_native.files import write_file
 
 FORMATS = (".png", ".svg", ".pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib, so figures do not depend on the machine's fonts

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rrn_native
-from rrn_native._files import write_file
 from rrn_native.analysis import plots
 from rrn_native.analysis.projection import METHODS, Method
+from rrn_native.files import write_file
 
 DEFAULT_PAGES = 20
 # More skipped files than this are counted, not listed; the JSON has all.

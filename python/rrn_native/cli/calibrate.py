@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import rrn_native
-from rrn_native._files import write_file
 from rrn_native.cli.common import RUNTIME_ERROR, ProgressLine, fail, failure_code
 from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
+from rrn_native.files import write_file
 
 
 def parser() -> Parser:

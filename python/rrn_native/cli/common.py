@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from rrn_native import _files
-from rrn_native._files import cache_folder as cache_folder
 from rrn_native._text import one_line as one_line
+from rrn_native.files import write_file
 
 # The exit codes of ./build/similarity and of rrn --help. 1 is a verb's own: not similar, no match, not valid.
 USAGE = 2
@@ -67,7 +66,7 @@ def write_json(name: str | Path, result: object) -> None:
     if str(name) == "-":
         print(text)
     else:
-        _files.write_file(Path(name), f"{text}\n".encode())
+        write_file(Path(name), f"{text}\n".encode())
 
 
 class ProgressLine:

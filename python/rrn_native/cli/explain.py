@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 import rrn_native
-from rrn_native._files import write_file
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, ProgressLine, fail, failure_code
 from rrn_native.cli.parser import Parser, add_model_options
 from rrn_native.errors import UnreadableError
+from rrn_native.files import write_file
 
 
 def parser() -> Parser:

@@ -22,8 +22,8 @@ import torch
 from onnxscript import values
 
 import rrn_native
-from rrn_native._files import sha256_of_bytes
 from rrn_native.arrays import checked_size
+from rrn_native.files import sha256_of_bytes
 from rrn_native.model import network, onnx_function, storage, weights
 from rrn_native.model.network import ReductionResNet18
 from rrn_native.model.onnx_file import DEFAULT_SIZE, EMBEDDING_DIM, INPUT_NAME, OUTPUT_NAME, parsed_input, preprocessing

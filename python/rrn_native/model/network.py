@@ -158,6 +158,22 @@ def _listing(what: str, names: list[str]) -> str:
     return f"{what}: {shown}" + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
+class PlainOperations(nn.Module):
+    """A network with PyTorch's own operations in the place of the operator: the same numbers without a library.
+
+    Args:
+        network: The network, whose parameters it shares.
+    """
+
+    def __init__(self, network: ReductionResNet18) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, H, W] to [N, 512]."""
+        return torch_op.reference(self.network.features(images))
+
+
 def fold_batch_norm(model: ReductionResNet18) -> ReductionResNet18:
     """Returns an equal network in evaluation mode whose convolutions have taken in their batch normalisations.
 

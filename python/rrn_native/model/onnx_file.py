@@ -10,8 +10,9 @@ from typing import Any
 import onnx
 
 from rrn_native import _load, arrays
-from rrn_native._files import sha256_of_bytes, write_file
+from rrn_native._onnx import external_files as external_files
 from rrn_native._onnx import properties
+from rrn_native.files import sha256_of_bytes, write_file
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embedding"

@@ -34,9 +34,9 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 import rrn_native
 from rrn_native import _onnx
-from rrn_native._files import sha256_of, sha256_of_bytes
 from rrn_native.analysis.comparison import Comparison, pair_cosines, spread
 from rrn_native.arrays import with_progress
+from rrn_native.files import sha256_of, sha256_of_bytes
 from rrn_native.model import onnx_file, storage
 from rrn_native.model.activations import QUANTIZED, Floats, QuantizeError, Range, choose_range, collect, workers
 from rrn_native.session import cpu_session

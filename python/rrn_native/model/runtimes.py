@@ -19,14 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 import rrn_native
 from rrn_native import _onnx
-from rrn_native.model import torch_op, validate, weights
-from rrn_native.model.network import ReductionResNet18
-from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME
+from rrn_native.model import validate, weights
+from rrn_native.model.network import PlainOperations, ReductionResNet18
 
 Floats = npt.NDArray[np.float32]
 # The embedding of a picture: a path to [dim].
@@ -59,17 +57,6 @@ class Result:
     note: str = ""
 
 
-class _PlainOperations(torch.nn.Module):
-    """The network with PyTorch's own operations in the place of the operator, so that it can be traced."""
-
-    def __init__(self, network: ReductionResNet18) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch_op.reference(self.network.features(images))
-
-
 def traced(model: Path, size: int) -> torch.jit.ScriptModule:
     """Returns the network of an ONNX file that `rrn export` wrote as TorchScript, which needs no library of rrn's.
 
@@ -85,7 +72,7 @@ def traced(model: Path, size: int) -> torch.jit.ScriptModule:
         rrn_native.model.weights.WeightsError: Its weights are not those of a ReductionResNet-18.
         ValueError: The result computes something else for another batch.
     """
-    plain = _PlainOperations(ReductionResNet18.from_state_dict(weights.state_dict_from_onnx(model)).eval()).eval()
+    plain = PlainOperations(ReductionResNet18.from_state_dict(weights.state_dict_from_onnx(model)).eval()).eval()
     with torch.inference_mode(), warnings.catch_warnings():
         # The checks of shapes become constants, as they should; and torch.jit is deprecated, but what servers read.
         warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
@@ -115,40 +102,19 @@ def local(model: Path, size: int | None = None) -> dict[str, Runtime | str]:
     network = validate.rounded_as_stored(network, proto)
     module = traced(model, embedder.size)
 
-    def tensor(path: Path) -> Floats:
-        return embedder.preprocess(path)[None]
-
-    def in_torch(network: Callable[[torch.Tensor], torch.Tensor]) -> Runtime:
-        def run(path: Path) -> Floats:
-            with torch.inference_mode():
-                row: Floats = network(torch.from_numpy(tensor(path))).numpy()[0]
-            return row
-
-        return run
+    def of(run: validate.Run) -> Runtime:
+        return lambda path: run([], embedder.preprocess(path)[None])[0]
 
     found: dict[str, Runtime | str] = {
         REFERENCE: lambda path: embedder.embed([path])[0],
-        "PyTorch": in_torch(network),
-        "TorchScript": in_torch(module),
+        "PyTorch": of(validate.in_torch(network)),
+        "TorchScript": of(validate.in_torch(module)),
     }
     for name, library in (("with libreduction_op.so", rrn_native.custom_op_library()), ("without it", None)):
-        found[f"ONNX Runtime, {name}"] = _onnx_runtime(model, library, tensor)
+        found[f"ONNX Runtime, {name}"] = of(validate.in_onnx_runtime(model, library))
     found["OpenVINO"] = _openvino(model, size)
     found["engine, C++ program"] = _program(model, size)
     return found
-
-
-def _onnx_runtime(model: Path, library: str | None, tensor: Runtime) -> Runtime:
-    options = onnxruntime.SessionOptions()
-    if library is not None:
-        options.register_custom_ops_library(library)
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-    def run(path: Path) -> Floats:
-        row: Floats = session.run([OUTPUT_NAME], {INPUT_NAME: tensor(path)})[0][0]
-        return row
-
-    return run
 
 
 def _openvino(model: Path, size: int | None) -> Runtime | str:

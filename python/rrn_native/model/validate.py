@@ -29,10 +29,10 @@ from PIL import Image, ImageOps
 
 import rrn_native
 from rrn_native import _load, _onnx
-from rrn_native._files import sha256_of
 from rrn_native.arrays import with_progress
-from rrn_native.model import onnx_file, storage, torch_op, weights
-from rrn_native.model.network import ReductionResNet18, fold_batch_norm, unfold_batch_norm
+from rrn_native.files import sha256_of
+from rrn_native.model import onnx_file, storage, weights
+from rrn_native.model.network import PlainOperations, ReductionResNet18, fold_batch_norm, unfold_batch_norm
 from rrn_native.model.onnx_file import INPUT_NAME, OUTPUT_NAME
 
 Floats = npt.NDArray[np.float32]
@@ -188,20 +188,20 @@ def validate(
     runs: list[tuple[Row, Run]] = [
         (Row(f"embedding: {name}", EMBEDDING_LIMIT), run)
         for name, run in (
-            ("PyTorch, plain operations instead of the operator", _plain_torch(network)),
-            ("PyTorch, batch normalisation folded", _torch(fold_batch_norm(network))),
-            ("ONNX Runtime, the operator as a function", _onnx_runtime(model_path, None)),
-            ("ONNX Runtime, libreduction_op.so", _onnx_runtime(model_path, rrn_native.custom_op_library())),
+            ("PyTorch, plain operations instead of the operator", in_torch(PlainOperations(network))),
+            ("PyTorch, batch normalisation folded", in_torch(fold_batch_norm(network))),
+            ("ONNX Runtime, the operator as a function", in_onnx_runtime(model_path, None)),
+            ("ONNX Runtime, libreduction_op.so", in_onnx_runtime(model_path, rrn_native.custom_op_library())),
             ("C++ engine", lambda pixels, tensor: embedder.embed(pixels)),
         )
     ]
     if weights_file is not None and network is not exact:
-        runs.append((Row("embedding: PyTorch, the weights before their rounding to float16", None), _torch(exact)))
+        runs.append((Row("embedding: PyTorch, the weights before their rounding to float16", None), in_torch(exact)))
     decoding = Row("decoding: C++, Pillow (input of the network)", None)
     resizing = Row("preprocessing of the same pixels: C++, Pillow + NumPy", PREPROCESSING_LIMIT)
     whole = Row("files to embeddings: C++ engine, Pillow + PyTorch", None)
 
-    reference = _torch(network)
+    reference = in_torch(network)
     for batch in with_progress(list(_batches(files)), progress):
         pixels = [load_pixels(path) for path in batch]
         tensor = np.stack([preprocess(each, described, embedder.size) for each in pixels])
@@ -219,7 +219,13 @@ def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
         yield files[start : start + BATCH]
 
 
-def _torch(network: ReductionResNet18) -> Run:
+def in_torch(network: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+    """Returns what computes embeddings of the network's input in PyTorch.
+
+    Args:
+        network: float32 [N, 3, H, W] to [N, dim].
+    """
+
     def run(pixels: list[Pixels], tensor: Floats) -> Floats:
         del pixels
         with torch.inference_mode():
@@ -229,17 +235,13 @@ def _torch(network: ReductionResNet18) -> Run:
     return run
 
 
-def _plain_torch(network: ReductionResNet18) -> Run:
-    def run(pixels: list[Pixels], tensor: Floats) -> Floats:
-        del pixels
-        with torch.inference_mode():
-            embedding: Floats = torch_op.reference(network.features(torch.from_numpy(tensor))).numpy()
-        return embedding
+def in_onnx_runtime(model_path: Path, library: str | None) -> Run:
+    """Returns what computes embeddings of the network's input in ONNX Runtime, on the CPU.
 
-    return run
-
-
-def _onnx_runtime(model_path: Path, library: str | None) -> Run:
+    Args:
+        model_path: A file written by `rrn_native.model.export`.
+        library: ``libreduction_op.so``; None where the operator's ONNX function is to be run instead.
+    """
     options = onnxruntime.SessionOptions()
     if library is not None:
         options.register_custom_ops_library(library)

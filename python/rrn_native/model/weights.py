@@ -20,8 +20,8 @@ import torch
 from onnx import numpy_helper
 
 from rrn_native import _onnx
-from rrn_native._files import cache_folder, replace_file, sha256_of
 from rrn_native.errors import RrnError
+from rrn_native.files import cache_folder, replace_file, sha256_of
 from rrn_native.model import onnx_file, storage
 from rrn_native.model.network import unfold_batch_norm
 

@@ -15,12 +15,13 @@ from rrn_native import RrnError
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, check_output, fail, write_json
 from rrn_native.cli.parser import Parser
 
+from rrn_ops.evaluation.options import STEPS
+
 if TYPE_CHECKING:
     from rrn_ops.evaluation.options import Options
 
 # The code of "nothing readable" elsewhere; here the pictures were checked before.
 REGRESSION = NOTHING_READABLE
-_STEPS = ("ingest", "preprocess", "predict", "measure", "gate", "report")
 _PROBLEMS_SHOWN = 50
 
 _EPILOG = """examples:
@@ -61,7 +62,7 @@ def parser() -> Parser:
         )
     _add_run(run)
     step = _verb(verbs, "step", "run one step alone, whether or not anything has changed")
-    step.add_argument("step", choices=_STEPS)
+    step.add_argument("step", choices=STEPS)
     step.add_argument("--run", default="", help=argparse.SUPPRESS)
     baseline = _verb(verbs, "baseline", "make a baseline of a run")
     baseline.add_argument("--output", required=True, metavar="FILE", help="the baseline; - for standard output")
@@ -103,8 +104,8 @@ def _add_run(run: Parser) -> None:
     run.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default %(default)s)")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default %(default)s)")
     run.add_argument("--worst", type=int, default=20, metavar="N", help="pictures in the report (default %(default)s)")
-    run.add_argument("--until", choices=_STEPS, default="report", help="the last step (default %(default)s)")
-    run.add_argument("--force", choices=_STEPS, metavar="STEP", help="run it, and what depends on it, in any case")
+    run.add_argument("--until", choices=STEPS, default="report", help="the last step (default %(default)s)")
+    run.add_argument("--force", choices=STEPS, metavar="STEP", help="run it, and what depends on it, in any case")
     run.add_argument("--json", metavar="FILE", help="metrics, gate and what ran; - for standard output, not text")
 
 

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import rrn_native
 from PIL import Image, ImageDraw
 from rrn_native.cli.common import write_json
+from rrn_native.files import write_file
 
-from rrn_ops.evaluation import bootstrap, classification, files, gate, preprocess
+from rrn_ops.evaluation import bootstrap, classification, gate, preprocess
 from rrn_ops.evaluation.interface import Data, FloatArray
 
 CLASSES = ("anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise")
@@ -234,7 +235,7 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
     graph = helper.make_graph(nodes, "faces", [image], [logits], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    files.write_bytes(path, model.SerializeToString())
+    write_file(path, model.SerializeToString())
 
 
 def write_faces(folder: Path, classifier: Classifier, seed: int = 2, each: int = _TESTED) -> None:
@@ -255,7 +256,7 @@ def write_faces(folder: Path, classifier: Classifier, seed: int = 2, each: int =
     names = [f"faces/{CLASSES[label]}_{number:03d}.png" for number, label in enumerate(labels)]
     (folder / "faces").mkdir(parents=True, exist_ok=True)
     for name, face in zip(names, faces, strict=True):
-        files.write_bytes(folder / name, _png(Image.fromarray(face.pixels)))
+        write_file(folder / name, _png(Image.fromarray(face.pixels)))
     logits = classifier.logits(inputs_of(faces))
     _write_csv(
         folder / "inputs.csv",
@@ -270,7 +271,7 @@ def write_faces(folder: Path, classifier: Classifier, seed: int = 2, each: int =
             for name, label, row in zip(names, labels, logits, strict=True)
         ],
     )
-    files.write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES).encode())
+    write_file(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES).encode())
     write_json(folder / "baseline.json", _baseline(logits, labels))
 
 
@@ -325,10 +326,10 @@ def _draw_photos(folder: Path) -> None:
         picture = Image.fromarray(cells).resize((192, 144), Image.Resampling.BICUBIC)
         copies = {"small": picture.resize((96, 72)), "cropped": picture.crop((12, 12, 192, 144))}
         for name, copy in {"": picture, **copies}.items():
-            files.write_bytes(folder / f"scene{number}{'_' if name else ''}{name}.png", _png(copy))
+            write_file(folder / f"scene{number}{'_' if name else ''}{name}.png", _png(copy))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=30)
-        files.write_bytes(folder / f"scene{number}_recompressed.jpg", buffer.getvalue())
+        write_file(folder / f"scene{number}_recompressed.jpg", buffer.getvalue())
 
 
 def _readable(path: Path) -> bool:
@@ -348,7 +349,7 @@ def _png(picture: Image.Image) -> bytes:
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
-    files.write_bytes(path, buffer.getvalue().encode())
+    write_file(path, buffer.getvalue().encode())
 
 
 def make(folder: Path, photos: Path | None) -> list[str]:

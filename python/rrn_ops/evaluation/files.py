@@ -1,56 +1,14 @@
-"""Files of a run: written whole, read back, and fingerprints of them."""
+"""Files of a run: arrays and JSON, and fingerprints of them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-# The names that replace() gives; prepared.npy may be large.
-_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.\w+")
-
-
-def replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls ``write`` with a temporary name beside a file, then gives the file its name: it is complete or untouched.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    # The suffix stays, because some writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_left_over(folder: Path) -> None:
-    """Removes what writers that were killed have left in a folder; nobody may be writing there."""
-    for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is complete or untouched.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    replace(path, write)
+from rrn_native.files import replace_file, sha256_of, sha256_of_bytes
 
 
 def write_rows(path: Path, rows: npt.NDArray[Any]) -> None:
@@ -64,7 +22,7 @@ def write_rows(path: Path, rows: npt.NDArray[Any]) -> None:
         with temporary.open("wb") as file:
             np.lib.format.write_array(file, rows, allow_pickle=False)
 
-    replace(path, write)
+    replace_file(path, write)
 
 
 def read_json(path: Path) -> Any:
@@ -83,7 +41,7 @@ def read_json(path: Path) -> Any:
 def digest_of(*parts: object) -> str:
     """Returns 32 hexadecimal digits of parts that JSON can write; paths count as their text."""
     text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return sha256_of_bytes(text.encode())[:32]
 
 
 def digest_of_file(path: Path) -> str:
@@ -92,5 +50,4 @@ def digest_of_file(path: Path) -> str:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return sha256_of(path)[:32]

@@ -86,7 +86,10 @@ class _Onnx:
 
     def describe(self) -> Description:
         inputs, outputs = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        content = [files.digest_of_file(path) for path in (self._path, *_external(self._path))]
+        from rrn_native.model import onnx_file
+
+        external = [self._path.parent / name for name in onnx_file.external_files(self._path)]
+        content = [files.digest_of_file(path) for path in (self._path, *external)]
         return Description(
             files.digest_of("onnx", content, self._version),
             input_shape=_shape(inputs.shape),
@@ -96,17 +99,6 @@ class _Onnx:
     def predict(self, batch: Batch) -> npt.NDArray[Any]:
         name = self._session.get_inputs()[0].name
         return np.asarray(self._session.run([self._session.get_outputs()[0].name], {name: batch})[0])
-
-
-def _external(path: Path) -> list[Path]:
-    """The files beside a model that hold its large tensors."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    names = {
-        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    return [path.parent / name for name in sorted(names)]
 
 
 class _Torch:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import rrn_native
 from rrn_native.cli.common import one_line, write_json
+from rrn_native.files import replace_file
 
 from rrn_ops.evaluation import files
 from rrn_ops.evaluation.interface import EvaluationError, load_function
@@ -89,7 +90,7 @@ def run(work: Path, options: Options, key: str) -> None:
             rows[number] = _checked(way, image, shape)
         rows.flush()
 
-    files.replace(work / "prepared.npy", write)
+    replace_file(work / "prepared.npy", write)
     write_json(work / "prepared.json", {"key": key, "rows": len(images), "shape": shape})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import rrn_native
 from PIL import Image
+from rrn_native.files import write_file
 
 from rrn_ops.evaluation import documents, figures, files
 from rrn_ops.evaluation.bootstrap import LEVEL
@@ -49,12 +50,12 @@ def run(work: Path, options: Options, key: str) -> None:
     folder.mkdir(exist_ok=True)
     pictures = documents.pictures_of(blocks)
     for picture in pictures:
-        files.write_bytes(folder / picture.name, picture.png)
+        write_file(folder / picture.name, picture.png)
     for left in set(folder.glob("worst-*.png")) - {folder / picture.name for picture in pictures}:
         left.unlink()
-    files.write_bytes(folder / "report.md", documents.to_markdown(title, blocks).encode())
+    write_file(folder / "report.md", documents.to_markdown(title, blocks).encode())
     # Last, because Snakemake takes it for the result of the step.
-    files.write_bytes(folder / "report.html", documents.to_html(title, blocks).encode())
+    write_file(folder / "report.html", documents.to_html(title, blocks).encode())
 
 
 def blocks_of(measures: dict[str, Any], gate: dict[str, Any], options: Options) -> list[Block]:

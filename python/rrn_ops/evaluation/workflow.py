@@ -17,14 +17,13 @@ from typing import Any
 
 import rrn_native
 from rrn_native.cli.common import RUNTIME_ERROR, one_line, write_json
+from rrn_native.files import remove_left_over
 
 from rrn_ops.evaluation import files, options
 from rrn_ops.evaluation.options import RESULTS, STEPS, Plan
 
 _LOG = "snakemake.log"
 _POLL_SECONDS = 0.05
-# Why a step runs that has not changed itself.
-NOTHING = "the step before it ran again"
 
 
 class StepError(RuntimeError):
@@ -84,17 +83,14 @@ def run(
         ValueError: Another run is at work in the folder.
         ModuleNotFoundError: Snakemake is not installed.
     """
-    import snakemake as _  # noqa: F401 - to say now that it is missing
+    import snakemake as _
 
     steps = STEPS[: STEPS.index(until) + 1]
     with locked(work) as lock:
         reasons = {step: _reason(work, step, plan) for step in steps}
         options.save(work, plan)
-        files.remove_left_over(work)
+        remove_left_over(work)
         (work / "failure.json").unlink(missing_ok=True)
-        ingests = force == "ingest" or reasons["ingest"] != NOTHING
-        # Alone where it has to run: Snakemake runs nothing else beside a rule whose results are ancient to all others.
-        targets = ["ingest", until] if ingests and until != "ingest" else [until]
         told: set[str] = set()
 
         def tell(step: str, found: dict[str, Any]) -> None:
@@ -102,19 +98,18 @@ def run(
                 told.add(step)
                 say(_done(step, found, reasons, force))
 
-        for target in targets:
-            forced = [force] if force and (target == until or force == target) else []
-            _snakemake(work, plan, target, forced, lock, say=tell)
-        # Snakemake compares with its notes in .snakemake, and takes what it has no notes about for good. A gate must
-        # not pass on results of another table, so the parts that each step has recorded decide in the end.
-        stale = _stale(work, steps, plan)
-        for target in ["ingest", until] if stale[:1] == ["ingest"] else [until] if stale else []:
-            forced = [step for step in _stale(work, steps, plan) if (step == "ingest") == (target == "ingest")]
-            if forced:
-                _snakemake(work, plan, target, forced, lock, say=tell)
-        stale = _stale(work, steps, plan)
-        if stale:
-            raise StepError(f"Snakemake did not run {', '.join(stale)} (see {work / _LOG})", RUNTIME_ERROR)
+        # Snakemake runs nothing else beside ingest, whose results are ancient to all others, and takes what it has no
+        # notes about in .snakemake for good. A gate must not pass on results of another table, so the parts that each
+        # step has recorded decide what is left: first ingest, and then all others.
+        forced = [force] if force else []
+        for _ in range(3):
+            _snakemake(work, plan, until, forced, lock, say=tell)
+            left = _left(work, steps, plan, force)
+            if not left:
+                break
+            forced = left[:1] if left[0] == "ingest" else left
+        else:
+            raise StepError(f"Snakemake did not run {', '.join(left)} (see {work / _LOG})", RUNTIME_ERROR)
     states = {step: _state(work, step) for step in steps}
     done = [
         _done(step, found if found.get("run") == plan.run else None, reasons, force) for step, found in states.items()
@@ -265,9 +260,14 @@ def _changed(work: Path, step: str, plan: Plan) -> list[str]:
     return [name for name, digest in parts.items() if before is not None and before.get(name) != digest]
 
 
-def _stale(work: Path, steps: Sequence[str], plan: Plan) -> list[str]:
-    """The steps whose result is not that of this plan."""
-    return [step for step in steps if _state(work, step).get("parts") != plan.steps[step].parts]
+def _left(work: Path, steps: Sequence[str], plan: Plan, force: str | None) -> list[str]:
+    """The steps whose result is not that of this plan, and the forced one while it has not run."""
+    states = {step: _state(work, step) for step in steps}
+    return [
+        step
+        for step, state in states.items()
+        if state.get("parts") != plan.steps[step].parts or (step == force and state.get("run") != plan.run)
+    ]
 
 
 def _reason(work: Path, step: str, plan: Plan) -> str:
@@ -275,7 +275,7 @@ def _reason(work: Path, step: str, plan: Plan) -> str:
     if not (work / RESULTS[step]).is_file():
         return "its result is missing" if _state(work, step) else "no result yet"
     changed = _changed(work, step, plan)
-    return f"{', '.join(changed)} changed" if changed else NOTHING
+    return f"{', '.join(changed)} changed" if changed else "the step before it ran again"
 
 
 def _done(step: str, found: dict[str, Any] | None, reasons: dict[str, str], force: str | None) -> Done:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rrn_ops.serving.client import Client, RefusedError
+from rrn_ops.serving.client import Client, Counts, RefusedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +81,11 @@ def statistics(client: Client, images: Sequence[Path], model: str) -> Answer:
     found = client.statistics(model)
     lines = [f"{'model':<24} {'pictures':>9} {'executions':>10} {'batch':>6} {'queue ms':>9} {'compute ms':>10}"]
     for each in found:
-        spent = {name: int(part.get("ns", 0)) / 1e6 for name, part in each.get("inference_stats", {}).items()}
-        count, runs = int(each.get("inference_count", 0)), int(each.get("execution_count", 0))
-        compute = sum(spent.get(name, 0) for name in ("compute_input", "compute_infer", "compute_output"))
-        batch, queue, compute = count / max(runs, 1), spent.get("queue", 0) / max(count, 1), compute / max(count, 1)
-        lines.append(f"{each['name']:<24} {count:>9} {runs:>10} {batch:>6.1f} {queue:>9.2f} {compute:>10.2f}")
+        counts = Counts.of(each)
+        batch = counts.pictures / max(counts.executions, 1)
+        queue, compute = (spent / max(counts.pictures, 1) for spent in (counts.queue_ms, counts.compute_ms))
+        numbers = f"{counts.pictures:>9} {counts.executions:>10} {batch:>6.1f} {queue:>9.2f} {compute:>10.2f}"
+        lines.append(f"{each['name']:<24} {numbers}")
     return Answer(found, lines)
 
 

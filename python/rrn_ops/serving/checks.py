@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-import onnxruntime
 import rrn_native
+from rrn_native.session import cpu_session
 
 from rrn_ops.serving.description import Model, Tensor
 
@@ -20,10 +19,8 @@ def check_onnx(model: Model, path: Path) -> dict[str, str]:
     Raises:
         ValueError: They differ, or ONNX Runtime refuses the file; says what was expected and what was found.
     """
-    options = onnxruntime.SessionOptions()
-    options.register_custom_ops_library(rrn_native.custom_op_library())
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = cpu_session(str(path), rrn_native.custom_op_library())
     except Exception as error:  # ONNX Runtime's exceptions have no common class but this
         raise ValueError(f"{path}: ONNX Runtime refuses it ({error})") from error
     for described, found in ((model.inputs, session.get_inputs()), (model.outputs, session.get_outputs())):
@@ -35,13 +32,6 @@ def check_onnx(model: Model, path: Path) -> dict[str, str]:
             _compare(path, tensor, tensors[tensor.name].type, tensors[tensor.name].shape)
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     return metadata
-
-
-def external_files(path: Path) -> list[str]:
-    """Returns the files that an ONNX file names as the place of its weights, relative to its folder."""
-    proto = onnx.load(path, load_external_data=False)
-    external = [each for each in proto.graph.initializer if each.data_location == onnx.TensorProto.EXTERNAL]
-    return sorted({entry.value for each in external for entry in each.external_data if entry.key == "location"})
 
 
 def _compare(path: Path, tensor: Tensor, datatype: str, shape: list[int | str | None]) -> None:

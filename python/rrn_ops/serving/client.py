@@ -54,6 +54,34 @@ class Similar:
     error: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What a server has counted of a model since it was started.
+
+    Attributes:
+        pictures: That were embedded, or whatever else an item of a batch is.
+        executions: Batches; fewer than pictures where requests were put together.
+        queue_ms: Time of all requests in the queue, in milliseconds.
+        compute_ms: Time of all requests in computation, input and output included.
+    """
+
+    pictures: int
+    executions: int
+    queue_ms: float
+    compute_ms: float
+
+    @classmethod
+    def of(cls, statistics: dict[str, Any]) -> Counts:
+        """Reads an entry of :meth:`Client.statistics`; gRPC's JSON has numbers as text, and leaves zeros out."""
+        spent = {name: int(part.get("ns", 0)) / 1e6 for name, part in statistics.get("inference_stats", {}).items()}
+        return cls(
+            int(statistics.get("inference_count", 0)),
+            int(statistics.get("execution_count", 0)),
+            spent.get("queue", 0.0),
+            sum(spent.get(name, 0.0) for name in ("compute_input", "compute_infer", "compute_output")),
+        )
+
+
 class RefusedError(ServeError):
     """The server refuses a request, such as one whose only picture cannot be read."""
 
@@ -92,9 +120,10 @@ class Client:
         self._triton = importlib.import_module(f"tritonclient.{protocol}")
         self._errors = _errors(protocol)
         self.url = f"{host}:{port or PORTS[protocol]}"
-        self._host, self._protocol, self._timeout, self._metrics_port = host, protocol, timeout, metrics_port
+        self._host, self._timeout, self._metrics_port = host, timeout, metrics_port
         more = {"connection_timeout": timeout, "network_timeout": timeout} if protocol == "http" else {}
         self._limit = {"client_timeout": timeout} if protocol == "grpc" else {}
+        self._json = {"as_json": True, **self._limit} if protocol == "grpc" else {}
         self._client = self._triton.InferenceServerClient(self.url, **more)
 
     def __enter__(self) -> Client:
@@ -132,7 +161,7 @@ class Client:
         Raises:
             ServeError: There is no answer.
         """
-        return sorted({str(each["name"]) for each in self._statistics("")})
+        return sorted({str(each["name"]) for each in self.statistics()})
 
     def statistics(self, model: str = "") -> list[dict[str, Any]]:
         """What the server counts: requests, executions, and the time in the queue and in computation, in nanoseconds.
@@ -140,7 +169,8 @@ class Client:
         Raises:
             ServeError: There is no answer, or no such model.
         """
-        return self._statistics(model)
+        found = self._call(lambda: self._client.get_inference_statistics(model, **self._json))
+        return list(found.get("model_stats", []))
 
     def metrics(self) -> str:
         """The server's metrics as Prometheus reads them.
@@ -222,14 +252,8 @@ class Client:
         return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
     def _max_batch(self, model: str) -> int:
-        more = {"as_json": True, **self._limit} if self._protocol == "grpc" else {}
-        found = self._call(lambda: self._client.get_model_config(model, **more))
+        found = self._call(lambda: self._client.get_model_config(model, **self._json))
         return max(1, int(found.get("config", found).get("max_batch_size", 1)))
-
-    def _statistics(self, model: str) -> list[dict[str, Any]]:
-        more = {"as_json": True, **self._limit} if self._protocol == "grpc" else {}
-        found = self._call(lambda: self._client.get_inference_statistics(model, **more))
-        return list(found.get("model_stats", []))
 
     def _call(self, call: Callable[[], Answer]) -> Answer:
         try:

@@ -288,8 +288,7 @@ def _load(arguments: argparse.Namespace) -> int:
     if arguments.window <= 0:
         raise ValueError(f"--window {arguments.window:g}: expected more than 0 seconds")
     numbers = [int(word) for word in arguments.concurrency.split(",")]
-    files = rrn_native.find_images(arguments.images)
-    pictures = [Path(file).read_bytes() for file in files if _readable(file)]
+    pictures = _contents(arguments.images)
     if not pictures:
         raise ValueError(f"{arguments.images}: no readable image")
     target = load.Target(arguments.host, arguments.port or 8001, arguments.model, pictures)
@@ -309,12 +308,17 @@ def _load(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _readable(file: str) -> bool:
-    try:
-        rrn_native.decode(file)
-    except (OSError, rrn_native.RrnError):
-        return False
-    return True
+def _contents(folder: Path) -> list[bytes]:
+    """The contents of a folder's readable pictures."""
+    found = []
+    for file in rrn_native.find_images(folder):
+        try:
+            content = Path(file).read_bytes()
+            rrn_native.decode_bytes(content)
+        except (OSError, rrn_native.RrnError):
+            continue
+        found.append(content)
+    return found
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rrn_ops.serving.client import Client
+from rrn_ops.serving.client import Client, Counts
 from rrn_ops.serving.runtime import ServeError
 
 WINDOWS = 3
@@ -113,23 +113,18 @@ def measure(target: Target, concurrency: int, window: float = 2.0, most: int = 8
         int(latencies.size),
         latencies.size / (end - begin),
         *(p50, p90, p95, p99),
-        queue / count / 1e6,
-        compute / count / 1e6,
+        float(queue / count),
+        float(compute / count),
         float(inferences / max(executions, 1)),
         stable,
     )
 
 
-def _counts(client: Client, target: Target) -> tuple[int, int, int, int]:
-    """Nanoseconds in queues and in computation, and the pictures and executions of the last step."""
-    queue = compute = inferences = executions = 0
-    for name in target.steps or (target.model,):
-        (found,) = client.statistics(name)
-        spent = {part: int(each.get("ns", 0)) for part, each in found.get("inference_stats", {}).items()}
-        queue += spent.get("queue", 0)
-        compute += sum(spent.get(part, 0) for part in ("compute_input", "compute_infer", "compute_output"))
-        inferences, executions = int(found.get("inference_count", 0)), int(found.get("execution_count", 0))
-    return queue, compute, inferences, executions
+def _counts(client: Client, target: Target) -> tuple[float, float, int, int]:
+    """Milliseconds in queues and in computation, and the pictures and executions of the last step."""
+    steps = [Counts.of(client.statistics(name)[0]) for name in target.steps or (target.model,)]
+    queue, compute = sum(each.queue_ms for each in steps), sum(each.compute_ms for each in steps)
+    return queue, compute, steps[-1].pictures, steps[-1].executions
 
 
 def _agree(loop: _Loop, ends: Sequence[float]) -> bool:

@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 
 import rrn_native
-from rrn_native.cli.common import cache_folder
+from rrn_native.files import cache_folder
 
 SERVER = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"

@@ -50,8 +50,8 @@ def _start(
     stack: contextlib.ExitStack, model: Path, size: int | None, folder: Path, found: runtime.Runtime
 ) -> dict[str, Callable[[Path], Floats] | str]:
     built = store.build(folder / "store", store.Options(model=model, size=size, delay_us=None))
-    running = stack.enter_context(server.Server(built.path, found, server.Address("127.0.0.1", 0, 0, 0)))
-    client = stack.enter_context(Client(running.address.host, running.address.grpc, protocol="grpc"))
+    running = stack.enter_context(server.Server(built.path, found, server.ANY_PORT))
+    client = stack.enter_context(running.client())
     missing = {part.model: part.why for part in running.parts if part.how == "missing"}
     return {name: missing.get(served, "") or _asker(client, served) for name, served in MODELS.items()}
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import rrn_native
 
-from rrn_ops.serving import client, description, watchdog
+from rrn_ops.serving import description, watchdog
+from rrn_ops.serving.client import Client, Protocol, direct
 from rrn_ops.serving.runtime import Runtime, ServeError
 
 HOST = "127.0.0.1"
@@ -188,6 +189,10 @@ class Address:
         return Address(host, *ports)
 
 
+# Of this machine alone, on ports that are free.
+ANY_PORT = Address(http=0, grpc=0, metrics=0)
+
+
 class Server:
     """A running server; a context manager that stops it.
 
@@ -291,6 +296,17 @@ class Server:
             self.stop()
             raise
 
+    def client(self, protocol: Protocol = "grpc", timeout: float = 60.0) -> Client:
+        """Returns a connection to it.
+
+        Args:
+            protocol: "http" or "grpc".
+            timeout: How long an answer may take, in seconds.
+        """
+        where = self.address
+        port = where.http if protocol == "http" else where.grpc
+        return Client(where.host, port, protocol=protocol, timeout=timeout, metrics_port=where.metrics)
+
     def log(self) -> str:
         """Returns what the server has printed so far; nothing before it was started or after it was stopped."""
         return (self._folder / "log").read_text(errors="replace") if self._folder is not None else ""
@@ -340,7 +356,7 @@ class Server:
 
     def _make_backends(self, folder: Path) -> None:
         link_backend(folder / "rrn")
-        if self._runtime.why_no_python():
+        if all(part.runs_on in ("rrn", "ensemble") or part.how == "missing" for part in self.parts):
             return
         (folder / "python").mkdir()
         # The server wants them inside of the folder, not as links.
@@ -402,7 +418,7 @@ class Server:
 
     def _is_ready(self, path: str) -> bool:
         try:
-            with client.direct().open(f"http://{self.address.host}:{self.address.http}/{path}", timeout=5) as answer:
+            with direct().open(f"http://{self.address.host}:{self.address.http}/{path}", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (OSError, http.client.HTTPException):
             return False

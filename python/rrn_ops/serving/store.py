@@ -15,12 +15,14 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rrn_native
 from rrn_native import doctor
 from rrn_native.arrays import DEFAULT_MAX_PIXELS, DEFAULT_SIZE
+from rrn_native.files import replace_file
 from rrn_native.model import onnx_file
 
 from rrn_ops.serving import checks, gallery
@@ -84,7 +86,7 @@ class Built:
 
 
 # Writes what belongs into a model's folder beside config.pbtxt.
-_Fill = Callable[[Path], None]
+_Fill = Callable[[Path], object]
 
 
 def build(store: Path, options: Options, *, force: bool = False, progress: rrn_native.Progress | None = None) -> Built:
@@ -180,17 +182,16 @@ def zip_store(store: Path, target: Path) -> None:
     Raises:
         OSError: A file cannot be read or written.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+
+    def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(path for path in store.rglob("*") if path.is_file()):
                 entry = zipfile.ZipInfo(str(path.relative_to(store)), (2020, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = (path.stat().st_mode & 0o777) << 16
                 archive.writestr(entry, path.read_bytes())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    replace_file(target, write)
 
 
 def _write(model: Model, fill: _Fill, folder: Path) -> None:
@@ -215,10 +216,12 @@ class _Parts:
         self.size = self.embedder.size if self.embedder is not None else options.size or DEFAULT_SIZE
         # As for the models of this project, unless the model says something else.
         self.described = onnx_file.parsed_input("")
+        self.source = options.model or Path()
+        self.dim = self.embedder.dim if self.embedder is not None else 0
         self.pixels = Tensor("images", "FP32", (3, self.size, self.size))
         if self.embedder is not None:
-            self._add_native(self.embedder)
-            self._add_onnx(self.embedder)
+            self._add_native()
+            self._add_onnx()
         self._add_torchscript()
         self._add_preprocess()
         if options.folder is not None:
@@ -257,8 +260,7 @@ class _Parts:
         common = {"max_batch": self.options.max_batch, "delay_us": self.options.delay_us}
         return Model(name, runs_on, inputs, outputs, **(common | more))
 
-    def _add_native(self, embedder: rrn_native.Embedder) -> None:
-        source = Path(self.options.model or "")
+    def _add_native(self) -> None:
         parameters = {
             "size": str(self.size),
             "threads": str(self.options.threads),
@@ -267,8 +269,8 @@ class _Parts:
             "max_bytes": str(MAX_BYTES),
             "max_pixels": str(DEFAULT_MAX_PIXELS),
         }
-        outputs = (Tensor(_EMBEDDING, "FP32", (embedder.dim,)), _ERROR)
-        file = "model.int8.onnx" if source.name.endswith(".int8.onnx") else "model.onnx"
+        outputs = (Tensor(_EMBEDDING, "FP32", (self.dim,)), _ERROR)
+        file = "model.int8.onnx" if self.source.name.endswith(".int8.onnx") else "model.onnx"
         model = self._model(
             self.options.prefix,
             "rrn",
@@ -279,45 +281,47 @@ class _Parts:
             warm_up="picture",
             instances=self.options.instances or os.cpu_count() or 1,
         )
-        self.models.append((model, lambda folder: self._copy_onnx(source, folder, file)))
+        self.models.append((model, lambda folder: self._copy_onnx(folder, file)))
 
-    def _add_onnx(self, embedder: rrn_native.Embedder) -> None:
-        source = Path(self.options.model or "")
-        outputs = (Tensor(_EMBEDDING, "FP32", (embedder.dim,)),)
+    def _add_onnx(self) -> None:
+        outputs = (Tensor(_EMBEDDING, "FP32", (self.dim,)),)
         name = f"{self.options.prefix}_onnx"
         more = {"op_libraries": ("libreduction_op.so",), "file": "model.onnx"}
         model = self._model(name, "onnxruntime_onnx", (self.pixels,), outputs, **more)
-        self.described = onnx_file.parsed_input(checks.check_onnx(model, source).get("rrn.preprocessing", ""))
-        self.models.append((model, lambda folder: self._copy_onnx(source, folder, "model.onnx")))
+        self.described = onnx_file.parsed_input(checks.check_onnx(model, self.source).get("rrn.preprocessing", ""))
+        self.models.append((model, lambda folder: self._copy_onnx(folder, "model.onnx")))
 
-    def _copy_onnx(self, source: Path, folder: Path, file: str) -> None:
-        shutil.copyfile(source, folder / "1" / file)
-        for name in checks.external_files(source):
+    def _copy_onnx(self, folder: Path, file: str) -> None:
+        shutil.copyfile(self.source, folder / "1" / file)
+        for name in onnx_file.external_files(self.source):
             (folder / "1" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.parent / name, folder / "1" / name)
+            shutil.copyfile(self.source.parent / name, folder / "1" / name)
         shutil.copyfile(rrn_native.custom_op_library(), folder / "libreduction_op.so")
 
     def _add_torchscript(self) -> None:
         given = self.options.torchscript
-        dims = self.pixels.dims
-        name = f"{self.options.prefix}_torchscript"
-        # The names that Triton's backend wants where the file has none of its own.
-        inputs = (Tensor("INPUT__0", "FP32", dims),)
+        fill: Callable[[Path], object]
         if given is not None:
-            outputs = (Tensor("OUTPUT__0", "FP32", (checks.torchscript_output(given, dims),)),)
-            model = self._model(name, "pytorch_libtorch", inputs, outputs, file="model.pt")
-            self.models.append((model, lambda folder: _copy(given, folder / "1" / "model.pt")))
-            return
-        try:
-            from rrn_ops.serving import torchscript
-
-            made = torchscript.trace(Path(self.options.model or ""), self.size)
-        except (ImportError, ValueError, RuntimeError) as error:
-            self.notes.append(f"no TorchScript model: {error}")
-            return
-        outputs = (Tensor("OUTPUT__0", "FP32", (made.dim,)),)
+            dim, fill = checks.torchscript_output(given, self.pixels.dims), partial(shutil.copyfile, given)
+        else:
+            try:
+                dim, fill = self._traced()
+            except (ImportError, ValueError, RuntimeError) as error:
+                self.notes.append(f"no TorchScript model: {error}")
+                return
+        # The names that Triton's backend wants where the file has none of its own.
+        inputs = (Tensor("INPUT__0", "FP32", self.pixels.dims),)
+        outputs = (Tensor("OUTPUT__0", "FP32", (dim,)),)
+        name = f"{self.options.prefix}_torchscript"
         model = self._model(name, "pytorch_libtorch", inputs, outputs, file="model.pt")
-        self.models.append((model, lambda folder: made.save(folder / "1" / "model.pt")))
+        self.models.append((model, lambda folder: fill(folder / "1" / "model.pt")))
+
+    def _traced(self) -> tuple[int, Callable[[Path], object]]:
+        """The network of the ONNX file as TorchScript: the length of an embedding, and what writes the file."""
+        from rrn_native.model import runtimes
+
+        module = runtimes.traced(self.source, self.size)
+        return self.dim, lambda path: module.save(str(path))
 
     def _add_preprocess(self) -> None:
         parameters = {
@@ -335,7 +339,7 @@ class _Parts:
             name, "python", (_IMAGE,), outputs, parameters=parameters, file="model.py", warm_up="picture"
         )
         text = _PYTHON_MODEL.format(summary="Contents of picture files to a network's input.", name="Preprocess")
-        self.models.append((model, lambda folder: _put(text, folder / "1" / "model.py")))
+        self.models.append((model, lambda folder: (folder / "1" / "model.py").write_text(text)))
 
     def _add_nearest(self, folder: Path, progress: rrn_native.Progress | None) -> None:
         if self.embedder is None:
@@ -343,22 +347,14 @@ class _Parts:
         made = gallery.make(folder, self.embedder, progress)
         self.notes += [f"gallery: {line}" for line in made.skipped]
         k = min(self.options.k, len(made.names))
-        inputs = (Tensor(_EMBEDDING, "FP32", (self.embedder.dim,)),)
+        inputs = (Tensor(_EMBEDDING, "FP32", (self.dim,)),)
         outputs = (Tensor("names", "BYTES", (k,)), Tensor("similarity", "FP32", (k,)))
         name = f"{self.options.prefix}_nearest"
         model = self._model(name, "python", inputs, outputs, parameters={"k": str(k)}, file="model.py")
         text = _PYTHON_MODEL.format(summary="Embeddings to the most similar pictures of a gallery.", name="Nearest")
 
         def fill(target: Path) -> None:
-            _put(text, target / "1" / "model.py")
+            (target / "1" / "model.py").write_text(text)
             made.save(target / "gallery.npz")
 
         self.models.append((model, fill))
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-
-
-def _put(text: str, target: Path) -> None:
-    target.write_text(text)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rrn_native
 from conftest import make_picture
+from rrn_native.files import remove_left_over, replace_file
 from rrn_ops.evaluation import files, predictors, sources
 from rrn_ops.evaluation.interface import EvaluationError
 
@@ -149,9 +150,9 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.replace(tmp_path / "prepared.npy", killed)
+        replace_file(tmp_path / "prepared.npy", killed)
     (tmp_path / ".lock").touch()
     (tmp_path / "prepared.npy").touch()
     assert len(list(tmp_path.iterdir())) == 3
-    files.remove_left_over(tmp_path)
+    remove_left_over(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "prepared.npy"]

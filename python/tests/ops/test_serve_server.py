@@ -27,7 +27,7 @@ import rrn_native
 from conftest import make_picture
 from repository import ROOT
 from rrn_ops.serving import load, runtime, server, store
-from rrn_ops.serving.client import Client, Protocol
+from rrn_ops.serving.client import Protocol
 from rrn_ops.serving.runtime import ServeError
 
 RUNTIME = Path(os.environ.get("RRN_TRITON") or ROOT / ".deps" / "triton")
@@ -36,7 +36,6 @@ if not runtime.Runtime(RUNTIME).program.is_file():
 
 MODEL = Path(rrn_native.default_model())
 SIZE = 64
-ANY_PORT = server.Address(http=0, grpc=0, metrics=0)
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
 NO_PYTHON = runtime.find(RUNTIME).why_no_python()
 needs_python = pytest.mark.skipif(bool(NO_PYTHON), reason=NO_PYTHON)
@@ -59,16 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     path = tmp_path_factory.mktemp("serve") / "store"
     store.build(path, store.Options(model=MODEL, size=SIZE, folder=folder, k=3))
-    with server.Server(path, runtime.find(RUNTIME), ANY_PORT) as running:
+    with server.Server(path, runtime.find(RUNTIME), server.ANY_PORT) as running:
         yield running
-
-
-@contextlib.contextmanager
-def client_of(running: server.Server, protocol: Protocol, timeout: float = 60) -> Iterator[Client]:
-    address = running.address
-    port = address.http if protocol == "http" else address.grpc
-    with Client(address.host, port, protocol=protocol, timeout=timeout, metrics_port=address.metrics) as client:
-        yield client
 
 
 def expected(files: list[Path]) -> np.ndarray:
@@ -81,7 +72,7 @@ def expected(files: list[Path]) -> np.ndarray:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_native_backend_is_the_engine(protocol: Protocol, served: server.Server, folder: Path) -> None:
     files = sorted(folder.iterdir())
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         answer = client.embed(files)
     np.testing.assert_array_equal(answer.rows, expected(files))
     assert answer.errors == [""] * len(files)
@@ -92,7 +83,7 @@ def test_the_native_backend_is_the_engine(protocol: Protocol, served: server.Ser
 @pytest.mark.parametrize("model", ["rrn_embed", "rrn_embed_torchscript"])
 def test_ensembles_are_the_engine(protocol: Protocol, model: str, served: server.Server, folder: Path) -> None:
     files = sorted(folder.iterdir())
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         rows = client.embed(files, model).rows
     assert np.abs(rows - expected(files)).max() < 1e-5
 
@@ -102,7 +93,7 @@ def test_ensembles_are_the_engine(protocol: Protocol, model: str, served: server
 def test_every_model_alone(protocol: Protocol, served: server.Server, folder: Path) -> None:
     file = folder / "turned é.jpg"
     row = expected([file])
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         content = np.array([[file.read_bytes()]], dtype=np.object_)
         (pixels,) = client.infer("rrn_preprocess", {"image": content}, ["pixels"])
         np.testing.assert_array_equal(pixels[0], rrn_native.Embedder(MODEL, SIZE).preprocess(file))
@@ -121,7 +112,7 @@ def test_similar_pictures_are_the_query_s(protocol: Protocol, served: server.Ser
     files = sorted(folder.iterdir())
     rows = expected(files)
     index, similarity = rrn_native.nearest(rows[:2], rows, 3)
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         answers = client.similar(files[:2])
     for answer, places, cosines in zip(answers, index, similarity, strict=True):
         assert [name for name, _ in answer.matches] == [files[place].name for place in places]
@@ -131,7 +122,7 @@ def test_similar_pictures_are_the_query_s(protocol: Protocol, served: server.Ser
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_more_pictures_than_a_batch_may_have(protocol: Protocol, served: server.Server, folder: Path) -> None:
     files = sorted(folder.iterdir()) * 4
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         answer = client.embed(files)
     np.testing.assert_array_equal(answer.rows, expected(files))
 
@@ -149,7 +140,7 @@ def test_one_bad_picture_of_eight_fails_alone(
     files = sorted(folder.iterdir())[:8]
     contents = [file.read_bytes() for file in files]
     contents[3] = contents[3][:500]
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         answer = client.embed(contents, model)
         with pytest.raises(ServeError, match=r"not an image|JPEG|PNG"):
             client.embed([contents[3]], model)
@@ -166,7 +157,7 @@ def test_one_bad_request_of_a_batch_fails_alone(model: str, served: server.Serve
     together = threading.Barrier(8)
 
     def ask(k: int) -> None:
-        with client_of(served, "grpc") as client:
+        with served.client("grpc") as client:
             content = b"no picture" if k == 5 else files[k].read_bytes()
             together.wait()
             try:
@@ -188,7 +179,7 @@ def test_one_bad_request_of_a_batch_fails_alone(model: str, served: server.Serve
         rows = np.stack([found[k] for k in places])  # type: ignore[arg-type]
         assert np.abs(rows - expected([files[k] for k in places])).max() < 1e-5
         found.clear()
-    with client_of(served, "grpc") as client:
+    with served.client("grpc") as client:
         (counts,) = client.statistics("rrn" if model == "rrn" else "rrn_onnx")
     assert int(counts["execution_count"]) < int(counts["inference_count"]), "requests were put together"
 
@@ -196,7 +187,7 @@ def test_one_bad_request_of_a_batch_fails_alone(model: str, served: server.Serve
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_wrong_requests_are_one_line(protocol: Protocol, served: server.Server, folder: Path) -> None:
     file = folder / "grey.png"
-    with client_of(served, protocol) as client:
+    with served.client(protocol) as client:
         for act, words in (
             (lambda: client.embed([file], "nothing"), "nothing"),
             (lambda: client.infer("rrn", {"image": np.zeros((1, 1), np.float32)}, ["embedding"]), "image"),
@@ -216,7 +207,7 @@ def test_wrong_requests_are_one_line(protocol: Protocol, served: server.Server, 
 
 
 def test_health_and_numbers(served: server.Server, folder: Path) -> None:
-    with client_of(served, "http") as client:
+    with served.client("http") as client:
         client.embed([folder / "grey.png"])
         assert client.live()
         assert client.ready()
@@ -248,7 +239,7 @@ def native_store(folder: Path) -> Path:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_killed_in_the_middle(protocol: Protocol, folder: Path, tmp_path: Path) -> None:
     regions = set(Path("/dev/shm").iterdir())
-    running = server.Server(native_store(tmp_path), runtime.find(RUNTIME), ANY_PORT)
+    running = server.Server(native_store(tmp_path), runtime.find(RUNTIME), server.ANY_PORT)
     running.start()
     pid = running.pid
     content = [(folder / "turned é.jpg").read_bytes()] * 32
@@ -256,7 +247,7 @@ def test_killed_in_the_middle(protocol: Protocol, folder: Path, tmp_path: Path) 
     answered = threading.Event()
 
     def ask() -> None:
-        with client_of(running, protocol) as client:
+        with running.client(protocol) as client:
             with contextlib.suppress(ServeError):
                 client.embed(content[:1])
             answered.set()
@@ -295,7 +286,7 @@ def alive(group: int) -> list[str]:
 def test_nothing_is_left_behind(served: server.Server, tmp_path: Path) -> None:
     path = store.build(tmp_path / "store", store.Options(model=MODEL, size=SIZE)).path
     regions = set(Path("/dev/shm").iterdir())
-    running = server.Server(path, runtime.find(RUNTIME), ANY_PORT, models=("rrn_preprocess",))
+    running = server.Server(path, runtime.find(RUNTIME), server.ANY_PORT, models=("rrn_preprocess",))
     running.start()
     group = running.pid
     assert set(Path("/dev/shm").iterdir()) > regions
@@ -318,7 +309,7 @@ def test_a_model_that_does_not_load_says_why(name: str, text: str | None, words:
         text = (path / name).read_text() + 'parameters { key: "colour" value { string_value: "red" } }\n'
     (path / name).write_text(text)
     with pytest.raises(ServeError, match=words):
-        server.Server(path, runtime.find(RUNTIME), ANY_PORT).start()
+        server.Server(path, runtime.find(RUNTIME), server.ANY_PORT).start()
 
 
 def test_the_command_stops_when_asked(tmp_path: Path) -> None:
@@ -398,8 +389,8 @@ def test_whatever_ends_the_command_nothing_is_left(number: signal.Signals, ready
 def test_a_path_with_spaces_and_other_letters(folder: Path, tmp_path: Path) -> None:
     path = store.build(tmp_path / "a b é" / "st ore", store.Options(model=MODEL, size=SIZE)).path
     with (
-        server.Server(path, runtime.find(RUNTIME), ANY_PORT, models=("rrn_embed",)) as running,
-        client_of(running, "grpc") as client,
+        server.Server(path, runtime.find(RUNTIME), server.ANY_PORT, models=("rrn_embed",)) as running,
+        running.client("grpc") as client,
     ):
         assert client.embed([folder / "grey.png"], "rrn_embed").errors == [""]
 
@@ -428,7 +419,7 @@ def test_a_server_outlives_the_thread_that_started_it(
     thread.join()
     time.sleep(0.5)
     try:
-        with client_of(running, "http") as client:
+        with running.client("http") as client:
             assert client.embed([folder / "grey.png"]).errors == [""]
             assert "nv_inference_count" in client.metrics()
     finally:

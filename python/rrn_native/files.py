@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 # Size, time of modification, time of the last change of anything about the file, and inode.
 State = tuple[int, int, int, int]
 GONE: State = (-1, -1, -1, -1)
+
+
+# The temporary names of replace_file.
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part")
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -45,6 +50,13 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
     replace_file(path, write)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Removes what calls of :func:`replace_file` that were killed have left in a folder; nobody may write there."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 def sha256_of(path: Path) -> str:
