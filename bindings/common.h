@@ -87,6 +87,7 @@ Rows MakeInput(py::ssize_t size, const Fill& fill) {
 
 // Each adds a header's functions to the module.
 py::class_<Embedder> BindEmbedder(py::module_& m);
+void BindDetector(py::module_& m);
 void BindImage(py::module_& m);
 void BindReduction(py::module_& m);
 void BindSearch(py::module_& m);

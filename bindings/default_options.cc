@@ -1,5 +1,6 @@
 // The defaults of the engine's options, for the test that Python and the command lines have the same.
 #include "common.h"
+#include "rrn/detector.h"
 #include "rrn/embedder.h"
 #include "rrn/search.h"
 #include "rrn/similarity.h"
@@ -38,8 +39,25 @@ py::dict DefaultOptions() {
   return options;
 }
 
+py::dict DefaultDetectorOptions() {
+  const DetectorOptions detector;
+  py::dict options;
+  options["model"] = detector.model;
+  options["provider"] = detector.provider;
+  options["precision"] = detector.precision;
+  options["threads"] = detector.threads;
+  options["score"] = detector.score;
+  options["iou"] = detector.iou;
+  options["max_boxes"] = detector.max_boxes;
+  options["cache"] = detector.cache;
+  return options;
+}
+
 }  // namespace
 
-void BindDefaultOptions(py::module_& m) { m.def("default_options", &DefaultOptions); }
+void BindDefaultOptions(py::module_& m) {
+  m.def("default_options", &DefaultOptions);
+  m.def("default_detector_options", &DefaultDetectorOptions);
+}
 
 }  // namespace rrn::bindings

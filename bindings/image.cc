@@ -40,10 +40,21 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
   return pixels;
 }
 
+py::bytes Encode(const Pixels& pixels, int quality) {
+  const ImageView view = View(pixels);
+  Result<std::vector<std::uint8_t>> result = [&] {
+    const py::gil_scoped_release nogil;
+    return EncodeJpeg(view, quality);
+  }();
+  const std::vector<std::uint8_t> file = Unwrap(std::move(result));
+  return {reinterpret_cast<const char*>(file.data()), file.size()};
+}
+
 }  // namespace
 
 void BindImage(py::module_& m) {
   m.def("decode", &Decode);
+  m.def("encode_jpeg", &Encode);
   m.def("preprocess", &PreprocessPixels);
 }
 

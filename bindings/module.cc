@@ -24,6 +24,7 @@ PYBIND11_MODULE(_native, m) {
   m.attr("__version__") = rrn::Version();
   py::class_<rrn::Embedder> embedder = rrn::bindings::BindEmbedder(m);
   rrn::bindings::BindDefaultOptions(m);
+  rrn::bindings::BindDetector(m);
   rrn::bindings::BindImage(m);
   rrn::bindings::BindReduction(m);
   rrn::bindings::BindSearch(m);

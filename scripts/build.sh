@@ -65,6 +65,14 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 [ $tests = OFF ] || [ $torch = no ] || pip_try evaluate snakemake==9.27.1 pygments \
   || echo "cannot get snakemake; the tests of rrn eval will be skipped"
 
+# For rrn watch; where they cannot be installed, its tests are skipped. libgl1 is for OpenCV, which trackers brings.
+if [ $tests = ON ]; then
+  apt_install mosquitto mosquitto-clients libgl1
+  pip_try watch 'av>=14' 'trackers>=2.6,<3' 'msgspec>=0.19' 'paho-mqtt>=2.1' 'starlette>=0.40' 'uvicorn>=0.30' 'websockets>=13' \
+    'prometheus_client>=0.20' 'jsonschema>=4' \
+    || echo "cannot get the packages of rrn watch; its tests will be skipped"
+fi
+
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '
 import re, sys

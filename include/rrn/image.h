@@ -125,10 +125,34 @@ struct Preprocessing {
   bool bgr = false;        // the network's channels are blue, green, red instead of red, green, blue
 };
 
-// Resizes `image` to size x size and writes float32 [3, size, size] (channels first) to `output`, which the
-// caller owns.
+// A network's input of other proportions than a square.
+struct InputLayout {
+  int width = 0;  // of the input, in pixels
+  int height = 0;
+  bool letterbox = false;  // keep the picture's proportions, in the middle of the input with bars of `fill` beside it
+  std::array<std::uint8_t, 3> fill = {114, 114, 114};  // red, green, blue
+};
+
+// Where a picture lies in a network's input, in pixels of the input.
+struct Placement {
+  int x = 0;
+  int y = 0;
+  int width = 0;
+  int height = 0;
+};
+
+// Where a picture of width x height (both >= 1) lies in an input: all of it, or for a letterbox its middle, with sides
+// rounded to whole pixels of at least 1.
+Placement PlaceImage(int width, int height, const InputLayout& layout);
+
+// Resizes `image` as ResizeImage does to where PlaceImage puts it, and writes float32 [3, height, width] (channels
+// first, normalized, the bars included) to `output`, which the caller owns.
 //
-// Errors: kInvalidArgument (an empty picture or a size below 1).
+// Errors: kInvalidArgument (an empty picture or a side below 1).
+Status PreprocessImage(const ImageView& image, const InputLayout& layout, const Preprocessing& preprocessing,
+                       float* output);
+
+// The same for a square of size x size that the picture fills.
 Status PreprocessImage(const ImageView& image, int size, const Preprocessing& preprocessing, float* output);
 
 }  // namespace rrn

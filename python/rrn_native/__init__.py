@@ -33,6 +33,7 @@ from rrn_native.arrays import (
     cosine_similarity,
     decode,
     decode_bytes,
+    encode_jpeg,
     nearest,
     preprocess,
     reduction,
@@ -40,6 +41,8 @@ from rrn_native.arrays import (
     similar_pairs,
     similar_pairs_approximate,
 )
+from rrn_native.detections import Detections
+from rrn_native.detector import Detector, DetectorInfo
 from rrn_native.embedder import Embedder, Keep, PhaseProgress, Precision, Provider, find_images, find_similar
 from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
@@ -65,6 +68,9 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_THRESHOLD",
     "CancelledError",
+    "Detections",
+    "Detector",
+    "DetectorInfo",
     "Embedder",
     "FloatArray",
     "Group",
@@ -91,6 +97,7 @@ __all__ = [
     "decode",
     "decode_bytes",
     "default_model",
+    "encode_jpeg",
     "find_images",
     "find_similar",
     "model",

@@ -255,6 +255,23 @@ def decode_bytes(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int 
     return pixels
 
 
+def encode_jpeg(pixels: PixelArray, quality: int = 80) -> bytes:
+    """Encodes a picture as a baseline JPEG file; other threads run meanwhile.
+
+    Args:
+        pixels: RGB, uint8 [height, width, 3].
+        quality: 1 ... 100, libjpeg's scale. Colour has half the resolution.
+
+    Returns:
+        The file. Same pixels and quality, same bytes.
+
+    Raises:
+        ValueError: The array is something else, or `quality` is out of its range.
+    """
+    check_pixels(pixels)
+    return _load.native.encode_jpeg(pixels, quality)
+
+
 def preprocess(
     path_or_array: PathLike | PixelArray,
     size: int | None = None,

@@ -22,8 +22,8 @@ import numpy as np
 
 import rrn_native
 from rrn_native import _load, _machine
-from rrn_native._files import cache_folder
 from rrn_native._text import one_line
+from rrn_native.files import cache_folder
 
 PROVIDERS: tuple[rrn_native.Provider, ...] = ("cpu", "openvino", "cuda", "tensorrt")
 PRECISIONS: tuple[rrn_native.Precision, ...] = ("fp32", "fp16", "bf16", "int8")
@@ -359,6 +359,15 @@ def _optional() -> list[Check]:
             "snakemake",
             "pip install snakemake pygments matplotlib pillow onnx (rrn's extra [evaluate])",
             why="for rrn eval",
+        ),
+        *(
+            _distribution(
+                name,
+                "pip install av trackers msgspec pillow onnx paho-mqtt starlette uvicorn websockets prometheus_client "
+                "(rrn's extra [watch])",
+                why="for rrn watch",
+            )
+            for name in ("av", "trackers", "paho-mqtt", "starlette")
         ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]

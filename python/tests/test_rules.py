@@ -36,13 +36,22 @@ PUBLIC = {
     "reduction": {"reduction.h"},
     "image": {"image.h", "status.h"},
     "search": {"progress.h", "search.h", "status.h"},
-    "engine": {"embedder.h", "image.h", "progress.h", "status.h", "version.h"},
+    "engine": {"detector.h", "embedder.h", "image.h", "progress.h", "status.h", "version.h"},
     "similarity": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h"},
     "onnx_op": {"reduction.h"},
     "torch_op": {"reduction.h"},
     "triton_backend": {"embedder.h", "status.h"},
     "program": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "version.h"},
-    "bindings": {"embedder.h", "image.h", "reduction.h", "search.h", "similarity.h", "status.h", "version.h"},
+    "bindings": {
+        "detector.h",
+        "embedder.h",
+        "image.h",
+        "reduction.h",
+        "search.h",
+        "similarity.h",
+        "status.h",
+        "version.h",
+    },
 }
 # Includes against the table, each with its reason.
 EXCEPTIONS = {

@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "engine/fingerprint.h"
+#include "engine/open_first.h"
 #include "engine/provider.h"
 
 namespace rrn::internal {
@@ -149,19 +150,11 @@ Result<std::unique_ptr<EmbedderModel>> EmbedderModel::Open(const EmbedderOptions
   }
   // Hashed while ONNX Runtime loads it, where there is a second core.
   const EmbedderOpener opener(resolved, std::async(FilesFingerprint, resolved.model));
-  std::vector<Refusal> refusals;
-  for (const Choice& choice : *choices) {
-    Result<std::unique_ptr<EmbedderModel>> model = opener.Open(choice);
-    if (model.ok()) {
-      (*model)->info_.note = FallbackNote(options, choice, refusals);
-      return model;
-    }
-    refusals.push_back({choice, model.status()});
-  }
-  // A provider that is missing is something that this machine cannot do; kNotFound is for files.
-  Status status = refusals.back().status;
-  if (status.code() == StatusCode::kNotFound) return Status(StatusCode::kUnsupported, status.message());
-  return status;
+  std::string note;
+  Result<std::unique_ptr<EmbedderModel>> model = OpenFirst<EmbedderModel>(
+      options, *choices, [&opener](const Choice& choice) { return opener.Open(choice); }, &note);
+  if (model.ok()) (*model)->info_.note = std::move(note);
+  return model;
 }
 
 }  // namespace rrn::internal

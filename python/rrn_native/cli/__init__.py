@@ -68,6 +68,12 @@ VERBS = {
         "evaluate",
         "rrn_ops.evaluation.command",
     ),
+    "watch": Verb(
+        "people in a video or before a camera: boxes, MQTT, a live page",
+        "av trackers msgspec pillow onnx paho-mqtt starlette uvicorn websockets prometheus_client",
+        "watch",
+        "rrn_ops.streaming.command",
+    ),
     "bench": Verb("how fast this machine is, and which options to take"),
     "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }

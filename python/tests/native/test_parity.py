@@ -61,6 +61,16 @@ def test_the_embedder() -> None:
     assert found.keys() == engine().keys() - NOT_OF_AN_EMBEDDER - ONLY_IN_THE_ENGINE.keys()
 
 
+def test_the_detector() -> None:
+    found = parameters(rrn_native.Detector)
+    defaults = dict(_load.native.default_detector_options())
+    assert found.keys() == defaults.keys()
+    assert found.pop("model") is inspect.Parameter.empty
+    # Negative means the model's own, which is None in Python.
+    defaults.update({name: None for name in ("score", "iou") if defaults[name] < 0})
+    assert found == {name: as_python(name, defaults[name]) for name in found}
+
+
 def test_find_similar() -> None:
     found = parameters(rrn_native.Embedder.find_similar)
     assert_same(found)

@@ -1,0 +1,1 @@
+"""Files with which rrn watch runs as a service."""

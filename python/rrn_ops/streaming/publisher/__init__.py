@@ -1,0 +1,1 @@
+"""From a source through the detector to an MQTT broker."""

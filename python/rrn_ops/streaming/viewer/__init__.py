@@ -1,0 +1,1 @@
+"""The live page: subscribes to a broker and shows each picture with its own boxes."""
