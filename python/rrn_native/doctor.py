@@ -367,7 +367,10 @@ def _optional() -> list[Check]:
                 "(rrn's extra [watch])",
                 why="for rrn watch",
             )
-            for name in ("av", "trackers", "paho-mqtt", "starlette")
+            for name in (
+                *("av", "trackers", "msgspec", "paho-mqtt"),
+                *("starlette", "uvicorn", "websockets", "prometheus_client"),
+            )
         ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]

@@ -202,6 +202,12 @@ EXTRAS = {
         "rrn_ops.serving.command",
         "rrn_ops.serving.watchdog",
     ]
+    + [f"rrn_ops.streaming.{name}" for name in ("clock", "connection", "local_broker", "deploy.command")]
+    + [
+        f"rrn_ops.streaming.models.{name}"
+        for name in ("catalog", "contract", "fetch", "store", "command", "graph", "tfjs")
+    ]
+    + [f"rrn_ops.streaming.viewer.{name}" for name in ("command", "options")]
     + [f"rrn_ops.evaluation.{name}" for name in ("command", "interface", "tables", "ingest", "bootstrap", "gate")],
     "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
     "report": [f"rrn_native.analysis.{path.stem}" for path in sorted((PACKAGE / "analysis").glob("[!_]*.py"))],
@@ -222,6 +228,10 @@ EXTRAS = {
     "serve": [
         f"rrn_ops.serving.{name}"
         for name in ("description", "checks", "gallery", "store", "runtime", "server", "client", "ask", "load")
+    ],
+    "watch": [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in sorted((PACKAGE.parent / "rrn_ops" / "streaming").rglob("[!_]*.py"))
     ],
     "export": [f"rrn_native.model.{path.stem}" for path in sorted((PACKAGE / "model").glob("[!_]*.py"))],
 }

@@ -1,8 +1,8 @@
 """Measures how old a frame is when a reader has it decoded, and what that costs, for rrn and for the plain way.
 
 Real processes on this machine: mosquitto, the publisher, the viewer, and a reader behind the viewer's websocket that
-decodes each picture and acknowledges it, as the page does. Everything has the machine's monotonic clock, so the age of a
-frame needs no estimate. Cases are measured in turn, all of them in every round.
+decodes each picture and acknowledges it, as the page does. Everything has the machine's monotonic clock, so the age of
+a frame needs no estimate. Cases are measured in turn, all of them in every round.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from websockets.sync.client import connect
 
 from research.common import machine, results, timing
 from research.common.places import RESULTS, ROOT
-from research.watch import plain_way
 
 STAGES = ("grab", "decode", "wait", "preprocess", "detect", "track", "encode")
 SIZES = {"427x240": (427, 240), "1280x720": (1280, 720)}
 RATES = (1, 10, 30)
+PLAIN_WAY = Path(__file__).with_name("plain_way.py")
 _VIDEO_FRAMES = 150
 _START_SECONDS = 60.0
 
@@ -66,7 +66,7 @@ class Taken:
     Attributes:
         age: From the capture of the frame until its picture was decoded by the reader.
         beyond: The same without preprocessing and detection.
-        stages: Of the publisher, by stage; "publish" until the viewer had it, "reach" from there to the decoded picture.
+        stages: Of the publisher, by stage; "publish" until the viewer had it, "reach" from there to the decoded one.
         cpu_seconds: Of all processes but the reader.
         seconds: How long was measured.
         every: How many of the frames the detector saw.
@@ -211,7 +211,7 @@ def take_plain(case: Case, video: Path, seconds: float) -> Taken:
         reader.connect("127.0.0.1", broker.port)
         reader.subscribe("plain/frame")
         reader.loop_start()
-        words = [sys.executable, plain_way.__file__, str(video), "--port", str(broker.port)]
+        words = [sys.executable, str(PLAIN_WAY), str(video), "--port", str(broker.port)]
         words += ["--fps", str(case.fps), "--width", str(case.size[0]), "--height", str(case.size[1])]
         with running(words) as publisher:
             pids = (broker.pid, publisher.pid)
@@ -257,15 +257,15 @@ def compare(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "source_fps": fps,
                     "age_p50_ratio": timing.significant(plain["age_ms"]["p50"] / ours["age_ms"]["p50"], 3),
                     "age_p95_ratio": timing.significant(plain["age_ms"]["p95"] / ours["age_ms"]["p95"], 3),
-                    "cpu_per_frame_ratio": timing.significant(
-                        plain["cpu_ms_per_frame"] / ours["cpu_ms_per_frame"], 3
-                    ),
+                    "cpu_per_frame_ratio": timing.significant(plain["cpu_ms_per_frame"] / ours["cpu_ms_per_frame"], 3),
                 }
             )
     return found
 
 
-def measure(video: Path, cases: Sequence[Case], rounds: int, seconds: float, more: Sequence[str]) -> list[dict[str, Any]]:
+def measure(
+    video: Path, cases: Sequence[Case], rounds: int, seconds: float, more: Sequence[str]
+) -> list[dict[str, Any]]:
     """Measures all cases in turn.
 
     Args:

@@ -53,6 +53,8 @@ Ort::SessionOptions MakeOptions(const std::string& op_library, int threads) {
   session_options.SetInterOpNumThreads(1);
   session_options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
   session_options.SetDeterministicCompute(true);
+  // Between two runs, threads that wait for work would keep cores busy that others need, decoders for example.
+  session_options.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
   // Without VNNI, sums of two products of 8 bits overflow 16 bits and similarities move by some hundredths; ONNX
   // Runtime can take slower products there that do not. Other processors and float models do not notice.
   session_options.AddConfigEntry(kOrtSessionOptionsAvx2PrecisionMode, "1");

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import rrn_native
+from blob_detector import blob_model
 from conftest import ROOT, RunSimilarity, make_picture, read_all
 from rrn_native import _load, cli, doctor
 
@@ -193,6 +194,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "convert": ["vit", "--weights", timm_weights(output), "--output", output / "vit", "--heads", "2"],
         "eval": eval_words(output),
         "serve": ["build", output / "store", *SMALL],
+        "watch": [photos, "--model", blob_model(output / "blob.onnx"), "--output", output / "rows.jsonl"],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
     }[name]
 
@@ -204,7 +206,7 @@ NEEDY = sorted(name for name, verb in cli.VERBS.items() if verb.packages)
 def test_the_packages_of_a_verb_are_all_it_needs(name: str, photos: Path) -> None:
     """Without the first of them it says what to install; with them, and nothing else, it works."""
     packages = [package.partition("[")[0] for package in cli.VERBS[name].packages.split()]
-    imported = [{"pillow": "PIL"}.get(package, package) for package in packages]
+    imported = [{"pillow": "PIL", "paho-mqtt": "paho"}.get(package, package) for package in packages]
     words = words_for(name, photos)
     if all(importlib.util.find_spec(package) for package in imported):
         # What these import themselves comes with them.
