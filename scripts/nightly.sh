@@ -30,6 +30,8 @@ ensure_python
 STAGES_GO_ON=yes
 ensure_other_onnxruntimes
 ensure_other_transformers
+ensure_triton
+ensure_watch
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

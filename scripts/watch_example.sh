@@ -19,5 +19,4 @@ ensure_python
 "$PYTHON" -c 'import av, trackers, selenium, jsonschema, rrn_native' 2> /dev/null || "$ROOT/scripts/build.sh" --tests
 ensure_watch
 cd "$ROOT"
-export XDG_CACHE_HOME=$ROOT/.deps/watch
-research watch.example --video .deps/watch/vtest.avi --output build/example_watch
+research watch.example --video .deps/watch/vtest.avi --model .deps/watch/rrn/detectors/fast/model.onnx --output build/example_watch

@@ -26,7 +26,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 # The package itself offers what these define.
-INNER_MODULES = {"arrays", "embedder", "errors", "locate", "result"}
+INNER_MODULES = {"arrays", "detections", "detector", "embedder", "errors", "locate", "result"}
 FIGURES = ("architecture.svg",)
 _MARKER = re.compile(r"^\{\{ *([a-z]+)(?:: *([^}]*?))? *\}\}$", re.MULTILINE)
 

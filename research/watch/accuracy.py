@@ -188,7 +188,9 @@ def steadiness(mains: Sequence[int | None], minutes: float) -> Json:
     }
 
 
-def measure_vtest(detector: Detector, recorded: Recorded, followed: Mapping[int, Sequence[Detections]], folder: Path) -> Json:
+def measure_vtest(
+    detector: Detector, recorded: Recorded, followed: Mapping[int, Sequence[Detections]], folder: Path
+) -> Json:
     """Returns the scores on the labelled frames of vtest, for the detector alone and with the tracker.
 
     Args:

@@ -90,7 +90,9 @@ class Tour:
         places = {place for _, place in seen}
         people = {who for who, _ in seen}
         self.check(f"the main person's box moves: {len(places)} places in {len(seen)} looks", len(places) >= 5)
-        self.check(f"the main person is followed: {len(people)} different one(s) in {len(seen)} looks", len(people) <= 3)
+        self.check(
+            f"the main person is followed: {len(people)} different one(s) in {len(seen)} looks", len(people) <= 3
+        )
         stages = self.script(
             "return Object.fromEntries([...document.querySelectorAll('#stages tr')].map("
             "(row) => [row.dataset.stage, [...row.querySelectorAll('td')].map((cell) => cell.textContent)]))"
@@ -180,7 +182,7 @@ def check_messages(tour: Tour, port: int) -> None:
     tour.check(f"the counters of all of them add up, the last: {sums[-1]}", right)
 
 
-def run(video: Path, output: Path) -> int:
+def run(video: Path, model: str, output: Path) -> int:
     """Runs the example; returns how many checks failed.
 
     Raises:
@@ -192,7 +194,9 @@ def run(video: Path, output: Path) -> int:
         view = stack.enter_context(process([*_RRN, "view", "--port", "0", *where]))
         assert view.stdout is not None
         page = view.stdout.readline().strip()
-        stack.enter_context(process([*_RRN, "publish", str(video), "--loop", "--camera", "yard", *where]))
+        stack.enter_context(
+            process([*_RRN, "publish", str(video), "--loop", "--camera", "yard", "--model", model, *where])
+        )
         print(f"broker 127.0.0.1:{broker.port}, page {page}")
         tour = Tour(stack.enter_context(opened(page)), output)
         tour.look()
@@ -218,10 +222,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="research.watch.example", description="Watch a video live, in a browser.")
     parser.add_argument("--video", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--model", default="fast", metavar="NAME", help="a detector (default %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where screenshots go")
     arguments = parser.parse_args(argv)
     try:
-        failures = run(arguments.video, arguments.output)
+        failures = run(arguments.video, arguments.model, arguments.output)
     except (BrokerError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -146,6 +146,9 @@ class CocoMatches:
         found: What was found in each picture.
         truths: The people of each picture.
         areas: Least and most area of a person who counts, in square pixels.
+
+    Attributes:
+        pictures: How many there are.
     """
 
     def __init__(self, found: Sequence[Detections], truths: Sequence[Truth], areas: tuple[float, float] = ALL) -> None:
@@ -158,6 +161,7 @@ class CocoMatches:
         wrong = ~right & ~np.concatenate([side.ignored for side in sides], axis=1)[:, order]
         self._right, self._wrong = right.astype(np.float64), wrong.astype(np.float64)
         self._people = np.array([side.people for side in sides], np.float64)
+        self.pictures = len(sides)
 
     def average_precision(self, counts: Floats | None = None, levels: slice = slice(None)) -> float:
         """Returns the mean over overlaps and recalls of the precision; NaN without people.

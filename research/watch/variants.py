@@ -7,6 +7,7 @@ pixels to the network's input, which is the same for all.
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import fnmatch
 import json
@@ -73,8 +74,8 @@ PARTS: Mapping[str, Parts] = {
 def float_nodes(proto: onnx.ModelProto, patterns: Sequence[str]) -> list[str]:
     """Returns the nodes that stay in float32: those named, and all that is made of what they compute.
 
-    Of the latter, layers with weights and the activation right after one are not among them: a second stage is a network
-    of its own.
+    Of the latter, layers with weights and the activation right after one are not among them: a second stage is a
+    network of its own.
 
     Args:
         proto: Its nodes are in order, and have names.
@@ -101,6 +102,25 @@ def float_nodes(proto: onnx.ModelProto, patterns: Sequence[str]) -> list[str]:
     return kept
 
 
+def unshared(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy in which no two layers share a constant.
+
+    A bias of a quantised layer has the scale of the layer's input, so that of a head which several levels share has as
+    many; onnxruntime's quantiser gives all of them one name, and its sessions then refuse the file.
+    """
+    made = copy.deepcopy(proto)
+    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    used: set[str] = set()
+    for node in made.graph.node:
+        for place, name in enumerate(node.input):
+            if node.op_type in _WEIGHTED and name in constants and name in used:
+                own = made.graph.initializer.add()
+                own.CopyFrom(constants[name])
+                own.name = node.input[place] = f"{node.name}/{name}"
+            used.add(name)
+    return made
+
+
 class _Frames(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Gives prepared frames to ONNX Runtime's calibration."""
 
@@ -123,13 +143,14 @@ def write_int8(model: Path, output: Path, inputs: Iterable[Floats], patterns: Se
             sees nothing of a picture without proposals.
         patterns: What stays in float32, see float_nodes.
     """
+    proto = unshared(onnx.load(model))
     quantization.quantize_static(
-        model,
+        proto,
         output,
         _Frames(inputs),
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=list(_EIGHT_BITS),
-        nodes_to_exclude=float_nodes(onnx.load(model), patterns),
+        nodes_to_exclude=float_nodes(proto, patterns),
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
@@ -137,11 +158,9 @@ def write_int8(model: Path, output: Path, inputs: Iterable[Floats], patterns: Se
     )
 
 
-def write_fp16(model: Path, output: Path, patterns: Sequence[str] = ()) -> None:
-    """Writes a copy in float16 with inputs and outputs in float32; `patterns`: what stays in float32, see float_nodes."""
-    proto = onnx.load(model)
-    kept = float_nodes(proto, patterns) if patterns else []
-    made = ONNXModel(convert_float_to_float16(proto, keep_io_types=True, node_block_list=kept))
+def write_fp16(model: Path, output: Path) -> None:
+    """Writes a copy in float16, with inputs and outputs in float32."""
+    made = ONNXModel(convert_float_to_float16(onnx.load(model), keep_io_types=True))
     made.topological_sort()
     onnx.save(made.model, output)
 
@@ -156,7 +175,7 @@ def write_dynamic(model: Path, output: Path) -> Json:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a picture becomes a detector's input, as the metadata `rrn.detector` say; bit for bit what the engine does."""
+    """How a picture becomes a detector's input, as its metadata say; bit for bit what the engine does."""
 
     size: tuple[int, int]
     letterbox: bool
@@ -308,7 +327,9 @@ class OpenVino:
         inside, scores = inside[some], np.array(scores[some])
         if self._layout.nms is not None and len(inside):
             sides = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
-            kept = np.asarray(cv2.dnn.NMSBoxes(sides, scores, LEAST_SCORE, self._layout.nms), np.int64).reshape(-1)
+            kept = np.asarray(
+                cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), LEAST_SCORE, self._layout.nms), np.int64
+            ).reshape(-1)
             inside, scores = inside[kept], scores[kept]
         return Detections(inside, scores, size).select(np.arange(min(len(scores), _MOST_BOXES)))
 

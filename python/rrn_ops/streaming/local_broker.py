@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -81,7 +82,7 @@ class LocalBroker:
             self.port = probe.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory(prefix="rrn-broker-")
         folder = Path(self._folder.name)
-        # mosquitto gives up root, and must still be able to read its configuration.
+        # It does not run as root, and must still be able to read its configuration.
         folder.chmod(0o755)
         configuration = folder / "mosquitto.conf"
         configuration.write_text(CONFIGURATION.format(port=self.port, host=HOST), encoding="ascii")
@@ -96,7 +97,9 @@ class LocalBroker:
     def _start(self, program: Path, configuration: Path) -> None:
         command = [str(program), "-c", str(configuration)]
         if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "TERM", *command]
+            # mosquitto gives up root by itself, but the kernel forgets the signal when a process does that.
+            less = ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+            command = [setpriv, *less, "--pdeathsig", "TERM", *command]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

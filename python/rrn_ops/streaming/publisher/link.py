@@ -171,7 +171,7 @@ class Link:
     def _on_disconnect(self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._connected.clear()
         if not self._stopping:
-            self._say(f"the connection ended: {reason}")
+            self._say("the connection ended")
 
     def _say(self, problem: str) -> None:
         if problem != self._error:
