@@ -224,7 +224,8 @@ class Layout:
     def prepared(self, pixels: PixelArray) -> Floats:
         """Returns the network's input, float32 [1, 3, H, W]."""
         rows = self.resized(pixels).astype(np.float32)[..., :: -1 if self.bgr else 1]
-        values = (rows * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values = (rows * np.float32(self.scale) - mean) / std
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
 
     def restored(self, boxes: Floats, size: tuple[int, int]) -> Floats:
@@ -321,15 +322,14 @@ class OpenVino:
         return found, time.perf_counter() - begin
 
     def _sorted_out(self, boxes: Floats, scores: Floats, size: tuple[int, int]) -> Detections:
-        chosen = scores >= LEAST_SCORE
-        inside, scores = self._layout.restored(boxes[chosen], size), scores[chosen]
+        above = scores >= LEAST_SCORE
+        inside, scores = self._layout.restored(boxes[above], size), scores[above]
         some = np.prod(inside[:, 2:] - inside[:, :2], axis=1) > 0
         inside, scores = inside[some], np.array(scores[some])
         if self._layout.nms is not None and len(inside):
             sides = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
-            kept = np.asarray(
-                cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), LEAST_SCORE, self._layout.nms), np.int64
-            ).reshape(-1)
+            chosen = cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), LEAST_SCORE, self._layout.nms)
+            kept = np.asarray(chosen, np.int64).reshape(-1)
             inside, scores = inside[kept], scores[kept]
         return Detections(inside, scores, size).select(np.arange(min(len(scores), _MOST_BOXES)))
 

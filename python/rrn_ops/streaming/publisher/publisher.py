@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import secrets
-import threading
 import time
 
 import rrn_native
@@ -93,14 +92,15 @@ class Publisher:
         self._main: dict[str, object] = {"present": False, "id": None, "since": time.time()}
         self._next_frame = 0.0
         self._next_stats = 0.0
-        self._stop = threading.Event()
+        # A flag, because an Event must not be set in a signal handler that another signal may interrupt.
+        self._stopping = False
         self._link = Link(
             options.broker, will=(self._topics.status, OFFLINE), greet=self._greet, most_bytes=options.most_bytes
         )
 
     def stop(self) -> None:
         """Asks :meth:`run` to end; may be called from a signal handler."""
-        self._stop.set()
+        self._stopping = True
 
     def run(self) -> Counters:
         """Publishes until :meth:`stop` or the end of the source; returns the counters.
@@ -110,7 +110,7 @@ class Publisher:
         """
         self._link.start()
         try:
-            while not self._stop.is_set() and not self._grabber.ended:
+            while not self._stopping and not self._grabber.ended:
                 taken = self._grabber.take(_LOOK_SECONDS)
                 if taken is not None:
                     self._frame(*taken)

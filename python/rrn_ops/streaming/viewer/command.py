@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from rrn_native.cli.common import RUNTIME_ERROR, USAGE, fail
@@ -71,15 +71,18 @@ def run(arguments: argparse.Namespace) -> int:
         return fail(_PROGRAM, error, USAGE)
     from rrn_ops.streaming.viewer.server import Viewer, ViewerError
 
-    asked = threading.Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    # An Event's lock may be held by the wait that the signal interrupts; this queue may be filled from a handler.
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = {
+        number: signal.signal(number, lambda number, _: asked.put(number)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         with Viewer(wanted) as viewer:
             token = " (a token is needed: open /?token=TOKEN once)" if wanted.token is not None else ""
             print(f"{viewer.url}{token}", flush=True)
             for note in _notes(wanted):
                 print(f"{_PROGRAM}: note: {note}", file=sys.stderr, flush=True)
-            asked.wait()
+            asked.get()
     except ValueError as error:
         return fail(_PROGRAM, error, USAGE)
     except ViewerError as error:
