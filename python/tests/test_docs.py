@@ -93,6 +93,15 @@ def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: py
 
         if not (found := runtime.Runtime(runtime.default_folder())).program.is_file() or found.why_no_python():
             pytest.skip(f"no Triton server in {found.folder}: scripts/test.sh installs it")
+    if path.stem == "watch":
+        for module in ("av", "trackers", "paho.mqtt", "starlette", "onnx", "jsonschema"):
+            pytest.importorskip(module, reason="the extra 'watch' is not installed")
+        from rrn_ops.streaming.local_broker import BrokerError, find_mosquitto
+
+        try:
+            find_mosquitto()
+        except BrokerError as error:
+            pytest.skip(str(error))
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": path.stem}

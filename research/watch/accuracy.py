@@ -68,7 +68,10 @@ class Replayed:
 
 
 def measure_coco(detector: Detector, pictures: Sequence[data.Picture]) -> Json:
-    """Returns the scores on COCO's pictures, with intervals over pictures, and recall by the people's height."""
+    """Returns the scores on COCO's pictures, with intervals over pictures, and recall by the people's height.
+
+    A score is None without people that it is about.
+    """
     found = [detector.detect(picture.pixels()).scaled(picture.truth.size) for picture in pictures]
     truths = [picture.truth for picture in pictures]
     value: Json = {}
@@ -83,6 +86,9 @@ def measure_coco(detector: Detector, pictures: Sequence[data.Picture]) -> Json:
         def precision(counts: Floats | None, matches: scoring.CocoMatches = matches, levels: slice = levels) -> float:
             return matches.average_precision(counts, levels)
 
+        if np.isnan(precision(None)):
+            value[name] = None
+            continue
         if abs(precision(None) - library[name]) > 1e-6:
             raise ArithmeticError(f"{name} is {precision(None)}, and {library[name]} by faster-coco-eval")
         ends = scoring.interval(scoring.resampled(precision, len(pictures)))

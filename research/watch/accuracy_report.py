@@ -72,9 +72,9 @@ def chart(value: Json) -> Any:
     return figure
 
 
-def interval(each: Json) -> str:
-    """Returns a value with its interval: "0.311 (0.27 to 0.35)"."""
-    return f"{each['value']:.3f} ({each['low']:.2f} to {each['high']:.2f})"
+def interval(each: Json | None) -> str:
+    """Returns a value with its interval: "0.311 (0.27 to 0.35)"; "-" for none."""
+    return "-" if each is None else f"{each['value']:.3f} ({each['low']:.2f} to {each['high']:.2f})"
 
 
 def share(number: float | None) -> str:
@@ -139,8 +139,8 @@ def markdown(value: Json) -> str:
         "",
         f"{next(iter(value['coco'].values()))['people']} people in {value['pictures']} pictures. Average precision "
         "(AP) as COCO defines it, at an overlap (IoU) of 0.5 alone (AP50), and of people larger than 96 x 96 pixels; "
-        "in brackets the 95 % interval over 1,000 draws of the pictures with replacement. Recall and precision are those "
-        "at the detector's own threshold and IoU 0.5.",
+        "in brackets the 95 % interval over 1,000 draws of the pictures with replacement. Recall and precision are "
+        "those at the detector's own threshold and IoU 0.5.",
         "",
         *table(["detector", "AP", "AP50", "AP large", "recall", "precision"], coco),
         "## vtest at 427x240",

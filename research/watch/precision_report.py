@@ -92,12 +92,9 @@ def ran(row: Json) -> str:
             return "all in fp32"
         words = [f"{changed[kind][0]} of {changed[kind][1]} {kind}" for kind in ("Linear", "Conv2d")]
         return f"replaced: {', '.join(words)}"
-    total = sum(found["convolutions"].values())
-    kinds: dict[str, int] = {}
-    for kind, count in found["convolutions"].items():
-        kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
-    (most, count), *rest = sorted(kinds.items(), key=lambda item: -item[1])
-    text = f"{total} convolutions in {most}" if not rest else f"{count} of {total} convolutions in {most}"
+    text = _share(found["convolutions"], "convolutions")
+    if found["linear"]:
+        text += f", {_share(found['linear'], 'linear layers')}"
     if row["runtime"] == "openvino" and found["asked"] in ("f16", "bf16"):
         return f"{text}; asked for {found['asked']}, compiled as {found['compiled']}"
     if found.get("casts", 0) > 1:
@@ -105,6 +102,15 @@ def ran(row: Json) -> str:
     if "replaced" in found:
         text += "; ranges found in each picture"
     return text
+
+
+def _share(counts: dict[str, int], what: str) -> str:
+    """Returns "76 of 88 convolutions in 8 bits"."""
+    kinds: dict[str, int] = {}
+    for kind, count in counts.items():
+        kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
+    (most, count), *rest = sorted(kinds.items(), key=lambda item: -item[1])
+    return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
 
 
 def accuracy(row: Json) -> tuple[str, str]:
@@ -159,8 +165,8 @@ def dynamic(value: Json) -> str:
         text += (
             f" PyTorch's replaces {linear[0]} of {linear[1]} linear layers and {convolution[0]} of {convolution[1]} "
             "convolutions, although it is asked for both: it has no dynamically quantised convolution. The linear "
-            f"layers go from {before['Linear']:.0f} to {after['Linear']:.0f} ms; the convolutions, which are the same code, "
-            f"took {before['Conv2d']:.0f} and {after['Conv2d']:.0f} ms."
+            f"layers go from {before['Linear']:.0f} to {after['Linear']:.0f} ms; the convolutions, the same code, took "
+            f"{before['Conv2d']:.0f} and {after['Conv2d']:.0f} ms."
         )
     return text
 
@@ -198,11 +204,12 @@ def markdown(value: Json) -> str:
         "",
         f"Measured on {machine.words(value)}; load after {value['load_after']}, {value['threads']} threads. "
         f"{_rounds(value)} Every picture went through all rows in turn. "
-        "Times are those of the network and its boxes; ratio: of the medians, to fp32 in the engine (PyTorch's rows: to its own fp32). AP is that of COCO's people, in brackets the 95 % "
-        "interval over 1,000 draws of the pictures; the difference is taken on the same draws. Where the weights are "
-        "not trained, the accuracy says which share of the boxes of fp32 this row has, too / of this row's, fp32. "
-        "int8: ranges from frames of two videos, the last layer of each head and what makes boxes of it in fp32; "
-        "mixed: the heads whole in fp32. Batch 1 only: a detector takes one picture.",
+        "Times are those of the network and its boxes; ratio: of the medians, to fp32 in the engine (PyTorch's "
+        "rows: to its own fp32). AP is that of COCO's people, in brackets the 95 % interval over 1,000 draws of the "
+        "pictures; the difference is taken on the same draws. Where the weights are not trained, the accuracy says "
+        "which share of the boxes of fp32 this row has, too / of this row's, fp32. int8: ranges from frames of two "
+        "videos, the last layer of each head and what makes boxes of it in fp32; mixed: the heads whole in fp32. "
+        "Batch 1 only: a detector takes one picture.",
     ]
     return "\n".join(lines) + "\n"
 

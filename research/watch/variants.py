@@ -40,8 +40,9 @@ _MOST_BOXES = 300
 _WEIGHTED = ("Conv", "Gemm")
 _ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 _EIGHT_BITS = (*_WEIGHTED, *_ACTIVATIONS, "MaxPool", "Add", "Concat", "Resize")
-# ONNX Runtime's names of convolutions.
+# ONNX Runtime's names of convolutions and of linear layers.
 _CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
+_LINEAR = ("Gemm", "FusedGemm", "QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +270,8 @@ def ran_in_onnxruntime(model: Path) -> Json:
     """Runs a file once with the engine's settings and reads from ONNX Runtime's profile what its kernels took.
 
     Returns:
-        "convolutions": their number by the kind of their input ("float", "uint8" ...); "casts"; "kernels": all.
+        "convolutions" and "linear": their number by the kind of their input ("float", "uint8" ...); "casts";
+        "kernels": all.
     """
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()
@@ -280,11 +282,13 @@ def ran_in_onnxruntime(model: Path) -> Json:
         session.run(None, {"image": np.random.default_rng(0).random(shape, np.float32)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     kernels = [event["args"] for event in events if event["name"].endswith("_kernel_time")]
-    kinds = collections.Counter(
-        next(iter(kernel["input_type_shape"][0])) for kernel in kernels if kernel["op_name"] in _CONVOLUTIONS
-    )
+    counts: Json = {}
+    for name, operators in (("convolutions", _CONVOLUTIONS), ("linear", _LINEAR)):
+        chosen = [kernel for kernel in kernels if kernel["op_name"] in operators]
+        kinds = collections.Counter(next(iter(kernel["input_type_shape"][0])) for kernel in chosen)
+        counts[name] = dict(sorted(kinds.items()))
     casts = sum(kernel["op_name"] == "Cast" for kernel in kernels)
-    return {"convolutions": dict(sorted(kinds.items())), "casts": casts, "kernels": len(kernels)}
+    return counts | {"casts": casts, "kernels": len(kernels)}
 
 
 class OpenVino:
@@ -335,10 +339,14 @@ class OpenVino:
 
     def ran(self) -> Json:
         """See Variant."""
-        kinds: collections.Counter[str] = collections.Counter()
+        names = {"Convolution": "convolutions", "FullyConnected": "linear"}
+        counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in names.values()}
         for node in self._compiled.get_runtime_model().get_ops():
             info = node.get_rt_info()
-            if info["layerType"].value == "Convolution":
-                kinds[str(info["runtimePrecision"].value)] += 1
+            name = names.get(info["layerType"].value)
+            if name is not None:
+                counts[name][str(info["runtimePrecision"].value)] += 1
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return {"asked": self._asked, "compiled": hint, "processor": self._can, "convolutions": dict(kinds)}
+        return {"asked": self._asked, "compiled": hint, "processor": self._can} | {
+            name: dict(sorted(kinds.items())) for name, kinds in counts.items()
+        }

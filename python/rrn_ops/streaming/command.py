@@ -66,7 +66,7 @@ def main(words: list[str]) -> int:
         # A name that is also a verb's is written ./view.
         words = ["file", *words]
     arguments = parser().parse_args(words)
-    program = f"rrn watch {arguments.what}"
+    program = "rrn watch" if arguments.what == "file" else f"rrn watch {arguments.what}"
     try:
         check_output(getattr(arguments, "json", None))
         code: int = arguments.run(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 
@@ -11,6 +12,7 @@ from rrn_ops.streaming.sources import BrokenFrame, Frame, Source, SourceError
 # How long to wait before a camera or stream is opened again, in seconds: doubled after each failure.
 _FIRST_WAIT = 0.25
 _LAST_WAIT = 4.0
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Grabber:
         """Returns the newest frame that nobody has taken, with the counts at that moment.
 
         Args:
-            timeout: After so many seconds without a frame it gives up.
+            timeout: How long to wait for a frame, in seconds.
 
         Returns:
             None where it gave up, or at the end.
@@ -113,6 +115,8 @@ class Grabber:
             if self.counts.captured > before:
                 wait = _FIRST_WAIT
             with self._changed:
+                if self._source.live and problem != self._error:
+                    _log.warning("%s; trying again", problem)
                 self._error = problem
                 self._ended = not self._source.live
                 self._changed.notify_all()

@@ -49,7 +49,7 @@ def add_publish(verbs: argparse._SubParsersAction[Parser]) -> None:
     made = verbs.add_parser(
         "publish",
         prog="rrn watch publish",
-        description=f"{_PUBLISH.capitalize()}.",
+        description="Publish the people and pictures of a camera or video over MQTT.",
         epilog=_PUBLISH_EPILOG,
         help=_PUBLISH,
     )
@@ -61,7 +61,11 @@ def add_publish(verbs: argparse._SubParsersAction[Parser]) -> None:
 def add_run(verbs: argparse._SubParsersAction[Parser]) -> None:
     """Adds ``run`` to the verbs of ``rrn watch``."""
     made = verbs.add_parser(
-        "run", prog="rrn watch run", description=f"{_RUN.capitalize()}.", epilog=_RUN_EPILOG, help=_RUN
+        "run",
+        prog="rrn watch run",
+        description="Run broker, publisher and live page on this machine.",
+        epilog=_RUN_EPILOG,
+        help=_RUN,
     )
     _add_publishing(made, loop=True)
     add_connection(made, default=None)

@@ -20,7 +20,7 @@ from trackers.core.bytetrack.tracklet import ByteTrackTracklet
 _MAX_GAP = 5.0
 # trackers counts how long people are kept in frames of this rate, also where it is given times.
 _LIBRARY_RATE = 30.0
-# Velocities are averaged over about two detections, and a box moves on for so many seconds at most.
+# Velocities are averaged over about two detections, and a box moves on for at most this many seconds.
 _FOLLOW = 0.5
 _MOVES = 0.4
 # A predicted box that covers a found one this much (IoU) is the same person twice.
@@ -63,17 +63,22 @@ class PersonTracker:
 
     Args:
         score: A person starts with a box of at least this score, 0 ... 1; boxes below it only continue people.
-        forget: Seconds after which a person that is no longer found is gone (above 0, at most 5); predicted boxes are
-            given until then.
+        forget: Seconds after which a person that is no longer found is gone (above 0, at most `remember`); predicted
+            boxes are given until then.
+        remember: Seconds within which a person that is found again has the same id (at most 5).
         overlap: Least IoU of a predicted box and a found one of the same person, 0 ... 1.
     """
 
-    def __init__(self, *, score: float = 0.5, forget: float = 0.6, overlap: float = 0.15) -> None:
-        if not 0 < forget <= _MAX_GAP:
-            raise ValueError(f"forget is {forget}, expected above 0 and at most {_MAX_GAP} seconds")
+    def __init__(
+        self, *, score: float = 0.5, forget: float = 0.6, remember: float = 2.0, overlap: float = 0.15
+    ) -> None:
+        if not 0 < forget <= remember <= _MAX_GAP:
+            raise ValueError(
+                f"forget is {forget} and remember {remember}, expected 0 < forget <= remember <= {_MAX_GAP:g} seconds"
+            )
         self._score, self._forget = score, forget
         self._library = ByteTrackTracker(
-            lost_track_buffer=max(1, round(forget * _LIBRARY_RATE)),
+            lost_track_buffer=max(1, round(remember * _LIBRARY_RATE)),
             frame_rate=_LIBRARY_RATE,
             track_activation_threshold=score,
             high_conf_det_threshold=score,

@@ -13,6 +13,7 @@ from rrn_ops.streaming.main_person import MainPerson, Rule, make_rule
 from rrn_ops.streaming.tracking import PersonTracker, Tracks
 
 MAX_EVERY = 8
+LONGEST_GAP = 0.35
 # Boxes of a lower score than the threshold follow people that are known.
 LOW_SCORE = 0.2
 # Of the time between two frames, this much is for the detector.
@@ -28,7 +29,7 @@ class WatchOptions:
     Attributes:
         score: A person starts with a box of at least this score, 0 ... 1; None for the model's own threshold.
         every: The detector looks at every n-th frame (1 ... 8), the tracker predicts the others; 0: as often as this
-            machine can.
+            machine can. It also looks where it has not for `LONGEST_GAP` seconds, so that nobody is lost at low rates.
         rule: Which person is the main one, see main_person.
         forget: Seconds for which people that are no longer found are predicted.
     """
@@ -90,6 +91,7 @@ class Watcher:
         self._tracker = PersonTracker(score=score, forget=options.forget)
         self._rule = make_rule(options.rule)
         self._since_detection = 0
+        self._detected_at: float | None = None
         self._cost: float | None = None
         self._interval: float | None = None
         self._last: float | None = None
@@ -115,10 +117,12 @@ class Watcher:
         """
         size = (int(pixels.shape[1]), int(pixels.shape[0]))
         self._measure_interval(seconds)
-        detect = self._since_detection % self.every == 0
+        overdue = self._detected_at is None or not 0 < seconds - self._detected_at < LONGEST_GAP
+        detect = overdue or self._since_detection % self.every == 0
         self._since_detection = 1 if detect else self._since_detection + 1
         found, preprocess, detecting = Detections.empty(size), 0.0, 0.0
         if detect:
+            self._detected_at = seconds
             found, times = self._detector.timed(pixels)
             preprocess, detecting = times.preprocess * 1000, times.detect * 1000
             self._cost = _follow(self._cost, times.preprocess + times.detect)

@@ -285,3 +285,25 @@ def test_a_drawing_marks_the_main_person(model: Path) -> None:
     buffer = io.BytesIO()
     drawing.sheet([("frame", drawn)]).save(buffer, "PNG")
     assert buffer.tell() > 1000
+
+
+@pytest.mark.parametrize("fps", [3, 10, 25])
+@pytest.mark.parametrize("every", [1, 8])
+def test_nobody_is_lost_between_detections(model: Path, fps: int, every: int) -> None:
+    watcher = Watcher(make_detector(str(model)), WatchOptions(every=every))
+    mains = []
+    for k in range(6 * fps):
+        watched = watcher.watch(scene(SIZE, walk(abs(round(30 * k / fps) % 80 - 40))), 5 + k / fps)
+        mains.append(watched.main.id if watched.main is not None else None)
+    # All but the dwell time at the beginning; the rectangle walks to and fro.
+    assert mains.count(None) <= 0.3 * fps + 1
+    assert watcher.every == every
+
+
+def test_as_often_as_the_machine_can(model: Path) -> None:
+    watcher = Watcher(make_detector(str(model)), WatchOptions(every=0))
+    assert watcher.every == 1
+    # 100,000 frames a second are more than any machine can.
+    for k in range(30):
+        watcher.watch(scene(SIZE, walk(1)), 5 + k * 1e-5)
+    assert watcher.every == 8

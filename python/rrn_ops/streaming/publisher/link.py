@@ -28,6 +28,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from rrn_native.cli.common import one_line
 
 from rrn_ops.streaming.connection import Broker
 
@@ -48,7 +49,7 @@ class Link:
         broker: Where to.
         will: Topic and payload of the retained message that the broker publishes when this process is gone.
         greet: Called after each connection, on the link's thread; publishes what is retained.
-        most_bytes: At most so many bytes may be on their way before a frame is left out; one frame always may.
+        most_bytes: The most bytes that may be on their way before a frame is left out; one frame always may.
 
     Raises:
         ValueError: A file for TLS cannot be read.
@@ -59,6 +60,7 @@ class Link:
     ) -> None:
         self._broker, self._will, self._greet = broker, will, greet
         self._most_bytes = most_bytes
+        self._tls = broker.tls.context() if broker.tls is not None else None
         self._lock = threading.Lock()
         self._sent: collections.deque[tuple[mqtt.MQTTMessageInfo, int]] = collections.deque()
         self._connected = threading.Event()
@@ -146,8 +148,8 @@ class Link:
         client.reconnect_delay_set(_FIRST_WAIT, _LAST_WAIT)  # type: ignore[arg-type]  # it takes any number
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
-        if broker.tls is not None:
-            client.tls_set_context(broker.tls.context())
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.will_set(self._will[0], self._will[1], qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -166,12 +168,24 @@ class Link:
         self._greet()
 
     def _on_connect_fail(self, _client: mqtt.Client, _userdata: Any) -> None:
-        self._say("cannot be reached")
+        self._say(self._why_not())
+
+    def _why_not(self) -> str:
+        """Returns why the broker cannot be reached, which paho keeps to itself: the same once more."""
+        address = (self._broker.host, self._broker.port)
+        try:
+            with socket.create_connection(address, timeout=_CONNECT_SECONDS) as opened:
+                if self._tls is not None:
+                    self._tls.wrap_socket(opened, server_hostname=self._broker.host).close()
+        except OSError as error:
+            return f"cannot be reached: {one_line(error)}"
+        return "cannot be reached"
 
     def _on_disconnect(self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._connected.clear()
-        if not self._stopping:
+        # After a refusal, its reason stays.
+        if self._connected.is_set() and not self._stopping:
             self._say("the connection ended")
+        self._connected.clear()
 
     def _say(self, problem: str) -> None:
         if problem != self._error:

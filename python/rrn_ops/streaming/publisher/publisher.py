@@ -22,7 +22,7 @@ from rrn_ops.streaming.sources import DEFAULT_SIZE, Frame
 from rrn_ops.streaming.watcher import Watched, Watcher
 from rrn_ops.streaming.windows import Rate, Stages
 
-# After so many seconds without a frame there is nobody.
+# This many seconds after the last frame there is nobody.
 SILENT_SECONDS = 0.8
 STATS_SECONDS = 2.0
 # How long to wait for a frame before looking after the states.
@@ -38,10 +38,10 @@ class PublishOptions:
         broker: Where to.
         camera: The camera's name in topics and messages.
         size: Width and height of the published picture and of the boxes, in pixels.
-        fps: At most so many frames a second; 0: as many as there are.
+        fps: The most frames a second; 0: as many as there are.
         quality: Of the JPEG picture, 1 ... 100; 0: no picture is published.
         discovery: Home Assistant's discovery prefix; empty: no discovery.
-        most_bytes: At most so many bytes may be on their way to the broker.
+        most_bytes: The most bytes that may be on their way to the broker.
     """
 
     broker: Broker

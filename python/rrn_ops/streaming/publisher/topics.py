@@ -54,7 +54,7 @@ class Topics:
 
     @property
     def stats(self) -> str:
-        """Retained: rates, percentiles and counters, JSON."""
+        """Retained: rates and percentiles, and what the source and the broker have to say, JSON."""
         return self._of("stats")
 
 
