@@ -13,7 +13,7 @@ from rrn_ops.streaming.main_person import MainPerson, Rule, make_rule
 from rrn_ops.streaming.tracking import PersonTracker, Tracks
 
 MAX_EVERY = 8
-LONGEST_GAP = 0.35
+LONGEST_GAP = 0.5
 # Boxes of a lower score than the threshold follow people that are known.
 LOW_SCORE = 0.2
 # Of the time between two frames, this much is for the detector.
@@ -29,7 +29,7 @@ class WatchOptions:
     Attributes:
         score: A person starts with a box of at least this score, 0 ... 1; None for the model's own threshold.
         every: The detector looks at every n-th frame (1 ... 8), the tracker predicts the others; 0: as often as this
-            machine can. It also looks where it has not for `LONGEST_GAP` seconds, so that nobody is lost at low rates.
+            machine can. It never waits longer than `LONGEST_GAP` seconds, so that nobody is lost at low rates.
         rule: Which person is the main one, see main_person.
         forget: Seconds for which people that are no longer found are predicted.
     """
@@ -117,8 +117,7 @@ class Watcher:
         """
         size = (int(pixels.shape[1]), int(pixels.shape[0]))
         self._measure_interval(seconds)
-        overdue = self._detected_at is None or not 0 < seconds - self._detected_at < LONGEST_GAP
-        detect = overdue or self._since_detection % self.every == 0
+        detect = self._overdue(seconds) or self._since_detection % self.every == 0
         self._since_detection = 1 if detect else self._since_detection + 1
         found, preprocess, detecting = Detections.empty(size), 0.0, 0.0
         if detect:
@@ -131,6 +130,13 @@ class Watcher:
         main = self._rule.choose(tracks, seconds)
         tracking = (time.perf_counter() - begin) * 1000
         return Watched(tracks, main, "detected" if detect else "tracked", preprocess, detecting, tracking)
+
+    def _overdue(self, seconds: float) -> bool:
+        """Whether the next frame would be too late for the detector."""
+        if self._detected_at is None:
+            return True
+        gap = seconds - self._detected_at
+        return not 0 < gap + (self._interval or 0.0) <= LONGEST_GAP
 
     def _measure_interval(self, seconds: float) -> None:
         if self._last is not None and 0 < seconds - self._last < 1:
