@@ -148,10 +148,11 @@ def follow(info: DetectorInfo, recorded: Recorded, every: int) -> tuple[Json, li
     Args:
         info: Of the detector.
         recorded: What it found.
-        every: Which frames it sees.
+        every: Which frames it is to see; the watcher lets it see one earlier where the gap would be too long.
 
     Returns:
-        "people" (different ids) and for each rule its numbers; and the people of each frame.
+        "people" (different ids), "share_seen" (of the frames, by the detector) and for each rule its numbers; and the
+        people of each frame.
     """
     replayed = Replayed(info, recorded)
     watcher = Watcher(cast(Detector, replayed), WatchOptions(every=every))
@@ -160,15 +161,19 @@ def follow(info: DetectorInfo, recorded: Recorded, every: int) -> tuple[Json, li
     size = recorded.found[0].size if recorded.found else DEFAULT_SIZE
     blank = np.zeros((size[1], size[0], 3), np.uint8)
     people: list[Detections] = []
+    seen = 0
     for replayed.at, seconds in enumerate(recorded.seconds):
-        tracks = watcher.watch(blank, seconds).tracks
+        watched = watcher.watch(blank, seconds)
+        tracks = watched.tracks
+        seen += watched.source == "detected"
         people.append(tracks.people)
         for name, rule in rules.items():
             main = rule.choose(tracks, seconds)
             mains[name].append(None if main is None else main.id)
     ids = {number for one in people for number in one.ids.tolist()}
     minutes = recorded.seconds[-1] / 60 if recorded.seconds else 0.0
-    return {"people": len(ids), "rules": {name: steadiness(mains[name], minutes) for name in RULES}}, people
+    value: Json = {"people": len(ids), "share_seen": rounded(seen / len(people)) if people else None}
+    return value | {"rules": {name: steadiness(mains[name], minutes) for name in RULES}}, people
 
 
 def steadiness(mains: Sequence[int | None], minutes: float) -> Json:
@@ -283,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = machine.head(machine.command_line("research.watch.accuracy", words))
         value["pictures"] = len(data.coco(arguments.data, arguments.limit))
         value["size"] = list(DEFAULT_SIZE)
+        value["sha256"] = {name: results.sha256(path) for name, path in models.items()}
         value |= measure(models, arguments.data, arguments.limit, arguments.threads)
     except (OSError, ValueError, RrnError, SourceError) as error:
         print(f"error: {error}", file=sys.stderr)

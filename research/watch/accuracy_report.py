@@ -33,10 +33,10 @@ def write(measured: Path, folder: Path) -> list[Path]:
 
 
 def names(groups: list[Json]) -> list[str]:
-    """Returns the names of groups of heights: "0-31", "32-63" ... and "256 and more"."""
+    """Returns the names of groups of heights: "0-31", "32-63" ... and "256+"."""
     begins = [group["from"] for group in groups]
     ends = [f"{low}-{high - 1}" for low, high in itertools.pairwise(begins)]
-    return [*ends, f"{begins[-1]} and more"]
+    return [*ends, f"{begins[-1]}+"]
 
 
 def chart(value: Json) -> Any:
@@ -146,15 +146,16 @@ def markdown(value: Json) -> str:
         "## vtest at 427x240",
         "",
         f"{frames['frames']} labelled frames with {frames['alone']['people']} true boxes. Some people in these frames "
-        'have no true box, so the precision and AP are lower bounds. "Tracked, every 2": the detector sees every '
-        "second frame, the tracker predicts the others.",
+        'have no true box, so the precision and AP are lower bounds. "Tracked, every 2": the detector is to see '
+        "every second frame, and the tracker predicts the others.",
         "",
         *table(["detector", "way", "AP", "recall", "precision"], vtest, [False, False, True, True, True]),
         "## The main person",
         "",
-        "Both videos whole, at 427x240. Switches: somebody else than the last main person becomes it; interruptions: "
-        "nobody follows a main person; share: of the frames, with a main person; people: different ids that the "
-        "tracker gave. In one-by-one people pass one after the other, so each of them is a rightful switch.",
+        "Both videos whole, at 427x240. Seen: share of the frames that the detector saw. Switches: "
+        "somebody else than the last main person becomes it; interruptions: nobody follows a main person; share: of "
+        "the frames, with a main person; people: different ids that the tracker gave. In one-by-one people pass one "
+        "after the other, so each of them is a rightful switch.",
         "",
         *_videos(value),
     ]
@@ -166,7 +167,13 @@ def _videos(value: Json) -> list[str]:
     for name, videos in value["videos"].items():
         for video, each in videos.items():
             for every, numbers in each["every"].items():
-                row = [name, video.partition("_")[0].partition("-person")[0], every, str(numbers["people"])]
+                row = [
+                    name,
+                    video.partition("_")[0].partition("-person")[0],
+                    every,
+                    share(numbers["share_seen"]),
+                    str(numbers["people"]),
+                ]
                 for rule in ("steady", "largest"):
                     found = numbers["rules"][rule]
                     row += [
@@ -178,5 +185,5 @@ def _videos(value: Json) -> list[str]:
     columns = [
         f"{rule}: {what}" for rule in ("steady", "largest") for what in ("switches/min", "interruptions/min", "share")
     ]
-    header = ["detector", "video", "every", "people", *columns]
+    header = ["detector", "video", "every", "seen", "people", *columns]
     return table(header, rows, [False, False] + [True] * (len(header) - 2))

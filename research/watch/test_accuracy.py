@@ -129,10 +129,11 @@ def test_a_recorded_person_is_followed(blob: Any, tmp_path: Path, every: int) ->
     recorded = accuracy.Recorded([], [])
     for step in range(20):
         recorded.found.append(detector.detect(blob.scene((128, 128), (20 + step, 30, 42 + step, 110))))
-        recorded.seconds.append(step / 10)
+        recorded.seconds.append(step / 25)
     assert all(len(one) == 1 for one in recorded.found)
     value, people = accuracy.follow(detector.info, recorded, every)
     assert value["people"] == 1
+    assert value["share_seen"] == pytest.approx(np.ceil(20 / every) / 20)
     assert value["rules"]["steady"]["switches_per_minute"] == 0
     assert value["rules"]["steady"]["main_people"] == 1
     assert [len(one) for one in people] == [1] * 20

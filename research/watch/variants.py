@@ -33,7 +33,7 @@ from rrn_native.session import session_options
 Json = dict[str, Any]
 Floats = npt.NDArray[np.float32]
 
-# Boxes from this score on are given, and at most so many.
+# Boxes from this score on are given, and at most this number of them.
 LEAST_SCORE = 0.01
 _MOST_BOXES = 300
 # What is computed in 8 bits, where the parts that are named below allow it.

@@ -70,7 +70,7 @@ class PersonTracker:
     """
 
     def __init__(
-        self, *, score: float = 0.5, forget: float = 0.6, remember: float = 2.0, overlap: float = 0.15
+        self, *, score: float = 0.5, forget: float = 0.6, remember: float = 2.0, overlap: float = 0.1
     ) -> None:
         if not 0 < forget <= remember <= _MAX_GAP:
             raise ValueError(

@@ -13,7 +13,7 @@ from rrn_ops.streaming.main_person import MainPerson, Rule, make_rule
 from rrn_ops.streaming.tracking import PersonTracker, Tracks
 
 MAX_EVERY = 8
-LONGEST_GAP = 0.5
+LONGEST_GAP = 0.3
 # Boxes of a lower score than the threshold follow people that are known.
 LOW_SCORE = 0.2
 # Of the time between two frames, this much is for the detector.
