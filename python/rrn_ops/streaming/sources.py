@@ -15,6 +15,7 @@ import av
 import av.container
 import numpy as np
 import rrn_native
+from av.video.reformatter import VideoReformatter
 from rrn_native import PixelArray
 
 DEFAULT_SIZE = (427, 240)
@@ -53,10 +54,17 @@ class Frame:
     grab_ms: float
     decode_ms: float
     picture: av.VideoFrame
+    # The frames of a source share one, because it remembers how to convert them.
+    converter: VideoReformatter = dataclasses.field(default_factory=VideoReformatter, repr=False)
 
     def pixels(self, size: tuple[int, int]) -> PixelArray:
-        """Returns RGB, uint8 [height, width, 3], resized to `size` (width, height); areas are averaged."""
-        frame = self.picture.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
+        """Returns RGB, uint8 [height, width, 3], resized to `size` (width, height); areas are averaged.
+
+        Not for two threads at the same time, for all frames of a source together.
+        """
+        frame = self.converter.reformat(
+            self.picture, width=size[0], height=size[1], format="rgb24", interpolation="AREA"
+        )
         return np.ascontiguousarray(frame.to_ndarray())
 
 
@@ -172,6 +180,7 @@ def _decoded(opened: av.container.InputContainer, name: str, *, live: bool) -> F
     stream.thread_type = "SLICE"
     number = 0
     first: float | None = None
+    converter = VideoReformatter()
     for packet in opened.demux(stream):
         arrived = time.monotonic_ns()
         wall = time.time()
@@ -193,7 +202,7 @@ def _decoded(opened: av.container.InputContainer, name: str, *, live: bool) -> F
                 yield BrokenFrame(number, at - first, "damaged: the decoder had to fill in missing parts")
                 continue
             grab = (arrived - captured) / 1e6
-            yield Frame(number, at - first, captured, wall - grab / 1000, grab, took, picture)
+            yield Frame(number, at - first, captured, wall - grab / 1000, grab, took, picture, converter)
     if number == 0:
         raise SourceError(f"{name}: holds no frame")
 
@@ -228,13 +237,14 @@ def _pattern(fps: float) -> Frames:
     )
     bars = np.broadcast_to(colours[np.arange(width) * len(colours) // width], (height, width, 3))
     number = 0
+    converter = VideoReformatter()
     while True:
         pixels = bars.copy()
         left = (number * 5) % (width - 40)
         pixels[160:200, left : left + 40] = 255
         number += 1
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        yield Frame(number, (number - 1) / fps, time.monotonic_ns(), time.time(), 0.0, 0.0, picture)
+        yield Frame(number, (number - 1) / fps, time.monotonic_ns(), time.time(), 0.0, 0.0, picture, converter)
 
 
 def _repeated(opened: Callable[[], Frames], loop: bool) -> Frames:

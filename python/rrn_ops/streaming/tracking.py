@@ -69,9 +69,7 @@ class PersonTracker:
         overlap: Least IoU of a predicted box and a found one of the same person, 0 ... 1.
     """
 
-    def __init__(
-        self, *, score: float = 0.5, forget: float = 0.6, remember: float = 2.0, overlap: float = 0.1
-    ) -> None:
+    def __init__(self, *, score: float = 0.5, forget: float = 0.6, remember: float = 2.0, overlap: float = 0.1) -> None:
         if not 0 < forget <= remember <= _MAX_GAP:
             raise ValueError(
                 f"forget is {forget} and remember {remember}, expected 0 < forget <= remember <= {_MAX_GAP:g} seconds"
