@@ -6,8 +6,12 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -332,9 +336,6 @@ def test_a_wrong_password_is_said(tmp_path: Path, start: Start) -> None:
 
 
 def test_encrypted(tmp_path: Path) -> None:
-    import shutil
-    import subprocess
-
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -378,3 +379,51 @@ def test_wrong_options() -> None:
     for camera in ("", "a/b", "#", "ä", "x" * 65):
         with pytest.raises(ValueError, match="camera"):
             Topics("rrn", camera)
+
+
+def test_a_broker_that_cannot_write_its_files_still_carries_frames(
+    tmp_path: Path, model: Path, request: pytest.FixtureRequest
+) -> None:
+    """As on a full disk: every write of the broker to a file fails."""
+    # A file that grows over the limit then makes its write fail, and no signal; the broker inherits that.
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    request.addfinalizer(lambda: signal.signal(signal.SIGXFSZ, before))
+    if shutil.which("prlimit") is None:
+        pytest.skip("no prlimit (util-linux)")
+    store = tmp_path / "store"
+    store.mkdir()
+    more = f"user root\nallow_anonymous true\npersistence_location {store}/\nautosave_interval 1\n"
+    with running_broker(tmp_path, more.replace("allow", "persistence true\nallow")) as broker:
+        assert broker._process is not None
+        pid = broker._process.pid
+        subprocess.run(["prlimit", f"--pid={pid}", "--fsize=0"], check=True)
+        camera, reader = Camera(), Reader(broker.port)
+        with Grabber(camera.source) as grabber:
+            watcher = Watcher(make_detector(str(model)), WatchOptions())
+            publisher = Publisher(grabber, watcher, MODEL, PublishOptions(Broker(port=broker.port), size=SIZE))
+            thread = threading.Thread(target=publisher.run)
+            thread.start()
+            try:
+                begin = time.monotonic()
+                wait_for(lambda: time.monotonic() > begin + 3 and len(reader.of("frame")) > 30, "frames")
+                assert broker._process.poll() is None
+            finally:
+                publisher.stop()
+                thread.join(10)
+        reader.close()
+
+
+def test_a_wall_clock_that_jumps_changes_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    jumps = itertools.cycle((0, 3600, -3600, 86_400))
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    running = start()
+    wait_for(lambda: len(running.reader.of("frame")) >= 60, "60 frames")
+    running.stop()
+    frames = running.reader.frames()
+    assert (np.diff([one.captured_at for one in frames]) < 0).any()
+    assert (np.diff([one.captured_ns for one in frames]) > 0).all()
+    # One walk from left to right takes 40 frames: one person, perhaps a second one where it begins again.
+    assert len({one.main for one in frames[20:50]} - {None}) <= 2
+    assert all(one.main is not None for one in frames[20:30])
+    assert max(one.latency.wait for one in frames) < 3_000_000

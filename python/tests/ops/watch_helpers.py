@@ -118,7 +118,10 @@ class Mosquitto:
     def start(self) -> None:
         assert MOSQUITTO is not None
         self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [MOSQUITTO, "-c", str(self._file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            restore_signals=False,  # it ignores what the test ignores
         )
         wait_for(self._listens, "mosquitto")
 
