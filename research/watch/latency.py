@@ -255,6 +255,8 @@ def compare(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "size": size,
                     "source_fps": fps,
+                    # Where it does not, frames wait in a queue, and their age is that of the run.
+                    "plain_keeps_up": plain["fps"] > 0.95 * fps,
                     "age_p50_ratio": timing.significant(plain["age_ms"]["p50"] / ours["age_ms"]["p50"], 3),
                     "age_p95_ratio": timing.significant(plain["age_ms"]["p95"] / ours["age_ms"]["p95"], 3),
                     "cpu_per_frame_ratio": timing.significant(plain["cpu_ms_per_frame"] / ours["cpu_ms_per_frame"], 3),

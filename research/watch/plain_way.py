@@ -65,7 +65,6 @@ def main() -> int:
         due = start + number / arguments.fps
         number += 1
         time.sleep(max(0.0, due - time.monotonic()))
-        begin = time.monotonic()
         frame = cv2.resize(frame, (arguments.width, arguments.height))
         tensor = torch.from_numpy(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)).permute(2, 0, 1).float() / 255
         detecting = time.monotonic()
@@ -83,7 +82,6 @@ def main() -> int:
         message = {
             "captured": due,
             "detect": detected - detecting,
-            "busy": time.monotonic() - begin,
             "people": people,
             "image": base64.b64encode(jpeg.tobytes()).decode(),
         }

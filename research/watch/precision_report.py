@@ -93,14 +93,15 @@ def ran(row: Json) -> str:
         words = [f"{changed[kind][0]} of {changed[kind][1]} {kind}" for kind in ("Linear", "Conv2d")]
         return f"replaced: {', '.join(words)}"
     text = _share(found["convolutions"], "convolutions")
-    if found["linear"]:
+    if found["linear"] and "replaced" not in found:
         text += f", {_share(found['linear'], 'linear layers')}"
     if row["runtime"] == "openvino" and found["asked"] in ("f16", "bf16"):
         return f"{text}; asked for {found['asked']}, compiled as {found['compiled']}"
     if found.get("casts", 0) > 1:
         text += f", {found['casts']} casts"
     if "replaced" in found:
-        text += "; ranges found in each picture"
+        more = [f"{count} of {all_} {kind}" for kind, (count, all_) in found["replaced"].items() if kind != "Conv"]
+        text += f"; replaced, too: {', '.join(more)}" if more else ""
     return text
 
 
@@ -109,7 +110,8 @@ def _share(counts: dict[str, int], what: str) -> str:
     kinds: dict[str, int] = {}
     for kind, count in counts.items():
         kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
-    (most, count), *rest = sorted(kinds.items(), key=lambda item: -item[1])
+    # Where there are as many of both, the lower precision is named.
+    (most, count), *rest = sorted(kinds.items(), key=lambda item: (-item[1], item[0] == "fp32"))
     return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
 
 
@@ -165,8 +167,33 @@ def dynamic(value: Json) -> str:
         text += (
             f" PyTorch's replaces {linear[0]} of {linear[1]} linear layers and {convolution[0]} of {convolution[1]} "
             "convolutions, although it is asked for both: it has no dynamically quantised convolution. The linear "
-            f"layers go from {before['Linear']:.0f} to {after['Linear']:.0f} ms; the convolutions, the same code, took "
-            f"{before['Conv2d']:.0f} and {after['Conv2d']:.0f} ms."
+            f"layers take {before['Linear']:.0f} ms before and {after['Linear']:.0f} ms after."
+        )
+    return text
+
+
+def noise(value: Json) -> str:
+    """Returns how far rows that compute the same are apart: what of a ratio is the machine's load."""
+    words = []
+    for name, each in value["models"].items():
+        same = [
+            row["ratio"]
+            for row in each["rows"]
+            if row["runtime"] == "openvino" and row["ran"]["convolutions"].keys() == {"f32"}
+        ]
+        if len(same) > 1:
+            words.append(f"`{name}` {min(same):.2f} to {max(same):.2f}")
+    text = (
+        "How much of a ratio is noise: OpenVINO's rows that all computed in fp32 are the same computation, and have "
+        f"ratios of {', '.join(words)}."
+    )
+    torch = [row for each in value["models"].values() for row in each["rows"] if row["runtime"] == "torch"]
+    if torch:
+        spent = [row["ran"]["median_ms"]["Conv2d"] for row in torch]
+        text += (
+            f" PyTorch's convolutions, the same code in both rows, differ by a factor of {max(spent) / min(spent):.1f} "
+            f"over {torch[0]['rounds']} pictures: its ratio, and those of the few pictures of Faster R-CNN, say little "
+            "about the time and all about what ran."
         )
     return text
 
@@ -201,6 +228,8 @@ def markdown(value: Json) -> str:
         "![average precision against the median time](watch_precision.png)",
         "",
         dynamic(value),
+        "",
+        noise(value),
         "",
         f"Measured on {machine.words(value)}; load after {value['load_after']}, {value['threads']} threads. "
         f"{_rounds(value)} Every picture went through all rows in turn. "

@@ -270,8 +270,8 @@ def ran_in_onnxruntime(model: Path) -> Json:
     """Runs a file once with the engine's settings and reads from ONNX Runtime's profile what its kernels took.
 
     Returns:
-        "convolutions" and "linear": their number by the kind of their input ("float", "uint8" ...); "casts";
-        "kernels": all.
+        "convolutions" and "linear": their number by the kind of their input ("float", "uint8" ...; a linear layer that
+        is quantised dynamically may have float input); "casts"; "kernels": all.
     """
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()

@@ -58,7 +58,7 @@ class Summary:
         people: Different people, by their ids.
         main_people: Different main people.
         switches: How often one main person followed another one directly.
-        seconds: The video's length.
+        seconds: The time of the last frame.
         wall_seconds: How long it took.
     """
 
@@ -118,7 +118,7 @@ class _Sinks:
             return
         drawn = drawing.annotated(pixels, watched)
         if self._video is not None:
-            self._video.add(drawn)
+            self._video.add(drawn, frame.seconds)
         if self._sampler is not None:
             self._sampler.add(f"frame {frame.number}, {frame.seconds:.1f} s", drawn)
 
@@ -127,7 +127,7 @@ class _Sinks:
             row = {"frame": one.number, "seconds": round(one.seconds, 4), "error": one.reason}
             self._rows.write(json.dumps(row) + "\n")
         if self._video is not None:
-            self._video.add(drawing.broken(size, one.reason))
+            self._video.add(drawing.broken(size, one.reason), one.seconds)
 
 
 def watch_all(source: Source, watcher: Watcher, outputs: Outputs, progress: FrameProgress | None = None) -> Summary:

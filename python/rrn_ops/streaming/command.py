@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -66,11 +67,20 @@ def main(words: list[str]) -> int:
         # A name that is also a verb's is written ./view.
         words = ["file", *words]
     arguments = parser().parse_args(words)
+    if arguments.what in ("view", "publish", "run"):
+        # Browsers and brokers go away at any moment, and that must not end a server.
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        # Until the verb has its own handlers: what was started is ended.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     program = "rrn watch" if arguments.what == "file" else f"rrn watch {arguments.what}"
     try:
         check_output(getattr(arguments, "json", None))
         code: int = arguments.run(arguments)
         return code
+    except KeyboardInterrupt:
+        if arguments.what in ("publish", "run"):
+            return 0
+        raise
     except SourceError as error:
         return fail(program, error, NOTHING_READABLE)
     except (rrn_native.RrnError, BrokerError) as error:

@@ -80,10 +80,23 @@ class Broker:
     def __post_init__(self) -> None:
         if not self.host or not 1 <= self.port <= 65535:
             raise ValueError(f"broker {self.host}:{self.port}: expected a host and a port of 1 to 65535")
-        if not _PREFIX.fullmatch(self.prefix):
-            raise ValueError(f'--prefix {self.prefix!r}: expected letters, digits, "_" and "-" between "/"')
+        check_prefix("--prefix", self.prefix)
         if self.password is not None and self.username is None:
             raise ValueError("a password for the broker without a user: expected --username with it")
+
+
+def check_prefix(option: str, text: str) -> None:
+    """Checks what topics begin with.
+
+    Args:
+        option: Named in the message.
+        text: Levels of letters, digits, "_" and "-", as "rrn" or "home/rrn".
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not _PREFIX.fullmatch(text):
+        raise ValueError(f'{option} {text!r}: expected letters, digits, "_" and "-" between "/"')
 
 
 def read_broker(text: str, *, tls: bool) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,6 +20,8 @@ _MAIN, _OTHER, _PAPER, _INK = (213, 94, 0), (86, 180, 233), (255, 255, 255), (32
 _SHEET_WIDTH = 1600
 _MARGIN = 12
 _CODECS = ("libx264", "mpeg4")
+# MPEG-4 of old allows no finer one.
+_TIME_BASE = Fraction(1, 60_000)
 
 
 def annotated(pixels: PixelArray, watched: Watched) -> PixelArray:
@@ -88,16 +91,28 @@ class VideoWriter:
         assert isinstance(stream, av.video.stream.VideoStream)
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = _TIME_BASE
+        self._step = max(1, round(1 / fps / _TIME_BASE))
+        self._next = 0
         stream.options = {"crf": "23", "preset": "veryfast"} if codec == "libx264" else {"qscale": "4"}
         self._stream = stream
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def add(self, pixels: PixelArray) -> None:
-        """Adds a frame: RGB, uint8 [height, width, 3]."""
+    def add(self, pixels: PixelArray, seconds: float | None = None) -> None:
+        """Adds a frame.
+
+        Args:
+            pixels: RGB, uint8 [height, width, 3].
+            seconds: Its time, later than that of the frame before; None for a frame's time after that one.
+        """
         cut = np.ascontiguousarray(pixels[: self._size[1], : self._size[0]])
-        for packet in self._stream.encode(av.VideoFrame.from_ndarray(cut, format="rgb24")):
+        frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
+        stamp = self._next if seconds is None else max(round(seconds / _TIME_BASE), self._next - self._step + 1)
+        frame.pts, frame.time_base = stamp, _TIME_BASE
+        self._next = stamp + self._step
+        for packet in self._stream.encode(frame):
             self._container.mux(packet)
 
     def __exit__(self, kind: object, *_: object) -> None:

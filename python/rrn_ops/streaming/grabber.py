@@ -40,7 +40,7 @@ class Grabber:
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._counts = GrabCounts()
-        self._error = ""
+        self._error = self._failure = ""
         self._ended = False
         self._stop = threading.Event()
         self._frame_at = time.monotonic()
@@ -68,6 +68,12 @@ class Grabber:
         """Why there is no frame: one line; empty while frames come."""
         with self._changed:
             return self._error
+
+    @property
+    def failure(self) -> str:
+        """What ended the source for good: one line; empty while it goes on, and at the end of a file."""
+        with self._changed:
+            return self._failure
 
     @property
     def ended(self) -> bool:
@@ -104,6 +110,7 @@ class Grabber:
         wait = _FIRST_WAIT
         while not self._stop.is_set():
             before = self.counts.captured
+            failure = ""
             try:
                 for one in self._source.frames():
                     if self._stop.is_set():
@@ -111,7 +118,7 @@ class Grabber:
                     self._put(one)
                 problem = f"{self._source.name}: ended"
             except SourceError as error:
-                problem = str(error)
+                problem = failure = str(error)
             if self.counts.captured > before:
                 wait = _FIRST_WAIT
             with self._changed:
@@ -119,6 +126,7 @@ class Grabber:
                     _log.warning("%s; trying again", problem)
                 self._error = problem
                 self._ended = not self._source.live
+                self._failure = failure if self._ended else ""
                 self._changed.notify_all()
                 if self._ended:
                     return

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail
 from rrn_native.cli.parser import Parser
@@ -18,8 +19,9 @@ from rrn_native.cli.parser import Parser
 from rrn_ops.streaming.arguments import add_watching, make_watcher
 from rrn_ops.streaming.connection import PASSWORD_VARIABLE, Broker, add_connection, broker_of
 from rrn_ops.streaming.grabber import Grabber
-from rrn_ops.streaming.message import Counters, Model
+from rrn_ops.streaming.message import MAX_NAME, Counters, Model
 from rrn_ops.streaming.sources import open_source
+from rrn_ops.streaming.viewer.options import TOKEN_VARIABLE
 
 _PUBLISH = "publish the people and pictures of a camera or video over MQTT"
 _RUN = "broker, publisher and live page on this machine"
@@ -28,13 +30,15 @@ _PUBLISH_EPILOG = """examples:
   rrn watch publish rtsp://camera/stream --broker broker.local --tls-ca ca.pem --username rrn --password-file password
   rrn watch publish video.mp4 --loop --fps 10
 
-SOURCE is /dev/videoN, an rtsp:// or http:// address, a video file, a folder of pictures, or test (a test pattern).
+SOURCE is /dev/videoN, an rtsp:// or http:// address, a video file, a folder of pictures, test (a test pattern), or
+env:NAME for what the environment's variable NAME holds, such as an address with a password.
 
 Topics under PREFIX/CAMERA: frame (JSON, see rrn watch schema) and picture (the JPEG of the same frame, proven by its
 SHA-256) with QoS 0; status (online or offline, also as last will), main (whether there is a main person) and stats,
 retained. The newest frame wins: one that the detector or the broker is too slow for is left out and counted.
 
-Exit codes: 0 the file ended, or stopped by Ctrl-C or SIGTERM; 2 wrong usage, 3 no frame at all, 4 the model failed."""
+Exit codes: 0 the file ended, or stopped by Ctrl-C or SIGTERM, 2 wrong usage, 3 the source failed, 4 the model
+failed."""
 _RUN_EPILOG = """examples:
   rrn watch run video.mp4
   rrn watch run /dev/video0 --fps 15 --page-port 8080
@@ -70,6 +74,9 @@ def add_run(verbs: argparse._SubParsersAction[Parser]) -> None:
     _add_publishing(made, loop=True)
     add_connection(made, default=None)
     made.add_argument("--page-host", default="127.0.0.1", metavar="ADDRESS", help="of the page (default %(default)s)")
+    made.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"a browser has to know it (default: ${TOKEN_VARIABLE})"
+    )
     made.add_argument("--page-port", type=int, default=8090, metavar="N", help="0 for a free one (default %(default)s)")
     made.add_argument(
         "--broker-port", type=int, default=0, metavar="N", help="of the broker that is started (default: free)"
@@ -87,13 +94,9 @@ def _add_publishing(made: Parser, *, loop: bool) -> None:
         "--loop", action=argparse.BooleanOptionalAction, default=loop, help="begin a file again when it ends"
     )
     made.add_argument("--quality", type=int, default=75, metavar="N", help="of the JPEG, 1 ... 100; 0: no picture (75)")
+    made.add_argument("--home-assistant", action="store_true", help="publish discovery messages for Home Assistant")
     made.add_argument(
-        "--home-assistant",
-        nargs="?",
-        const="homeassistant",
-        default="",
-        metavar="PREFIX",
-        help="publish discovery messages for Home Assistant",
+        "--home-assistant-prefix", default="homeassistant", metavar="NAME", help="of these (default %(default)s)"
     )
     add_watching(made)
 
@@ -119,12 +122,12 @@ def _publish(arguments: argparse.Namespace, broker: Broker) -> int:
         size=arguments.size,
         fps=arguments.fps,
         quality=arguments.quality,
-        discovery=arguments.home_assistant,
+        discovery=arguments.home_assistant_prefix if arguments.home_assistant else "",
     )
     detector, watcher = make_watcher(arguments)
     info = detector.info
     with Grabber(source) as grabber:
-        publisher = Publisher(grabber, watcher, Model(info.name, info.provider, info.precision), options)
+        publisher = Publisher(grabber, watcher, Model(info.name[:MAX_NAME], info.provider, info.precision), options)
         before = {
             number: signal.signal(number, lambda *_: publisher.stop()) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -133,10 +136,9 @@ def _publish(arguments: argparse.Namespace, broker: Broker) -> int:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if not counters.captured and grabber.error:
-            return fail(f"rrn watch {arguments.what}", grabber.error, NOTHING_READABLE)
+        failure = grabber.failure
     print(_totals(counters))
-    return 0
+    return fail(f"rrn watch {arguments.what}", failure, NOTHING_READABLE) if failure else 0
 
 
 def _totals(counters: Counters) -> str:
@@ -174,6 +176,8 @@ def _page(arguments: argparse.Namespace, broker: Broker) -> Iterator[str | None]
         files = {"--tls-ca": broker.tls.ca, "--tls-certificate": broker.tls.certificate, "--tls-key": broker.tls.key}
         command += ["--tls", *(word for name, file in files.items() if file for word in (name, str(file)))]
     environment = dict(os.environ)
+    if arguments.token_file is not None:
+        command += ["--token-file", str(arguments.token_file)]
     if broker.username is not None:
         command += ["--username", broker.username]
         environment[PASSWORD_VARIABLE] = broker.password or ""

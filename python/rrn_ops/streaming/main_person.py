@@ -14,7 +14,8 @@ It is averaged over about half a second. Somebody becomes the main person
 A main person that the tracker no longer gives is gone at once; the tracker predicts people for its `forget` seconds, so
 that "nobody" follows within a second. No state outlives that: what is known of a person goes with the person.
 
-The plain rule, "largest": the largest box with a score of at least 0.9 in each frame, without memory.
+The plain rule, "largest": the largest box with a score of at least 0.9 in each frame, without memory; in a frame that
+the detector did not see, the one of the frame before.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ class LargestRule:
     def choose(self, tracks: Tracks, now: float) -> MainPerson | None:
         """Returns the main person at `now`, in seconds of the tracker's clock; None for nobody."""
         people = tracks.people
+        if not tracks.detected and self._main is not None and self._main in people.ids and now >= self._main_since:
+            return MainPerson(self._main, now - self._main_since)
         areas = np.where((people.scores >= LARGEST_SCORE) & (tracks.ages == 0), people.areas, 0)
         if not areas.any():
             self._main = None

@@ -16,6 +16,7 @@ SCHEMA: Final = "rrn.frame/1"
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_PICTURE_BYTES = 16 * 1024 * 1024
 MAX_PEOPLE = 1000
+MAX_NAME = 200
 
 # "$" of Python also matches before a last line break, which the part behind it refuses.
 _Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -25,7 +26,7 @@ _Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 _Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Pixels = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 _Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
-_Text = Annotated[str, msgspec.Meta(max_length=200)]
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ class Counters(msgspec.Struct, frozen=True):
         corrupt: Frames that could not be decoded.
         replaced: Frames that a newer one replaced before the detector was free.
         waiting: The frame, if any, that the grabbing thread holds for the detector now: 0 or 1.
-        processed: Frames that went through the detector or tracker: processed = published + not_sent + rate_limited.
+        processed: Frames that the publisher took: processed = published + not_sent + rate_limited.
         published: Frames handed to the broker's connection, this one included.
         not_sent: Frames that were left out because too many bytes were still on their way, or no broker was there.
         rate_limited: Frames that `--fps` left out.

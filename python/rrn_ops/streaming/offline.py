@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import time
 from pathlib import Path
 
-from rrn_native.cli.common import INTERRUPTED, write_json
+from rrn_native.cli.common import write_json
 from rrn_native.cli.parser import Parser
 
 from rrn_ops.streaming.arguments import add_watching, make_watcher
@@ -40,6 +41,32 @@ def add(verbs: argparse._SubParsersAction[Parser]) -> None:
     made.set_defaults(run=run)
 
 
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Checks, before long work, that the outputs can be written and take nothing's place.
+
+    Raises:
+        ValueError: One cannot be written, or is the video or another output.
+    """
+    source = Path(arguments.source).resolve()
+    json_file = Path(arguments.json) if arguments.json not in (None, "-") else None
+    seen: dict[Path, Path] = {}
+    for path in (arguments.output, arguments.annotate, arguments.sheet, json_file):
+        if path is None:
+            continue
+        place = path.resolve()
+        if not place.parent.is_dir():
+            raise ValueError(f"{path}: no such folder to write to")
+        if place.exists() and not place.is_file():
+            raise ValueError(f"{path}: is there and no file, so it is not replaced")
+        if not os.access(place.parent, os.W_OK):
+            raise ValueError(f"{path}: its folder cannot be written")
+        if place == source or source in place.parents:
+            raise ValueError(f"{path}: is the video or lies in the folder that is watched; name another file")
+        if place in seen:
+            raise ValueError(f"{path}: two outputs have this name")
+        seen[place] = path
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Watches a file; returns the exit code."""
     from rrn_ops.streaming.batch import CancelledError, Outputs, watch_all
@@ -47,9 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_source(arguments.source)
     if source.live:
         raise ValueError(f"{arguments.source} has no end; rrn watch run or publish takes it")
-    for path in (arguments.output, arguments.annotate, arguments.sheet):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"{path}: no such folder to write to")
+    check_outputs(arguments)
     detector, watcher = make_watcher(arguments)
     outputs = Outputs(
         rows=arguments.output,
@@ -59,14 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
         fps=video_rate(arguments.source) or 25.0,
     )
     line = _Line()
-    before = signal.signal(signal.SIGINT, lambda *_: line.stop())
+    before = {number: signal.signal(number, line.stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         summary = watch_all(source, watcher, outputs, line)
     except CancelledError:
         line.clear()
-        return INTERRUPTED
+        return 128 + line.stopped
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     line.clear()
     if arguments.json is not None:
         info = dataclasses.asdict(detector.info)
@@ -95,11 +121,11 @@ class _Line:
     def __init__(self) -> None:
         self._shown = 0.0
         self._begin = time.monotonic()
-        self._stopped = False
+        self.stopped = 0
         self._terminal = sys.stderr.isatty()
 
-    def stop(self) -> None:
-        self._stopped = True
+    def stop(self, number: int, _frame: object) -> None:
+        self.stopped = number
 
     def __call__(self, frames: int, seconds: float) -> bool:
         now = time.monotonic()
@@ -108,7 +134,7 @@ class _Line:
             rate = frames / max(now - self._begin, 1e-9)
             sys.stderr.write(f"\r{frames} frames, {seconds:.1f} s of the video, {rate:.1f} frames a second\x1b[K")
             sys.stderr.flush()
-        return not self._stopped
+        return not self.stopped
 
     def clear(self) -> None:
         if self._terminal and self._shown:

@@ -6,6 +6,7 @@ Decoding is done by PyAV (FFmpeg's libraries), which lets other threads run mean
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 import rrn_native
 from av.video.reformatter import VideoReformatter
 from rrn_native import PixelArray
+from rrn_native.cli.common import one_line
 
 DEFAULT_SIZE = (427, 240)
 MAX_SIDE = 8192
@@ -28,6 +30,9 @@ _STREAM_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp
 _LIVE = {"fflags": "nobuffer", "flags": "low_delay", "max_delay": "0"}
 _CAMERA = re.compile(r"/dev/video\d+")
 TEST_PATTERN = "test"
+_FROM_ENVIRONMENT = "env:"
+# A step of a time stamp of so many seconds or more, and every one back by as much, is a mistake of the file.
+_JUMP = 5.0
 
 
 class SourceError(Exception):
@@ -57,15 +62,26 @@ class Frame:
     # The frames of a source share one, because it remembers how to convert them.
     converter: VideoReformatter = dataclasses.field(default_factory=VideoReformatter, repr=False)
 
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as the picture is meant to be seen."""
+        width, height = self.picture.width, self.picture.height
+        return (height, width) if self._quarters % 2 else (width, height)
+
+    @property
+    def _quarters(self) -> int:
+        """Quarter turns counterclockwise that make it upright: phones write them beside the video."""
+        return int(round(self.picture.rotation / 90) % 4)
+
     def pixels(self, size: tuple[int, int]) -> PixelArray:
         """Returns RGB, uint8 [height, width, 3], resized to `size` (width, height); areas are averaged.
 
         Not for two threads at the same time, for all frames of a source together.
         """
-        frame = self.converter.reformat(
-            self.picture, width=size[0], height=size[1], format="rgb24", interpolation="AREA"
-        )
-        return np.ascontiguousarray(frame.to_ndarray())
+        width, height = size if self._quarters % 2 == 0 else (size[1], size[0])
+        frame = self.converter.reformat(self.picture, width=width, height=height, format="rgb24", interpolation="AREA")
+        pixels = frame.to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, self._quarters) if self._quarters else pixels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +136,8 @@ def open_source(
     """Returns the source of this name; nothing is opened yet.
 
     Args:
-        name: "test", /dev/videoN, an rtsp:// or http:// address, a video file, or a folder of pictures.
+        name: "test", /dev/videoN, an rtsp:// or http:// address, a video file, a folder of pictures, or "env:NAME" for
+            what the environment's variable NAME holds: addresses with a password are not for the command line.
         fps: Frames a second of a camera, folder or test pattern; None: the camera's own, 25 for the others.
         paced: Give the frames of a file or folder at their times, as a camera would, instead of as fast as they are
             taken.
@@ -130,10 +147,17 @@ def open_source(
     Raises:
         SourceError: No such file or device.
     """
+    if camera_size:
+        parse_size(camera_size)
+    if name.startswith(_FROM_ENVIRONMENT):
+        variable = name.removeprefix(_FROM_ENVIRONMENT)
+        if not os.environ.get(variable):
+            raise SourceError(f"{name}: the environment has no variable {variable}")
+        name = os.environ[variable]
     if name == TEST_PATTERN:
         return Source(name, True, lambda: _paced(_pattern(fps or 25.0)))
     if name.startswith(_STREAM_SCHEMES):
-        return Source(name, True, lambda: _video(name, options=_stream_options(name), live=True))
+        return Source(without_password(name), True, lambda: _video(name, options=_stream_options(name), live=True))
     if _CAMERA.fullmatch(name):
         options = {**_LIVE, **({"framerate": str(fps)} if fps else {})}
         if camera_size:
@@ -154,8 +178,14 @@ def _stream_options(name: str) -> dict[str, str]:
     return {**_LIVE, "rtsp_transport": "tcp"} if name.startswith("rtsp") else dict(_LIVE)
 
 
+def without_password(text: str) -> str:
+    """Returns an address, or a text that holds some, without users and passwords."""
+    return re.sub(r"(?<=://)[^/@\s']*@", "", text)
+
+
 def _error_text(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    said = error.strerror if isinstance(error, av.FFmpegError) and error.strerror else str(error)
+    return without_password(one_line(said)) or type(error).__name__
 
 
 def _video(name: str, *, options: dict[str, str], live: bool = False, container: str | None = None) -> Frames:
@@ -164,22 +194,22 @@ def _video(name: str, *, options: dict[str, str], live: bool = False, container:
             name, format=container, options=options, timeout=(_OPEN_SECONDS, _READ_SECONDS) if live else None
         )
     except (OSError, ValueError, av.FFmpegError) as error:
-        raise SourceError(f"{name}: cannot be opened as a video: {_error_text(error)}") from error
+        raise SourceError(f"{without_password(name)}: cannot be opened as a video: {_error_text(error)}") from error
     with opened:
         if not opened.streams.video:
-            raise SourceError(f"{name}: has no video stream")
+            raise SourceError(f"{without_password(name)}: has no video stream")
         try:
             yield from _decoded(opened, name, live=live)
         except (OSError, av.FFmpegError) as error:
-            raise SourceError(f"{name}: reading failed: {_error_text(error)}") from error
+            raise SourceError(f"{without_password(name)}: reading failed: {_error_text(error)}") from error
 
 
 def _decoded(opened: av.container.InputContainer, name: str, *, live: bool) -> Frames:
     stream = opened.streams.video[0]
     # Threads of whole frames would each hold one back.
-    stream.thread_type = "SLICE"
+    stream.thread_type = "SLICE" if live else "AUTO"
     number = 0
-    first: float | None = None
+    times = _Times()
     converter = VideoReformatter()
     for packet in opened.demux(stream):
         arrived = time.monotonic_ns()
@@ -191,20 +221,42 @@ def _decoded(opened: av.container.InputContainer, name: str, *, live: bool) -> F
             pictures = packet.decode()
         except av.error.InvalidDataError as error:
             number += 1
-            yield BrokenFrame(number, seconds or 0.0, _error_text(error))
+            yield BrokenFrame(number, times.last, _error_text(error))
             continue
         took = (time.perf_counter() - begin) * 1000
         for picture in pictures:
             number += 1
-            at = picture.time if picture.time is not None else (seconds or 0.0)
-            first = at if first is None else first
+            at = times.of(picture.time if picture.time is not None else seconds)
             if picture.is_corrupt:
-                yield BrokenFrame(number, at - first, "damaged: the decoder had to fill in missing parts")
+                yield BrokenFrame(number, at, "damaged: the decoder had to fill in missing parts")
                 continue
             grab = (arrived - captured) / 1e6
-            yield Frame(number, at - first, captured, wall - grab / 1000, grab, took, picture, converter)
+            yield Frame(number, at, captured, wall - grab / 1000, grab, took, picture, converter)
     if number == 0:
-        raise SourceError(f"{name}: holds no frame")
+        raise SourceError(f"{without_password(name)}: holds no frame")
+
+
+class _Times:
+    """Times of frames that begin at 0 and go on, whatever a file or stream says."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self._offset: float | None = None
+        self._step = 0.04
+
+    def of(self, stamp: float | None) -> float:
+        """Returns the time of the next frame; a jump of its time stamp counts as an ordinary step."""
+        if stamp is None:
+            stamp = self.last + self._step + (self._offset or 0.0)
+        if self._offset is None:
+            self._offset = stamp
+        step = stamp - self._offset - self.last
+        if not -_JUMP < step < _JUMP:
+            self._offset = stamp - self.last - self._step
+        elif step > 0:
+            self._step = step
+        self.last = max(stamp - self._offset, self.last)
+        return self.last
 
 
 def _source_time(seconds: float | None, arrived: int) -> int:
@@ -213,8 +265,13 @@ def _source_time(seconds: float | None, arrived: int) -> int:
     return stamp if 0 <= arrived - stamp < 1_000_000_000 else arrived
 
 
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Orders names as people do: frame2 before frame10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
 def _folder(path: Path, fps: float) -> Frames:
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in sorted(path.iterdir(), key=_natural) if file.is_file() and not file.name.startswith(".")]
     if not files:
         raise SourceError(f"{path}: a folder without files, expected pictures")
     for number, file in enumerate(files, 1):
@@ -269,7 +326,6 @@ def _maybe_paced(frames: Frames, paced: bool) -> Frames:
 def _paced(frames: Frames) -> Frames:
     """Holds each frame back until its time; a frame that is asked for later than that was captured at its time."""
     start = time.monotonic_ns()
-    wall = time.time()
     for one in frames:
         due = start + round(one.seconds * 1e9)
         wait = (due - time.monotonic_ns()) / 1e9
@@ -278,8 +334,9 @@ def _paced(frames: Frames) -> Frames:
         if isinstance(one, BrokenFrame):
             yield one
             continue
-        late = max((time.monotonic_ns() - due) / 1e6 - one.decode_ms, 0.0)
-        yield dataclasses.replace(one, captured_ns=due, captured_at=wall + one.seconds, grab_ms=late)
+        behind = (time.monotonic_ns() - due) / 1e6
+        late = max(behind - one.decode_ms, 0.0)
+        yield dataclasses.replace(one, captured_ns=due, captured_at=time.time() - behind / 1000, grab_ms=late)
 
 
 def video_rate(name: str) -> float | None:

@@ -34,10 +34,12 @@ class Tracks:
     Attributes:
         people: Boxes with ids: those just found, and predicted ones of people that were found a short time ago.
         ages: float64 [n]: seconds since each was found; 0 for those just found.
+        detected: Whether the detector looked; otherwise all boxes are predicted.
     """
 
     people: Detections
     ages: npt.NDArray[np.float64]
+    detected: bool = True
 
 
 @dataclasses.dataclass
@@ -120,7 +122,7 @@ class PersonTracker:
         asked, and the boxes go on at their own velocity.
         """
         self._let_pass(now)
-        return self._with_predicted(Detections.empty(size), now)
+        return dataclasses.replace(self._with_predicted(Detections.empty(size), now), detected=False)
 
     def _let_pass(self, now: float) -> None:
         if self._now is not None and not 0 < now - self._now <= _MAX_GAP:

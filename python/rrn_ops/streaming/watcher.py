@@ -117,7 +117,7 @@ class Watcher:
         """
         size = (int(pixels.shape[1]), int(pixels.shape[0]))
         self._measure_interval(seconds)
-        detect = self._overdue(seconds) or self._since_detection % self.every == 0
+        detect = self._overdue(seconds) or self._since_detection >= self.every
         self._since_detection = 1 if detect else self._since_detection + 1
         found, preprocess, detecting = Detections.empty(size), 0.0, 0.0
         if detect:

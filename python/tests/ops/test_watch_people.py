@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -208,6 +209,8 @@ def test_the_plain_rule() -> None:
     assert rule.choose(tracks_of(small, large), 0.0) == MainPerson(2, 0.0)
     assert rule.choose(tracks_of(small, large), 2.0) == MainPerson(2, 2.0)
     assert rule.choose(tracks_of(small, (2, large[1], 0.89)), 3.0) == MainPerson(1, 0.0)
+    predicted = dataclasses.replace(tracks_of(small), detected=False, ages=np.array([0.1]))
+    assert rule.choose(predicted, 3.1) == MainPerson(1, pytest.approx(0.1))
     assert rule.choose(tracks_of((2, large[1], 0.89)), 4.0) is None
 
 

@@ -307,3 +307,96 @@ def test_as_often_as_the_machine_can(model: Path) -> None:
     for k in range(30):
         watcher.watch(scene(SIZE, walk(1)), 5 + k * 1e-5)
     assert watcher.every == 8
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([1000.0, 1000.1, 1000.2], [0, 0.1, 0.2]),
+        ([0.0, 0.1, 3600.1, 3600.2], [0, 0.1, 0.2, 0.3]),
+        ([10.0, 10.1, 0.0, 0.1], [0, 0.1, 0.2, 0.3]),
+        ([0.0, 0.1, 0.05, 0.2], [0, 0.1, 0.1, 0.2]),
+        ([None, None, None], [0, 0.04, 0.08]),
+        ([0.0, 0.5, None, 1.5], [0, 0.5, 1.0, 1.5]),
+    ],
+)
+def test_times_go_on_whatever_a_file_says(stamps: list[float | None], expected: list[float]) -> None:
+    times = sources._Times()
+    assert [times.of(stamp) for stamp in stamps] == pytest.approx(expected)
+
+
+def test_a_phones_video_stands_upright() -> None:
+    picture = av.VideoFrame.from_ndarray(scene((64, 32), (0, 0, 64, 8)), format="rgb24")
+
+    class Turned:
+        """A frame with a display matrix, which this version of FFmpeg's writer cannot make."""
+
+        rotation, width, height = -90, 64, 32
+
+    frame = sources.Frame(1, 0.0, 0, 0.0, 0.0, 0.0, picture)
+    assert frame.upright_size == (64, 32)
+    turned = sources.Frame(1, 0.0, 0, 0.0, 0.0, 0.0, Turned())  # type: ignore[arg-type]
+    assert turned.upright_size == (32, 64)
+    assert turned._quarters == 3
+
+
+def test_pictures_of_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for k in (1, 2, 10, 11):
+        Image.fromarray(np.full((16, 16, 3), k, np.uint8)).save(tmp_path / f"frame{k}.png")
+    frames = frames_of(tmp_path)
+    assert [int(one.pixels((16, 16))[0, 0, 0]) for one in frames if isinstance(one, sources.Frame)] == [1, 2, 10, 11]
+
+
+def test_an_annotated_video_has_the_times_of_its_source(tmp_path: Path, model: Path) -> None:
+    source, target = tmp_path / "slow.mp4", tmp_path / "out.mp4"
+    seconds = [0.0, 0.5, 3.0, 3.04, 3.08, 4.9]
+    with drawing.VideoWriter(source, SIZE, 0.7) as writer:
+        for k, at in enumerate(seconds):
+            writer.add(scene(SIZE, walk(k)), at)
+    assert cli.main(["watch", str(source), "--model", str(model), "--annotate", str(target)]) == 0
+    assert [one.seconds for one in frames_of(target)] == pytest.approx(seconds, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output", "{video}"], "is the video"),
+        (["--annotate", "{video}"], "is the video"),
+        (["--output", "same", "--sheet", "./same"], "two outputs"),
+        (["--output", "same", "--json", "same"], "two outputs"),
+        (["--sheet", "."], "no file"),
+        (["--output", "/dev/null"], "no file"),
+    ],
+)
+def test_outputs_take_nothings_place(
+    words: list[str],
+    message: str,
+    video: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = video.read_bytes()
+    assert _code([str(video), "--model", str(model), *(word.replace("{video}", str(video)) for word in words)]) == 2
+    assert message in capfd.readouterr().err
+    assert video.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_of_addresses_are_not_said() -> None:
+    address = "rtsp://admin:s3cret@127.0.0.1:1/x"
+    source = sources.open_source(address)
+    assert source.name == "rtsp://127.0.0.1:1/x"
+    with pytest.raises(sources.SourceError) as error:
+        list(source.frames())
+    assert "s3cret" not in str(error.value)
+    assert sources.without_password(f"'{address}': no") == "'rtsp://127.0.0.1:1/x': no"
+
+
+def test_an_address_may_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_ADDRESS", "rtsp://admin:s3cret@127.0.0.1:1/x")
+    assert sources.open_source("env:CAMERA_ADDRESS").name == "rtsp://127.0.0.1:1/x"
+    with pytest.raises(sources.SourceError, match="no variable NO_SUCH"):
+        sources.open_source("env:NO_SUCH")

@@ -14,6 +14,8 @@ from pathlib import Path
 from rrn_native.cli.parser import Parser
 from rrn_native.files import write_file
 
+from rrn_ops.streaming.publisher.topics import Topics
+
 _SUMMARY = "write container, compose and systemd files, with a password and a token of their own"
 _FILES = Path(__file__).with_name("files")
 _SECRET_FILES = (".env", "env")
@@ -56,17 +58,22 @@ def files(folder: Path, *, source: str, camera: str) -> dict[str, bytes]:
     Raises:
         ValueError: A name cannot be written into an environment file.
     """
+    Topics("rrn", camera)
+    if not source:
+        raise ValueError("--source is empty, expected a camera, an address or a file")
     if any(sign in source + camera for sign in "\n\"'\\$"):
         raise ValueError("--source and --camera must have no quotes, dollars, backslashes or line breaks")
     password, token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     program = shutil.which("rrn") or f"{sys.executable} -m rrn_native"
     found = {path.name: path.read_bytes() for path in sorted(_FILES.iterdir()) if path.is_file()}
     service = found["rrn-watch.service"].decode()
-    service = service.replace("@FOLDER@", str(folder.absolute())).replace("@RRN@", program)
+    service = service.replace("@FOLDER@", str(folder.absolute()).replace("%", "%%")).replace("@RRN@", program)
     found["rrn-watch.service"] = service.encode()
     shared = f'SOURCE="{source}"\nCAMERA="{camera}"\n'
     found[".env"] = f"{shared}MQTT_PASSWORD={password}\nVIEW_TOKEN={token}\n".encode()
     found["env"] = f"{shared}BROKER=127.0.0.1\nRRN_MQTT_PASSWORD={password}\n".encode()
+    # What COPY takes: no secrets and no videos.
+    found[".dockerignore"] = b"*\n!*.whl\n!README.md\n"
     found["passwords"] = mosquitto_password("rrn", password, secrets.token_bytes(_SALT_BYTES)).encode()
     return found
 

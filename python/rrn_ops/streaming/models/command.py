@@ -85,6 +85,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
+    there = next((found for found in store.installed() if found.name == arguments.name), None)
+    asked = (arguments.package, arguments.weights, arguments.download, arguments.seeded)
+    if there is not None and there.intact() and not any(asked):
+        return _report(there, arguments.json)
     line = ProgressLine("MB")
     source = store.Source(arguments.package, arguments.weights, arguments.download, arguments.seeded)
     try:

@@ -39,6 +39,7 @@ _KEEP_ALIVE_SECONDS = 4
 _SEND_BUFFER = 64 * 1024
 # The broker throws away what a slow subscriber has not taken for so long (MQTT 5, 3.3.2.3.3).
 _EXPIRY_SECONDS = 2
+_NOT_YET = "not connected yet"
 _log = logging.getLogger(__name__)
 
 
@@ -65,11 +66,13 @@ class Link:
         self._sent: collections.deque[tuple[mqtt.MQTTMessageInfo, int]] = collections.deque()
         self._connected = threading.Event()
         self._stopping = False
-        self._error = "not connected yet"
+        self._asked_at = time.monotonic()
+        self._error = _NOT_YET
         self._client = self._new_client(broker)
 
     def start(self) -> None:
         """Starts; a broker that is not there yet is waited for."""
+        self._asked_at = time.monotonic()
         self._client.connect_async(
             self._broker.host, self._broker.port, keepalive=_KEEP_ALIVE_SECONDS, clean_start=True
         )
@@ -94,6 +97,13 @@ class Link:
     def error(self) -> str:
         """Why it is not: one line; empty while it is."""
         return "" if self.connected else self._error
+
+    def check(self) -> str:
+        """Returns why the broker is not there, as `error` does; says so where it does not answer."""
+        silent = time.monotonic() - self._asked_at > _CONNECT_SECONDS
+        if not self.connected and silent and self._error in ("", _NOT_YET):
+            self._say("it does not answer")
+        return self.error
 
     def wait_connected(self, timeout: float) -> bool:
         """Waits until the broker is there; returns whether it is."""

@@ -13,7 +13,7 @@ from rrn_native import PixelArray
 from rrn_native.files import sha256_of_bytes
 
 from rrn_ops.streaming.clock import clock_name
-from rrn_ops.streaming.connection import Broker
+from rrn_ops.streaming.connection import Broker, check_prefix
 from rrn_ops.streaming.grabber import Grabber, GrabCounts
 from rrn_ops.streaming.message import SCHEMA, Counters, FrameMessage, Latency, Model, Person, Picture, encode
 from rrn_ops.streaming.publisher.link import Link
@@ -22,8 +22,9 @@ from rrn_ops.streaming.sources import DEFAULT_SIZE, Frame
 from rrn_ops.streaming.watcher import Watched, Watcher
 from rrn_ops.streaming.windows import Rate, Stages
 
-# This many seconds after the last frame there is nobody.
+# This many seconds after the last frame there is nobody; where frames come seldom, this many of their intervals.
 SILENT_SECONDS = 0.8
+_SILENT_FRAMES = 2.5
 STATS_SECONDS = 2.0
 # How long to wait for a frame before looking after the states.
 _LOOK_SECONDS = 0.2
@@ -57,6 +58,8 @@ class PublishOptions:
             raise ValueError(f"fps is {self.fps}, expected 0 ... 1000")
         if not 0 <= self.quality <= 100:
             raise ValueError(f"quality is {self.quality}, expected 0 ... 100")
+        if self.discovery:
+            check_prefix("--home-assistant-prefix", self.discovery)
 
 
 @dataclasses.dataclass
@@ -90,6 +93,8 @@ class Publisher:
         self._stages = Stages()
         self._rate = Rate()
         self._main: dict[str, object] = {"present": False, "id": None, "since": time.time()}
+        self._interval = 0.0
+        self._captured_ns = 0
         self._next_frame = 0.0
         self._next_stats = 0.0
         # A flag, because an Event must not be set in a signal handler that another signal may interrupt.
@@ -114,7 +119,7 @@ class Publisher:
                 taken = self._grabber.take(_LOOK_SECONDS)
                 if taken is not None:
                     self._frame(*taken)
-                elif self._grabber.silent_seconds() > SILENT_SECONDS:
+                elif self._grabber.silent_seconds() > max(SILENT_SECONDS, _SILENT_FRAMES * self._interval):
                     self._state_main(None)
                 self._state_stats()
         finally:
@@ -126,6 +131,9 @@ class Publisher:
 
     def _frame(self, frame: Frame, counts: GrabCounts) -> None:
         now = time.monotonic()
+        if self._captured_ns:
+            self._interval += 0.2 * ((frame.captured_ns - self._captured_ns) / 1e9 - self._interval)
+        self._captured_ns = frame.captured_ns
         if self._options.fps and now < self._next_frame:
             self._sent.rate_limited += 1
             return
@@ -237,7 +245,7 @@ class Publisher:
                 stage: {"p50": round(found.p50, 2), "p95": round(found.p95, 2), "p99": round(found.p99, 2)}
                 for stage, found in self._stages.percentiles(now).items()
             },
-            "broker": self._link.error or "ok",
+            "broker": self._link.check() or "ok",
         }
         self._link.state(self._topics.stats, json.dumps(stats).encode())
 
