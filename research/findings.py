@@ -19,6 +19,7 @@ from research.evaluation import report as evaluation_report
 from research.examples import draw, record
 from research.serving import report as serving_report
 from research.watch import accuracy_report as watch_accuracy_report
+from research.watch import latency_report as watch_latency_report
 from research.watch import precision_report as watch_precision_report
 
 _HEAD = """\
@@ -56,6 +57,17 @@ _FILES = (
         "what low precision gains and costs the person detectors, from `results/watch_precision.json`; `command` in "
         "the file says how it was made",
         "",
+    ),
+    (
+        "`watch_latency.md`, `watch_latency.png`",
+        "how old a live frame is when it is seen, from `results/watch_latency.json`; `command` in the file says how it "
+        "was made",
+        "",
+    ),
+    (
+        "`results/watch_light.png`, `results/watch_dark.png`, `results/watch_phone.png`, `results/watch_stale.png`",
+        "the live page in a browser: light, dark, on a phone, and after the broker was killed",
+        "watch_example.sh --findings",
     ),
     ("`report.docx`, `report.pdf`, `figures/`", "the report, from all results", "report.sh"),
     (
@@ -124,6 +136,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *serving_report.write(measured, output),
         *watch_accuracy_report.write(measured, output),
         *watch_precision_report.write(measured, output),
+        *watch_latency_report.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

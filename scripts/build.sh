@@ -69,7 +69,7 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 if [ $tests = ON ]; then
   apt_install mosquitto mosquitto-clients libgl1
   pip_try watch 'av>=14' 'trackers>=2.6,<3' 'msgspec>=0.19' 'paho-mqtt>=2.1' 'starlette>=0.40' 'uvicorn>=0.30' 'websockets>=13' \
-    'prometheus_client>=0.20' 'jsonschema>=4' \
+    'prometheus_client>=0.20' 'jsonschema>=4' faster-coco-eval==1.8.0 \
     || echo "cannot get the packages of rrn watch; its tests will be skipped"
 fi
 

@@ -208,15 +208,15 @@ def take_plain(case: Case, video: Path, seconds: float) -> Taken:
     with LocalBroker() as broker:
         reader = mqtt.Client(CallbackAPIVersion.VERSION2)
         reader.on_message = arrived
+        reader.on_connect = lambda client, *_: client.subscribe("plain/frame")
         reader.connect("127.0.0.1", broker.port)
-        reader.subscribe("plain/frame")
         reader.loop_start()
         words = [sys.executable, str(PLAIN_WAY), str(video), "--port", str(broker.port)]
         words += ["--fps", str(case.fps), "--width", str(case.size[0]), "--height", str(case.size[1])]
         with running(words) as publisher:
             pids = (broker.pid, publisher.pid)
             if not first.wait(_START_SECONDS):
-                raise TimeoutError("no frame came")
+                raise TimeoutError(f"no frame came from the plain way (its exit status: {publisher.poll()})")
             begin, cpu = time.monotonic(), cpu_seconds(pids)
             time.sleep(seconds)
             taken.seconds = time.monotonic() - begin

@@ -133,8 +133,8 @@ def markdown(value: Json) -> str:
         "",
         "The age is the time from the capture of a frame until a reader has its picture decoded; percentiles of all "
         "frames of all rounds. rrn: publisher, mosquitto and the live page's server are processes of their own, and "
-        "the reader is behind the page's websocket. Plain: OpenCV, torchvision's SSDLite in PyTorch, base64 in JSON, and "
-        "a reader at the broker. CPU time is that of all processes but the reader.",
+        "the reader is behind the page's websocket. Plain: OpenCV, torchvision's SSDLite in PyTorch, base64 in JSON, "
+        "and a reader at the broker. CPU time is that of all processes but the reader.",
         "",
         *table(
             [

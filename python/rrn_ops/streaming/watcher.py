@@ -14,6 +14,8 @@ from rrn_ops.streaming.tracking import PersonTracker, Tracks
 
 MAX_EVERY = 8
 LONGEST_GAP = 0.3
+# Of sums of intervals.
+_ROUNDING = 1e-3
 # Boxes of a lower score than the threshold follow people that are known.
 LOW_SCORE = 0.2
 # Of the time between two frames, this much is for the detector.
@@ -136,7 +138,7 @@ class Watcher:
         if self._detected_at is None:
             return True
         gap = seconds - self._detected_at
-        return not 0 < gap + (self._interval or 0.0) <= LONGEST_GAP
+        return not 0 < gap + (self._interval or 0.0) <= LONGEST_GAP + _ROUNDING
 
     def _measure_interval(self, seconds: float) -> None:
         if self._last is not None and 0 < seconds - self._last < 1:

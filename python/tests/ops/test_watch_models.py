@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rrn_native
+from blob_detector import blob_model
 from detector_models import Array, TinyModel, convolved, sigmoid, tiny_nanodet, tiny_ssd
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing: scripts/build.sh --tests")
 ort = pytest.importorskip("onnxruntime")
 
 from rrn_native.model.onnx_file import to_bytes  # noqa: E402
-from rrn_ops.streaming.models import contract, frozen, nanodet, ssd, tfjs  # noqa: E402
+from rrn_ops.streaming.models import contract, faster_rcnn, frozen, nanodet, ssd, tfjs  # noqa: E402
 from rrn_ops.streaming.models.builder import Builder  # noqa: E402
 from rrn_ops.streaming.models.contract import Detector, DetectorError, Weights  # noqa: E402
 from rrn_ops.streaming.models.evaluate import simplified  # noqa: E402
@@ -26,7 +29,7 @@ WEIGHTS = Weights("a test", "0" * 64)
 
 def tiny_detector(width: int, height: int) -> Detector:
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return Detector("tiny", (width, height), "stretch", "RGB", "1", zeros, ones, nms=0.5, score=0.5)
+    return Detector("tiny", (width, height), "stretch", "RGB", 1, zeros, ones, nms=0.5, score=0.5)
 
 
 def run(model: Any, image: Array) -> tuple[Array, Array]:
@@ -425,3 +428,16 @@ def test_a_frozen_graph_that_ends_early_is_refused() -> None:
 def test_damaged_frozen_graphs_are_refused_by_reason(message: bytes, reason: str) -> None:
     with pytest.raises(DetectorError, match=reason):
         frozen.read(message)
+
+
+@pytest.mark.parametrize(
+    "made", [nanodet.detector("n"), ssd.detector("s"), faster_rcnn.detector("r")], ids=lambda made: made.name
+)
+def test_the_engine_reads_what_the_contract_says(made: Detector, tmp_path: Path) -> None:
+    fields = json.loads(made.to_json())
+    # "nms": null is a value here, and blob_model leaves out what is None.
+    path = blob_model(tmp_path / "m.onnx", **{"nms": 1.0, **{k: v for k, v in fields.items() if v is not None}})
+    info = rrn_native.Detector(path).info
+    assert info.name == made.name
+    assert info.model_score == pytest.approx(made.score)
+    assert info.iou == pytest.approx(1 if made.nms is None else made.nms)

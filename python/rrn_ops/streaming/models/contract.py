@@ -32,7 +32,7 @@ class Detector:
         size: Width and height of the input in pixels.
         resize: "stretch" fills the input whatever the picture's sides; "letterbox" keeps them and fills the rest.
         channels: The order of the input's channels.
-        scale: What a pixel, 0 ... 255, is multiplied by: "1" or "1/255".
+        scale: What a pixel, 0 ... 255, is multiplied by: "1/255", or a number.
         mean: Subtracted after scaling, in the order of the channels.
         std: Divided by after that.
         nms: The overlap (intersection over union) above which the lower of two boxes is removed; None where the model
@@ -45,7 +45,7 @@ class Detector:
     size: tuple[int, int]
     resize: Literal["stretch", "letterbox"]
     channels: Literal["RGB", "BGR"]
-    scale: str
+    scale: str | float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     nms: float | None

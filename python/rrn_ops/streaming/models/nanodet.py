@@ -33,7 +33,7 @@ def detector(name: str) -> Detector:
         size=(SIZE, SIZE),
         resize="letterbox",
         channels="BGR",
-        scale="1",
+        scale=1,
         mean=(103.53, 116.28, 123.675),
         std=(57.375, 57.12, 58.395),
         nms=0.6,
