@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -24,10 +25,13 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     A symbolic link stays one: the file that it points to is replaced.
 
     Raises:
-        OSError: The file cannot be written; it names `path`. Nothing is left of it, and what was there before stays;
-            the same holds for any exception of `write`.
+        OSError: The file cannot be written, or what is there is no regular file; it names `path`. Nothing is left of
+            it, and what was there before stays; the same holds for any exception of `write`.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file() and not target.is_dir():
+        # A device or pipe that is replaced is gone for everybody.
+        raise OSError(errno.EEXIST, "is there and no regular file, so it is not replaced", os.fspath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         write(temporary)

@@ -31,7 +31,7 @@ _LIVE = {"fflags": "nobuffer", "flags": "low_delay", "max_delay": "0"}
 _CAMERA = re.compile(r"/dev/video\d+")
 TEST_PATTERN = "test"
 _FROM_ENVIRONMENT = "env:"
-# A step of a time stamp of so many seconds or more, and every one back by as much, is a mistake of the file.
+# Time stamps that go on or back by this many seconds or more are a mistake of the file.
 _JUMP = 5.0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +221,21 @@ def test_a_password_line_is_what_mosquitto_makes() -> None:
     assert (kind, iterations) == ("7", "101")
     assert salt == "MDEyMzQ1Njc4OWFi"
     assert len(digest) == 88
+
+
+def test_browsers_that_go_away_do_not_end_the_page() -> None:
+    process = started("view", "--port", "0", "--broker", "127.0.0.1:9")
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        host, port = url.removeprefix("http://").strip("/").split(":")
+        for _ in range(60):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 8)
+        assert get(url, "/healthz")[0] == 503
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -357,6 +357,13 @@ def test_an_annotated_video_has_the_times_of_its_source(tmp_path: Path, model: P
     assert [one.seconds for one in frames_of(target)] == pytest.approx(seconds, abs=2e-3)
 
 
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -372,17 +379,14 @@ def test_outputs_take_nothings_place(
     words: list[str],
     message: str,
     video: Path,
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    empty_folder: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     before = video.read_bytes()
-    assert _code([str(video), "--model", str(model), *(word.replace("{video}", str(video)) for word in words)]) == 2
+    assert _code([str(video), "--model", "none", *(word.replace("{video}", str(video)) for word in words)]) == 2
     assert message in capfd.readouterr().err
     assert video.read_bytes() == before
-    assert list(tmp_path.iterdir()) == []
+    assert list(empty_folder.iterdir()) == []
 
 
 def test_passwords_of_addresses_are_not_said() -> None:
