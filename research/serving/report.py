@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from research.common import charts, machine, results
+from research.common import charts, machine, pages
 from research.common.tables import table
 
 Json = dict[str, Any]
@@ -19,20 +19,8 @@ _NAMES = {
 
 
 def write(measured: Path, folder: Path) -> list[Path]:
-    """Writes serving.md and serving.png; returns them.
-
-    Args:
-        measured: The folder of results.
-        folder: Gets the files.
-
-    Raises:
-        OSError: The result is missing, or a file cannot be written.
-    """
-    value = results.read(measured / "serving.json")
-    page, picture = folder / "serving.md", folder / "serving.png"
-    charts.save(chart(value), picture)
-    results.write_bytes(page, markdown(value).encode())
-    return [page, picture]
+    """Writes the page and its chart, see :func:`research.common.pages.write`."""
+    return pages.write("serving", measured, folder, chart=chart, markdown=markdown)
 
 
 def cases(value: Json, kind: str, batching: str) -> list[Json]:

@@ -6,30 +6,17 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from research.common import charts, machine, results
+from research.common import charts, machine, pages
 from research.common.tables import table
 
 Json = dict[str, Any]
 
-_RESULT = "watch_accuracy.json"
 _VTEST = "vtest_480x360.mp4"
 
 
 def write(measured: Path, folder: Path) -> list[Path]:
-    """Writes watch_accuracy.md and watch_accuracy.png; returns them.
-
-    Args:
-        measured: The folder of results.
-        folder: Gets the files.
-
-    Raises:
-        OSError: The result is missing, or a file cannot be written.
-    """
-    value = results.read(measured / _RESULT)
-    page, picture = folder / "watch_accuracy.md", folder / "watch_accuracy.png"
-    charts.save(chart(value), picture)
-    results.write_bytes(page, markdown(value).encode())
-    return [page, picture]
+    """Writes the page and its chart, see :func:`research.common.pages.write`."""
+    return pages.write("watch_accuracy", measured, folder, chart=chart, markdown=markdown)
 
 
 def names(groups: list[Json]) -> list[str]:

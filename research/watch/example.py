@@ -21,7 +21,7 @@ from rrn_ops.streaming import message
 from rrn_ops.streaming.local_broker import BrokerError, LocalBroker
 
 from research.common import results
-from research.common.places import ROOT
+from research.watch.latency import running
 
 RECOVERY_SECONDS = 5.0
 _WAIT_SECONDS = 60.0
@@ -112,20 +112,6 @@ class Tour:
 
 
 @contextlib.contextmanager
-def process(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Runs a process and ends it."""
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
-        try:
-            yield running
-        finally:
-            running.terminate()
-            try:
-                running.wait(10)
-            except subprocess.TimeoutExpired:
-                running.kill()
-
-
-@contextlib.contextmanager
 def opened(url: str) -> Iterator[Any]:
     """Opens a page in Chromium without a window.
 
@@ -191,11 +177,11 @@ def run(video: Path, model: str, output: Path) -> int:
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(LocalBroker())
         where = ["--broker", f"127.0.0.1:{broker.port}"]
-        view = stack.enter_context(process([*_RRN, "view", "--port", "0", *where]))
+        view = stack.enter_context(running([*_RRN, "view", "--port", "0", *where]))
         assert view.stdout is not None
         page = view.stdout.readline().strip()
         stack.enter_context(
-            process([*_RRN, "publish", str(video), "--loop", "--camera", "yard", "--model", model, *where])
+            running([*_RRN, "publish", str(video), "--loop", "--camera", "yard", "--model", model, *where])
         )
         print(f"broker 127.0.0.1:{broker.port}, page {page}")
         tour = Tour(stack.enter_context(opened(page)), output)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from research.common import charts, machine, results
+from research.common import charts, machine, pages
 from research.common.tables import table
 
 Json = dict[str, Any]
 
-_RESULT = "watch_latency.json"
 # In the order of a frame's way.
 STAGES = ("grab", "decode", "wait", "preprocess", "detect", "track", "encode", "publish", "reach")
 # How much is to come on top of the detector, at most.
@@ -18,20 +17,8 @@ AIM_BEYOND_MS = 15.0
 
 
 def write(measured: Path, folder: Path) -> list[Path]:
-    """Writes watch_latency.md and watch_latency.png; returns them.
-
-    Args:
-        measured: The folder of results.
-        folder: Gets the files.
-
-    Raises:
-        OSError: The result is missing, or a file cannot be written.
-    """
-    value = results.read(measured / _RESULT)
-    page, picture = folder / "watch_latency.md", folder / "watch_latency.png"
-    charts.save(chart(value), picture)
-    results.write_bytes(page, markdown(value).encode())
-    return [page, picture]
+    """Writes the page and its chart, see :func:`research.common.pages.write`."""
+    return pages.write("watch_latency", measured, folder, chart=chart, markdown=markdown)
 
 
 def of_way(value: Json, way: str) -> list[Json]:

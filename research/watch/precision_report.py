@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from research.common import charts, machine, results
+from research.common import charts, machine, pages
 from research.common.tables import table
 
 Json = dict[str, Any]
 
-_RESULT = "watch_precision.json"
 _RUNTIMES = {"engine": "engine (ONNX Runtime)", "openvino": "OpenVINO", "torch": "PyTorch, its layers only"}
 _KINDS = {
     "float": "fp32",
@@ -25,20 +24,8 @@ _KINDS = {
 
 
 def write(measured: Path, folder: Path) -> list[Path]:
-    """Writes watch_precision.md and watch_precision.png; returns them.
-
-    Args:
-        measured: The folder of results.
-        folder: Gets the files.
-
-    Raises:
-        OSError: The result is missing, or a file cannot be written.
-    """
-    value = results.read(measured / _RESULT)
-    page, picture = folder / "watch_precision.md", folder / "watch_precision.png"
-    charts.save(chart(value), picture)
-    results.write_bytes(page, markdown(value).encode())
-    return [page, picture]
+    """Writes the page and its chart, see :func:`research.common.pages.write`."""
+    return pages.write("watch_precision", measured, folder, chart=chart, markdown=markdown)
 
 
 def trained(value: Json) -> dict[str, list[Json]]:
