@@ -204,14 +204,13 @@ def test_states_are_retained_and_say_goodbye(start: Start) -> None:
     late.close()
 
 
-def test_nobody_within_a_second(start: Start) -> None:
+def test_nobody_where_nobody_is_and_where_no_frame_comes(start: Start) -> None:
+    """How soon is tested without a clock in test_watch_people.py."""
     running = start()
     for event in (running.camera.nobody, running.camera.silent):
         wait_for(lambda: json.loads(running.reader.last("main") or b"{}").get("present"), "a main person")
         event.set()
-        gone = time.time()
         wait_for(lambda: json.loads(running.reader.last("main"))["present"] is False, "nobody")
-        assert json.loads(running.reader.last("main"))["since"] - gone < 1.3
         event.clear()
 
 
@@ -222,7 +221,7 @@ def test_a_broker_that_is_killed_is_found_again(start: Start) -> None:
     time.sleep(1)
     before = len(running.reader.of("frame"))
     running.broker.start()
-    wait_for(lambda: len(running.reader.of("frame")) > before + 5, "frames again", 5)
+    wait_for(lambda: len(running.reader.of("frame")) > before + 5, "frames again")
     newest = running.reader.frames()[-1]
     assert newest.counters.not_sent > 0
     late = Reader(running.broker.port)
