@@ -373,7 +373,6 @@ def test_wrong_options() -> None:
         PublishOptions(Broker(), fps=-1)
     with pytest.raises(ValueError, match="quality"):
         PublishOptions(Broker(), quality=101)
-    from rrn_ops.streaming.publisher.topics import Topics
 
     for camera in ("", "a/b", "#", "ä", "x" * 65):
         with pytest.raises(ValueError, match="camera"):
@@ -426,3 +425,9 @@ def test_a_wall_clock_that_jumps_changes_nothing(start: Start, monkeypatch: pyte
     assert len({one.main for one in frames[20:50]} - {None}) <= 2
     assert all(one.main is not None for one in frames[20:30])
     assert max(one.latency.wait for one in frames) < 3_000_000
+
+
+def test_discovery_names_are_unique() -> None:
+    topics = [Topics("a_b", "c"), Topics("a", "b_c"), Topics("a/b", "c")]
+    found = [set(home_assistant(one, "homeassistant")) for one in topics]
+    assert len(set.union(*found)) == 9

@@ -369,3 +369,19 @@ def test_wrong_usage_is_one_line(words: tuple[str, ...], capfd: pytest.CaptureFi
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1
     assert told[0].startswith("rrn watch view: ")
+
+
+def test_a_forged_sequence_number_does_not_shut_a_camera_out() -> None:
+    pairing, statistics = Pairing(Limits()), CameraStatistics()
+    statistics.arrived(pairing.message(frame_message(1), 0).message, None, 0.0)
+    forged = frame_message(2, sequence=2**53)
+    statistics.arrived(pairing.message(forged, 0).message, None, 0.1)
+    refused = 0
+    for number in range(3, 60):
+        try:
+            statistics.arrived(pairing.message(frame_message(number), 0).message, None, number / 10)
+        except RefusedError:
+            refused += 1
+    assert refused == 20
+    assert statistics.lost == 0
+    assert statistics.received == 2 + 57 - 20

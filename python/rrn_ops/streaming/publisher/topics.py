@@ -9,6 +9,8 @@ import dataclasses
 import json
 import re
 
+from rrn_native.files import sha256_of_bytes
+
 ONLINE, OFFLINE = b"online", b"offline"
 _CAMERA = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -65,7 +67,8 @@ def home_assistant(topics: Topics, discovery: str) -> dict[str, bytes]:
         topics: The camera's.
         discovery: Home Assistant's prefix, usually "homeassistant".
     """
-    unique = f"rrn_{topics.prefix.replace('/', '_')}_{topics.camera}"
+    # Prefix and camera may have "_" in them, so the two names alone could be those of another camera.
+    unique = f"rrn_{topics.camera}_{sha256_of_bytes(topics.frame.encode())[:8]}"
     device = {"identifiers": [unique], "name": f"rrn {topics.camera}", "manufacturer": "rrn", "model": "rrn watch"}
     common = {"availability_topic": topics.status, "device": device}
     entities = {

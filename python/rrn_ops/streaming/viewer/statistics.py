@@ -13,6 +13,9 @@ MESSAGE_STAGES = ("grab", "decode", "wait", "preprocess", "detect", "track", "en
 BROWSER_STAGES = ("send", "paint", "end_to_end")
 STAGES = (*MESSAGE_STAGES, "publish", *BROWSER_STAGES)
 
+# An hour at 60 frames a second.
+_MOST_LOST = 216_000
+
 
 class CameraStatistics:
     """What is counted of a camera. Not thread-safe.
@@ -42,7 +45,9 @@ class CameraStatistics:
         """
         session, sequence = self._last
         if message.session == session:
-            self.lost += message.sequence - sequence - 1
+            # A gap that no camera can make is a message that was forged or damaged.
+            gap = message.sequence - sequence - 1
+            self.lost += gap if 0 <= gap <= _MOST_LOST else 0
         else:
             self.sessions += 1
         self._last = (message.session, message.sequence)
