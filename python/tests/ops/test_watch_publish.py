@@ -36,6 +36,7 @@ from rrn_ops.streaming.grabber import Grabber
 from rrn_ops.streaming.local_broker import BrokerError, LocalBroker
 from rrn_ops.streaming.publisher.link import Link
 from rrn_ops.streaming.publisher.publisher import Publisher, PublishOptions
+from rrn_ops.streaming.publisher.topics import Topics, home_assistant
 from rrn_ops.streaming.watcher import Watcher, WatchOptions, make_detector
 from watch_helpers import MOSQUITTO, NO_BROKER, Mosquitto, running_broker, wait_for
 
