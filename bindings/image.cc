@@ -40,11 +40,11 @@ Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
   return pixels;
 }
 
-py::bytes Encode(const Pixels& pixels, int quality) {
+py::bytes Encode(const Pixels& pixels, int quality, bool optimize) {
   const ImageView view = View(pixels);
   Result<std::vector<std::uint8_t>> result = [&] {
     const py::gil_scoped_release nogil;
-    return EncodeJpeg(view, quality);
+    return EncodeJpeg(view, quality, optimize);
   }();
   const std::vector<std::uint8_t> file = Unwrap(std::move(result));
   return {reinterpret_cast<const char*>(file.data()), file.size()};

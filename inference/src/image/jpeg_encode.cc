@@ -33,7 +33,7 @@ class JpegWriter {
     std::free(memory_);  // NOLINT(cppcoreguidelines-no-malloc): libjpeg's malloc.
   }
 
-  bool Write(const ImageView& image, int quality) {
+  bool Write(const ImageView& image, int quality, bool optimize) {
     if (setjmp(error_.jump) != 0) {
       return false;
     }
@@ -47,7 +47,7 @@ class JpegWriter {
     jpeg_set_quality(&info_, quality, TRUE);
     // The one DCT whose bytes do not depend on the instruction set.
     info_.dct_method = JDCT_ISLOW;
-    info_.optimize_coding = TRUE;
+    info_.optimize_coding = optimize ? TRUE : FALSE;
     jpeg_start_compress(&info_, TRUE);
     const std::size_t row_size = static_cast<std::size_t>(image.width) * 3;
     while (info_.next_scanline < info_.image_height) {
@@ -84,7 +84,7 @@ class JpegWriter {
 
 }  // namespace
 
-Result<std::vector<std::uint8_t>> EncodeJpeg(const ImageView& image, int quality) {
+Result<std::vector<std::uint8_t>> EncodeJpeg(const ImageView& image, int quality, bool optimize) {
   if (image.rgb == nullptr || image.width < 1 || image.height < 1 || image.width > JPEG_MAX_DIMENSION ||
       image.height > JPEG_MAX_DIMENSION) {
     return Status(StatusCode::kInvalidArgument,
@@ -95,7 +95,7 @@ Result<std::vector<std::uint8_t>> EncodeJpeg(const ImageView& image, int quality
     return Status(StatusCode::kInvalidArgument, "JPEG quality is " + std::to_string(quality) + ", expected 1 ... 100");
   }
   JpegWriter writer;
-  if (!writer.Write(image, quality)) {
+  if (!writer.Write(image, quality, optimize)) {
     return Status(StatusCode::kRuntime, "JPEG: " + writer.error());
   }
   try {

@@ -181,6 +181,9 @@ def test_jpeg_round_trip() -> None:
     assert file == rrn_native.encode_jpeg(smooth, 95)
     assert np.abs(rrn_native.decode_bytes(file).astype(int) - smooth).mean() < 8
     assert len(rrn_native.encode_jpeg(smooth, 20)) < len(file)
+    plain = rrn_native.encode_jpeg(smooth, 95, optimize=False)
+    assert len(file) < len(plain)
+    np.testing.assert_array_equal(rrn_native.decode_bytes(plain), rrn_native.decode_bytes(file))
     with pytest.raises(ValueError, match="quality"):
         rrn_native.encode_jpeg(smooth, 101)
     with pytest.raises(ValueError, match="uint8"):

@@ -164,7 +164,7 @@ class Publisher:
         if not self._options.quality:
             return b"", 0.0
         begin = time.perf_counter()
-        picture = rrn_native.encode_jpeg(pixels, self._options.quality)
+        picture = rrn_native.encode_jpeg(pixels, self._options.quality, optimize=False)
         return picture, (time.perf_counter() - begin) * 1000
 
     def _publish(self, frame: Frame, watched: Watched, latency: Latency, picture: bytes, counts: GrabCounts) -> None:
