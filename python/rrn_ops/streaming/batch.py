@@ -79,14 +79,15 @@ class Summary:
         return self.switches / self.seconds * 60 if self.seconds > 0 else 0.0
 
 
-def row_of(frame: Frame, size: tuple[int, int], watched: Watched) -> dict[str, object]:
-    """Returns the row of a frame, as JSON has it: boxes are left, top, right, bottom in pixels of `size`."""
+def row_of(frame: Frame, watched: Watched) -> dict[str, object]:
+    """Returns the row of a frame, as JSON has it: boxes are left, top, right, bottom in its pixels."""
     people = watched.tracks.people
+    width, height = people.size
     return {
         "frame": frame.number,
         "seconds": round(frame.seconds, 4),
-        "width": size[0],
-        "height": size[1],
+        "width": width,
+        "height": height,
         "source": watched.source,
         "main": watched.main.id if watched.main else None,
         "people": [
@@ -112,8 +113,7 @@ class _Sinks:
 
     def add(self, frame: Frame, pixels: PixelArray, watched: Watched) -> None:
         if self._rows is not None:
-            size = (int(pixels.shape[1]), int(pixels.shape[0]))
-            self._rows.write(json.dumps(row_of(frame, size, watched)) + "\n")
+            self._rows.write(json.dumps(row_of(frame, watched)) + "\n")
         if self._video is None and self._sampler is None:
             return
         drawn = drawing.annotated(pixels, watched)

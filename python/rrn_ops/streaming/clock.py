@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import socket
 from pathlib import Path
+
+from rrn_native.files import sha256_of_bytes
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -24,4 +25,4 @@ def clock_name() -> str:
 
 
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:32]
+    return sha256_of_bytes(socket.gethostname().encode())[:32]

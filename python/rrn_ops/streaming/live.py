@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, fail
 from rrn_native.cli.parser import Parser
 
+from rrn_ops.streaming import child
 from rrn_ops.streaming.arguments import add_watching, make_watcher
 from rrn_ops.streaming.connection import PASSWORD_VARIABLE, Broker, add_connection, broker_of
 from rrn_ops.streaming.grabber import Grabber
@@ -181,16 +181,11 @@ def _page(arguments: argparse.Namespace, broker: Broker) -> Iterator[str | None]
     if broker.username is not None:
         command += ["--username", broker.username]
         environment[PASSWORD_VARIABLE] = broker.password or ""
-    if setpriv := shutil.which("setpriv"):
-        # The page ends with this process, however that ends.
-        command = [setpriv, "--pdeathsig", "TERM", *command]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True) as child:
+    with subprocess.Popen(
+        child.bound(command), stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
         try:
-            assert child.stdout is not None
-            yield child.stdout.readline().strip() or None
+            assert process.stdout is not None
+            yield process.stdout.readline().strip() or None
         finally:
-            child.terminate()
-            try:
-                child.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                child.kill()
+            child.end(process)

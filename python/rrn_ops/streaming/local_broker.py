@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -13,9 +11,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from rrn_ops.streaming import child
+
 HOST = "127.0.0.1"
 _START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
 # Where Debian puts it, which is not on the path of ordinary users.
 _PLACES = ("/usr/sbin", "/usr/local/sbin")
 
@@ -95,11 +94,7 @@ class LocalBroker:
         return self
 
     def _start(self, program: Path, configuration: Path) -> None:
-        command = [str(program), "-c", str(configuration)]
-        if setpriv := shutil.which("setpriv"):
-            # mosquitto gives up root by itself, but the kernel forgets the signal when a process does that.
-            less = ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] if os.geteuid() == 0 else []
-            command = [setpriv, *less, "--pdeathsig", "TERM", *command]
+        command = child.bound([str(program), "-c", str(configuration)], drop_root=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -125,12 +120,7 @@ class LocalBroker:
     ) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            child.end(process)
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

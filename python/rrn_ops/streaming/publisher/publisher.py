@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import secrets
 import time
 
@@ -28,7 +27,6 @@ _SILENT_FRAMES = 2.5
 STATS_SECONDS = 2.0
 # How long to wait for a frame before looking after the states.
 _LOOK_SECONDS = 0.2
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

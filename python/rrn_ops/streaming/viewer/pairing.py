@@ -7,10 +7,11 @@ picture's size and SHA-256. Whatever fits nothing is refused with a reason, and 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Literal
+
+from rrn_native.files import sha256_of_bytes
 
 from rrn_ops.streaming.message import FrameMessage, decode
 from rrn_ops.streaming.viewer.options import Limits
@@ -256,7 +257,7 @@ class Pairing:
         jpeg = held.jpeg
         if len(jpeg) != message.picture.bytes:
             raise RefusedError("picture_size", f"{len(jpeg)} bytes, the message says {message.picture.bytes}")
-        if hashlib.sha256(jpeg).hexdigest() != message.picture.sha256:
+        if sha256_of_bytes(jpeg) != message.picture.sha256:
             raise RefusedError("digest")
         size = jpeg_size(jpeg)
         if size is None:
