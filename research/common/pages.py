@@ -1,14 +1,20 @@
-"""A page of findings with one chart, from one result."""
+"""A page of findings with one chart, from one result; and the figures in a study's README."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from research.common import charts, results
 
 Json = dict[str, Any]
+
+# What is between these lines of a README is made from a result.
+BEGIN = "<!-- figures: made from the results by scripts/findings.sh -->"
+END = "<!-- end of the figures -->"
+_FIGURES = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
 
 
 def write(
@@ -31,3 +37,15 @@ def write(
     charts.save(chart(value), picture)
     results.write_bytes(page, markdown(value).encode())
     return [page, picture]
+
+
+def with_figures(readme: str, lines: Sequence[str]) -> str:
+    """Returns the text of a README with these lines in the place of its figures.
+
+    Raises:
+        ValueError: The two lines between which they belong are not there, or more than once.
+    """
+    if len(_FIGURES.findall(readme)) != 1:
+        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} once each in a README")
+    block = "\n".join([BEGIN, *lines, END])
+    return _FIGURES.sub(lambda _: block, readme)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research.common import charts, machine, results, tables, timing
+from research.common import charts, machine, pages, results, tables, timing
 from research.common.places import ROOT
 
 
@@ -116,3 +116,11 @@ def test_bars_are_where_there_is_a_value(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         charts.save(figure, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_figures_of_a_readme_are_replaced_and_nothing_else() -> None:
+    readme = f"# Title\n\n{pages.BEGIN}\nold\n{pages.END}\n\nEnd.\n"
+    made = pages.with_figures(readme, ["| a |", r"\1"])
+    assert made == f"# Title\n\n{pages.BEGIN}\n| a |\n\\1\n{pages.END}\n\nEnd.\n"
+    with pytest.raises(ValueError, match="once each"):
+        pages.with_figures("# Title\n", ["a"])

@@ -25,7 +25,7 @@ from rrn_ops.streaming.models import store
 from rrn_ops.streaming.sources import DEFAULT_SIZE, SourceError
 from rrn_ops.streaming.watcher import Watcher, WatchOptions, make_detector
 
-from research.common import machine, results, timing
+from research.common import intervals, machine, results, timing
 from research.common.places import RESULTS
 from research.watch import data, scoring
 from research.watch.scoring import Floats, Truth
@@ -91,7 +91,7 @@ def measure_coco(detector: Detector, pictures: Sequence[data.Picture]) -> Json:
             continue
         if abs(precision(None) - library[name]) > 1e-6:
             raise ArithmeticError(f"{name} is {precision(None)}, and {library[name]} by faster-coco-eval")
-        ends = scoring.interval(scoring.resampled(precision, len(pictures)))
+        ends = intervals.interval(intervals.resampled(precision, len(pictures)))
         value[name] = with_interval(library[name], ends)
     return value | rates(found, truths, detector.info.model_score, COCO_HEIGHTS)
 

@@ -23,7 +23,7 @@ from rrn_native import Detections, PixelArray, RrnError
 from rrn_ops.streaming.models import store
 from rrn_ops.streaming.sources import SourceError
 
-from research.common import machine, results, timing
+from research.common import intervals, machine, results, timing
 from research.common.places import RESULTS
 from research.watch import data, scoring, variants
 from research.watch.variants import Engine, Layout, OpenVino, Parts, Variant
@@ -217,13 +217,13 @@ def accuracy(fp32: Sequence[Detections], found: Sequence[Detections], truths: Se
     drawn = [_drawn(scoring.CocoMatches(boxes, truths)) for boxes in (found, fp32)]
     difference = value - scoring.coco_scores(fp32, truths)["ap"]
     return {
-        "ap": _with_ends(value, scoring.interval(drawn[0])),
-        "difference": _with_ends(difference, scoring.interval(drawn[0] - drawn[1])),
+        "ap": _with_ends(value, intervals.interval(drawn[0])),
+        "difference": _with_ends(difference, intervals.interval(drawn[0] - drawn[1])),
     }
 
 
 def _drawn(matches: scoring.CocoMatches) -> scoring.Floats:
-    return scoring.resampled(matches.average_precision, matches.pictures)
+    return intervals.resampled(matches.average_precision, matches.pictures)
 
 
 def _with_ends(value: float, ends: tuple[float, float]) -> Json:

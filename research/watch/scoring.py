@@ -7,8 +7,7 @@ drawn sets of pictures; that is computed here from each picture's matches, which
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,6 @@ OVERLAPS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 MOST_BOXES = 100
 ALL, LARGE = (0.0, 1e10), (96.0**2, 1e10)
-RESAMPLES = 1000
-_CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,26 +180,6 @@ class CocoMatches:
             where = np.searchsorted(hits / people, RECALLS, side="left")
             found.append(np.append(best, 0.0)[where].mean())
         return float(np.mean(found))
-
-
-@functools.cache
-def drawn(pictures: int, resamples: int = RESAMPLES) -> Floats:
-    """Returns float64 [resamples, pictures]: how often a picture is in a set drawn with replacement."""
-    random = np.random.default_rng(0)
-    draws = random.integers(0, pictures, (resamples, pictures))
-    return np.stack([np.bincount(row, minlength=pictures) for row in draws]).astype(np.float64)
-
-
-def interval(values: Floats) -> tuple[float, float]:
-    """Returns the ends of the middle 95 % of resampled values (percentile bootstrap; Efron, 1979); NaN is left out."""
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(values[np.isfinite(values)], [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def resampled(value: Callable[[Floats], float], pictures: int, resamples: int = RESAMPLES) -> Floats:
-    """Returns float64 [resamples]: the value of each drawn set; `value` takes a row of `drawn`."""
-    return np.array([value(counts) for counts in drawn(pictures, resamples)])
 
 
 @dataclasses.dataclass(frozen=True)

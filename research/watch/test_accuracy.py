@@ -82,18 +82,6 @@ def test_without_people_there_is_no_average_precision() -> None:
     assert np.isnan(scoring.CocoMatches([one], [truth]).average_precision())
 
 
-def test_the_interval_holds_the_middle_of_the_values() -> None:
-    low, high = scoring.interval(np.append(np.arange(1001.0), np.nan))
-    assert (low, high) == pytest.approx((25, 975))
-
-
-def test_draws_are_always_the_same_and_of_all_pictures() -> None:
-    rows = scoring.drawn(7, 20)
-    assert rows.shape == (20, 7)
-    assert (rows.sum(axis=1) == 7).all()
-    np.testing.assert_array_equal(rows, scoring.drawn.__wrapped__(7, 20))
-
-
 def test_each_true_box_is_found_once() -> None:
     truth = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float64)
     found = np.array([[0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60]], np.float64)

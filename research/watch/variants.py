@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import fnmatch
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -22,13 +21,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnxruntime import quantization
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from PIL import Image
 from rrn_native import Detections, Detector, PixelArray
 from rrn_native.session import session_options
+
+from research.common import what_ran
 
 Json = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -40,9 +40,6 @@ _MOST_BOXES = 300
 _WEIGHTED = ("Conv", "Gemm")
 _ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 _EIGHT_BITS = (*_WEIGHTED, *_ACTIVATIONS, "MaxPool", "Add", "Concat", "Resize")
-# ONNX Runtime's names of convolutions and of linear layers.
-_CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
-_LINEAR = ("Gemm", "FusedGemm", "QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,28 +264,10 @@ class Engine:
 
 
 def ran_in_onnxruntime(model: Path) -> Json:
-    """Runs a file once with the engine's settings and reads from ONNX Runtime's profile what its kernels took.
-
-    Returns:
-        "convolutions" and "linear": their number by the kind of their input ("float", "uint8" ...; a linear layer that
-        is quantised dynamically may have float input); "casts"; "kernels": all.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        options = session_options()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        shape = session.get_inputs()[0].shape
-        session.run(None, {"image": np.random.default_rng(0).random(shape, np.float32)})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = [event["args"] for event in events if event["name"].endswith("_kernel_time")]
-    counts: Json = {}
-    for name, operators in (("convolutions", _CONVOLUTIONS), ("linear", _LINEAR)):
-        chosen = [kernel for kernel in kernels if kernel["op_name"] in operators]
-        kinds = collections.Counter(next(iter(kernel["input_type_shape"][0])) for kernel in chosen)
-        counts[name] = dict(sorted(kinds.items()))
-    casts = sum(kernel["op_name"] == "Cast" for kernel in kernels)
-    return counts | {"casts": casts, "kernels": len(kernels)}
+    """Runs a file once with the engine's settings, see :func:`research.common.what_ran.in_onnxruntime`."""
+    height, width = (side.dim_value for side in onnx.load(model).graph.input[0].type.tensor_type.shape.dim[2:])
+    image = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    return what_ran.in_onnxruntime(model, session_options(), {"image": image})
 
 
 class OpenVino:
@@ -339,14 +318,4 @@ class OpenVino:
 
     def ran(self) -> Json:
         """See Variant."""
-        names = {"Convolution": "convolutions", "FullyConnected": "linear"}
-        counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in names.values()}
-        for node in self._compiled.get_runtime_model().get_ops():
-            info = node.get_rt_info()
-            name = names.get(info["layerType"].value)
-            if name is not None:
-                counts[name][str(info["runtimePrecision"].value)] += 1
-        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return {"asked": self._asked, "compiled": hint, "processor": self._can} | {
-            name: dict(sorted(kinds.items())) for name, kinds in counts.items()
-        }
+        return {"asked": self._asked, "processor": self._can} | what_ran.in_openvino(self._compiled)
