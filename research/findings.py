@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from research import studies
 from research.benchmarks import bench
 from research.benchmarks import report as benchmarks_report
 from research.common import examples, results, tables
@@ -63,6 +64,13 @@ _FILES = (
         "how old a live frame is when it is seen, from `results/watch_latency.json`; `command` in the file says how it "
         "was made",
         "",
+    ),
+    (
+        "`tensor_mechanics.md`, `circle.md`, `quantisation.md`, `tuning.md`, `tensorrt.md` and their charts",
+        "the studies that anyone can repeat, from `results/tensor_mechanics.json`, `results/circle.json`, "
+        "`results/quantisation.json`, `results/quantisation_served.json`, `results/tuning.json` and "
+        "`results/tensorrt.json`",
+        "research.sh --findings",
     ),
     (
         "`results/watch_light.png`, `results/watch_dark.png`, `results/watch_phone.png`, `results/watch_stale.png`",
@@ -137,6 +145,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *watch_accuracy_report.write(measured, output),
         *watch_precision_report.write(measured, output),
         *watch_latency_report.write(measured, output),
+        *studies.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 
@@ -150,6 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         examples.make(ROOT / record.PHOTOS)
         written = write(arguments.results, ROOT, arguments.output)
+        if arguments.output == FINDINGS:
+            for path, text in studies.readmes(arguments.results).items():
+                results.write_bytes(path, text.encode())
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -57,6 +57,10 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 [ $tests = OFF ] || [ $torch = no ] || pip_try convert 'timm>=1.0' torchvision==0.28.0 'transformers>=5' 'safetensors>=0.4' \
   || echo "cannot get timm and transformers; the tests of rrn convert will be skipped"
 
+# For the studies of scripts/research.sh; where they cannot be installed, their tests are skipped.
+[ $tests = OFF ] || [ $torch = no ] || pip_try studies "${STUDY_PACKAGES[@]}" \
+  || echo "cannot get the packages of the studies; some of their tests will be skipped"
+
 # For rrn serve; where it cannot be installed, its tests are skipped.
 [ $tests = OFF ] || [ $torch = no ] || pip_try serve 'tritonclient[http,grpc]==2.73.0' \
   || echo "cannot get tritonclient; the tests of rrn serve will be skipped"

@@ -1,0 +1,1 @@
+"""What faster forms of vision networks gain and cost: PyTorch, ONNX Runtime, OpenVINO, and behind Triton."""

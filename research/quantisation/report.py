@@ -1,0 +1,351 @@
+"""Writes findings/quantisation.md and its chart from results/quantisation.json; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import ticker
+
+from research.common import charts, machine, pages, results
+from research.common.tables import table
+
+Json = dict[str, Any]
+
+# A form loses nothing that matters while the whole interval of its difference in accuracy is above this one, or, for
+# untrained weights, while no output is further from float32's than this cosine.
+LEAST_DIFFERENCE = -0.03
+LEAST_COSINE = 0.99
+_KINDS = {
+    **{"float": "fp32", "f32": "fp32", "float32": "fp32", "float16": "fp16", "f16": "fp16", "bfloat16": "bf16"},
+    **{"uint8": "8 bits", "int8": "8 bits", "u8": "8 bits", "i8": "8 bits"},
+}
+_LAYERS = {"convolutions": "convolutions", "linear": "linear layers", "products": "matrix products"}
+_COLOURS = {"PyTorch": 0, "ONNX Runtime": 1, "OpenVINO": 2}
+
+
+def write(measured: Path, folder: Path) -> list[Path]:
+    """Writes the page and its chart, see `research.common.pages.write`; with served forms where they were measured."""
+    served = measured / "quantisation_served.json"
+    more = behind_a_server(results.read(served)) if served.is_file() else []
+
+    def page(value: Json) -> str:
+        return markdown(value, more)
+
+    return pages.write("quantisation", measured, folder, chart=chart, markdown=page)
+
+
+def built(network: Json) -> list[Json]:
+    """Returns the rows of a network that could be built."""
+    return [row for row in network["rows"] if not row["error"]]
+
+
+def title(row: Json) -> str:
+    """Returns the name of a form that a person can say: "int8 static, per channel, ONNX Runtime"."""
+    return f"{row['words']}, {row['runtime']}"
+
+
+def is_harmless(row: Json) -> bool:
+    """Returns whether a form loses nothing that matters."""
+    if row["difference"] is not None:
+        return bool(row["difference"]["low"] >= LEAST_DIFFERENCE)
+    return bool(row["agreement"]["least_cosine"] >= LEAST_COSINE)
+
+
+def to_ship(network: Json) -> Json:
+    """Returns the row to ship: the fastest of those that lose nothing that matters."""
+    row: Json = min((row for row in built(network) if is_harmless(row)), key=lambda row: row["p50_ms"])
+    return row
+
+
+def chart(value: Json) -> Any:
+    """Draws quality against the median time of every form, a panel for each network, and the Pareto front."""
+    networks = value["networks"]
+    figure, panels = charts.pyplot.subplots(1, len(networks), figsize=(4.2 * len(networks), 4.4), squeeze=False)
+    for axes, (name, network) in zip(panels[0], networks.items(), strict=True):
+        rows = built(network)
+        for number, row in enumerate(rows):
+            axes.plot(
+                row["p50_ms"],
+                _quality(row),
+                linestyle="none",
+                marker=charts.MARKERS[number % len(charts.MARKERS)],
+                color=charts.COLOURS[_COLOURS[row["runtime"]]],
+                markerfacecolor=None if row["frontier"] else "white",
+                label=title(row),
+            )
+        best = sorted((row["p50_ms"], _quality(row)) for row in rows if row["frontier"])
+        axes.step(*zip(*best, strict=True), where="post", color="0.6", linewidth=1, linestyle="--", zorder=0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.set_title(name)
+        axes.set_xlabel("median ms, batch 1 (logarithmic)")
+        axes.set_ylabel("accuracy" if network["trained"] else "least cosine to fp32")
+        charts.grid(axes)
+        axes.legend(fontsize=5.5, loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def _quality(row: Json) -> float:
+    return float(row["accuracy"]["value"] if row["accuracy"] is not None else row["agreement"]["least_cosine"])
+
+
+def ran(row: Json) -> str:
+    """Returns what really ran, in a few words."""
+    found = row["ran"]
+    if row["runtime"] == "PyTorch":
+        return _ran_in_torch(found)
+    parts = [_share(found[key], words) for key, words in _LAYERS.items() if found.get(key)]
+    text = ", ".join(parts)
+    if found.get("asked", "f32") != "f32":
+        text += f"; asked for {found['asked']}, compiled as {found['compiled']}"
+    if found.get("casts", 0) > 2:
+        text += f", {found['casts']} casts"
+    return text
+
+
+def _ran_in_torch(found: Json) -> str:
+    if "replaced" in found:
+        words = [f"{changed} of {count} {kind}" for kind, (changed, count) in found["replaced"].items() if count]
+        text = f"replaced: {', '.join(words)}"
+    elif found["outputs"]:
+        kinds: dict[str, int] = {}
+        for name, count in found["outputs"].items():
+            kind = _KINDS.get(name.split()[-1], name.split()[-1])
+            kinds[kind] = kinds.get(kind, 0) + count
+        text = _share(kinds, "layers")
+    else:
+        text = "all in fp32"
+    if "graphs" in found:
+        text += f"; {found['graphs']} graphs, {found['graph_breaks']} breaks"
+    return text
+
+
+def _share(counts: dict[str, int], what: str) -> str:
+    """Returns "76 of 88 convolutions in 8 bits"."""
+    kinds: dict[str, int] = {}
+    for kind, count in counts.items():
+        kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
+    # Where there are as many of both, the lower precision is named.
+    (most, count), *rest = sorted(kinds.items(), key=lambda item: (-item[1], item[0] == "fp32"))
+    return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
+
+
+def reason(row: Json, best: Json, base: Json, instructions: Sequence[str]) -> str:
+    """Returns why a form is not the one to ship; "" for that one.
+
+    Args:
+        row: The form.
+        best: The one to ship.
+        base: fp32 in PyTorch.
+        instructions: Of the processor.
+    """
+    if row["variant"] == best["variant"]:
+        return "**ship this**"
+    if not is_harmless(row):
+        lost = row["difference"]
+        return f"loses {-lost['value']:.1%} of the pictures" if lost else "outputs differ from fp32's"
+    if row["p50_ms"] <= best["p50_ms"] * 1.05:
+        return "as fast, within 5 %"
+    changed = row["ran"].get("replaced", {})
+    if row["runtime"] == "PyTorch" and changed and not sum(pair[0] for pair in changed.values()):
+        return "nothing was replaced: it knows linear layers only"
+    slower = row["speedup"]["high"] < 1
+    if row["precision"] == "bf16":
+        missing = not {"avx512_bf16", "amx_bf16"} & set(instructions)
+        return "this processor has no bf16" if missing else "slower than 8 bits"
+    if row["precision"] == "fp16":
+        return "fp16 is storage only on a CPU: converted to compute"
+    if row["precision"] == "int8" and slower:
+        vector = {"avx512_vnni", "amx_int8", "asimddp"} & set(instructions)
+        return "no VNNI on this processor" if not vector else "ranges are found again for every picture"
+    if row["precision"] == "fp32":
+        return "fp32: nothing is saved" if row["variant"] != base["variant"] else "the base of all ratios"
+    return f"{row['p50_ms'] / best['p50_ms']:.1f} times the time of the best"
+
+
+def sentences(value: Json) -> list[str]:
+    """Returns the two sentences: what to ship here, and on which hardware the answer changes."""
+    parts = []
+    for name, network in value["networks"].items():
+        row = to_ship(network)
+        gain = row["speedup"]
+        parts.append(
+            f"`{name}` as {title(row)} ({gain['value']:.2f} times as fast as PyTorch in fp32, "
+            f"{gain['low']:.2f} to {gain['high']:.2f}, at {row['megabytes']:.0f} MB)"
+        )
+    here = value["machine"]
+    first = f"On this processor ({here['class']}) ship {'; '.join(parts)}."
+    return [first, elsewhere(value)]
+
+
+def elsewhere(value: Json) -> str:
+    """Returns on which hardware the answer changes, from what the forms could not do here."""
+    lacks = set(value["machine"]["instructions"])
+    words = []
+    if not lacks & {"avx512_vnni", "amx_int8", "asimddp"}:
+        words.append("with VNNI or AMX 8-bit products take a quarter of the instructions, so int8 rows gain most")
+    if not lacks & {"avx512_bf16", "amx_bf16"}:
+        words.append("with AVX-512 BF16 or AMX the bf16 rows compute in bf16, which here they did not (see what ran)")
+    if not words:
+        words.append(
+            "without VNNI and AMX the int8 and bf16 rows lose their advantage, and fp32 in the same runtime is next"
+        )
+    return f"The answer changes elsewhere: {'; '.join(words)}; on a GPU fp16 is the first choice (not measured here)."
+
+
+def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:
+    """Returns the cells of a network's table, the fastest form first."""
+    best = to_ship(network)
+    base = network["rows"][0]
+    cells = []
+    for row in sorted(built(network), key=lambda row: row["p50_ms"]):
+        gain, accuracy, difference = row["speedup"], row["accuracy"], row["difference"]
+        agreement = row["agreement"]
+        cells.append(
+            [
+                f"{title(row)}{' ◆' if row['frontier'] else ''}",
+                f"{row['megabytes']:.1f}",
+                f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}",
+                f"{row['images_per_s']:.1f}",
+                f"{gain['value']:.2f} ({gain['low']:.2f} to {gain['high']:.2f})",
+                f"{accuracy['value']:.3f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if accuracy else "-",
+                f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+                if difference
+                else "-",
+                f"{agreement['same_class']:.1%}" if "same_class" in agreement else "-",
+                f"{agreement['least_cosine']:.4f}",
+                ran(row),
+                f"{row['build_s']:.1f}",
+                reason(row, best, base, instructions),
+            ]
+        )
+    return cells
+
+
+_HEADER = [
+    *("form", "MB", "p50 / p95 ms", "images/s", "times as fast", "accuracy", "to fp32", "same class", "least cosine"),
+    *("what ran", "build s", "why (not)"),
+]
+_RIGHT = [False, True, True, True, True, False, False, True, True, False, True, False]
+
+
+def behind_a_server(value: Json) -> list[str]:
+    """Returns the lines about the forms behind a Triton server.
+
+    Args:
+        value: What `research.quantisation.served` measured.
+    """
+    cells = []
+    for name, network in value["networks"].items():
+        for case in network["cases"]:
+            (base,) = (
+                each
+                for each in network["cases"]
+                if each["form"] == "onnx" and each["concurrency"] == case["concurrency"]
+            )
+            cells.append(
+                [
+                    f"{name} {case['words']}",
+                    str(case["concurrency"]),
+                    f"{case['per_second']:.1f}",
+                    f"{case['per_second'] / base['per_second']:.2f}",
+                    f"{case['p50_ms']:.1f} / {case['p95_ms']:.1f}",
+                    f"{case['compute_ms']:.1f}",
+                ]
+            )
+    header = ["form", "in flight", "pictures/s", "ratio to fp32", "p50 / p95 ms", "computing, ms"]
+    return [
+        "## Behind a Triton server",
+        "",
+        f"{value['server']}. A request has one picture as PNG; it is decoded and enlarged by one model and embedded by "
+        "another one, so a form saves less of the whole than of the network alone.",
+        "",
+        *table(header, cells),
+        f"Measured on {machine.words(value)}.",
+        "",
+    ]
+
+
+def markdown(value: Json, more: Sequence[str] = ()) -> str:
+    """Returns the page.
+
+    Args:
+        value: The result.
+        more: Lines that follow the tables.
+    """
+    lines = [
+        "# Faster forms of three networks",
+        "",
+        *first_lines(value),
+        "Generated from `results/quantisation.json` by `scripts/findings.sh`; measured by `research.quantisation.run`, "
+        "see `research/quantisation/README.md`.",
+        "",
+        " ".join(sentences(value)),
+        "",
+    ]
+    for name, network in value["networks"].items():
+        lines += [
+            f"## {name}: {network['words']}",
+            "",
+            *table(_HEADER, rows_of(network, value["machine"]["instructions"]), _RIGHT),
+        ]
+        failed = [f"{title(row)}: {row['error']}" for row in network["rows"] if row["error"]]
+        lines += [f"Not built: {'; '.join(failed)}.", ""] if failed else []
+        lines += [_pictures(network), ""]
+    lines += more
+    exports = ", ".join(f"{name} {network['export_s']:.0f} s" for name, network in value["networks"].items())
+    lines += [
+        "![quality against the median time](quantisation.png)",
+        "",
+        f"Measured on {machine.words(value)}; load after {value['load_after']}; governor "
+        f"{value['machine']['governor']}. Each form ran in a process of its own, all forms in turn in every round. "
+        "p50, p95: batch of 1; images/s: batch of 8. Times as fast: median of fp32 in PyTorch divided by this one's, "
+        "with the 95 % interval over the same rounds. To fp32: accuracy minus that of fp32 in PyTorch on the same "
+        "pictures, with the 95 % interval. ◆: on the Pareto front of time and accuracy. Build: conversion, ranges, and "
+        f"compiling for both batches, without the export to ONNX ({exports}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def first_lines(value: Json) -> list[str]:
+    """Returns what has to be read before any number, and an empty line; nothing if all weights are trained ones."""
+    names = [network["words"] for network in value["networks"].values() if not network["trained"]]
+    if not names:
+        return []
+    return [
+        f"**{', '.join(names)}: weights from a seed, because no package holds trained ones; its rows say times and "
+        "agreement with fp32, and nothing about accuracy.**",
+        "",
+    ]
+
+
+def _pictures(network: Json) -> str:
+    found = network["pictures"]
+    text = (
+        f"{found['test']} pictures of {found['source']} ({found['classes']} classes), {found['calibration']} others "
+        f"for ranges, {found['validation']} others for accuracy control"
+    )
+    if not network["trained"]:
+        return f"{text}; no accuracy, because the weights are not trained."
+    if found["probe"]:
+        return f"{text}; classes by a linear classifier, trained on the fp32 outputs of {found['probe']} others."
+    return f"{text}; classes are the network's own, restricted to the set's."
+
+
+def figures(value: Json) -> list[str]:
+    """Returns the figures of the README: for each network the base, the best of each runtime, and the two sentences."""
+    cells = []
+    for name, network in value["networks"].items():
+        shown = [network["rows"][0]]
+        for runtime in _COLOURS:
+            rows = [row for row in built(network) if row["runtime"] == runtime and is_harmless(row)]
+            shown += [row for row in sorted(rows, key=lambda row: row["p50_ms"])[:1] if row not in shown]
+        for row in shown:
+            value_of = f"{row['accuracy']['value']:.3f}" if row["accuracy"] else "-"
+            cells.append([name, title(row), f"{row['p50_ms']:.1f}", f"{row['speedup']['value']:.2f}", value_of])
+    header = ["network", "form", "p50 ms", "times as fast", "accuracy"]
+    return [*table(header, cells, [False, False, True, True, True]), " ".join(sentences(value))]

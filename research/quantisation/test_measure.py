@@ -1,0 +1,205 @@
+"""Records, the Pareto front, and the page: from rows whose numbers are known."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+for _name in ("torch", "onnx", "onnxruntime", "sklearn"):
+    pytest.importorskip(_name, reason=f"{_name} is missing")
+
+from research.common import results  # noqa: E402
+from research.common.places import FINDINGS, RESULTS  # noqa: E402
+from research.quantisation import labelled, measure, report, run  # noqa: E402
+from research.quantisation.measure import Row  # noqa: E402
+
+LABELS = np.arange(40) % 4
+
+
+def row(variant: str, milliseconds: float, outputs: np.ndarray, *, rounds: int = 6) -> Row:
+    seconds = {1: [[milliseconds / 1e3] * 3] * rounds, 8: [[milliseconds / 125]] * rounds}
+    return Row(variant, "", 1.5, 2_000_000, seconds, outputs.astype(np.float32), {"outputs": {}})
+
+
+def outputs(wrong: int = 0) -> np.ndarray:
+    """Outputs whose largest one is the label, except for the first `wrong` pictures."""
+    made = np.eye(4)[LABELS] + 0.1
+    made[:wrong] = np.roll(made[:wrong], 1, axis=1)
+    return made
+
+
+HEAD = labelled.own_head(np.arange(4), 4)
+
+
+def test_a_record_says_how_fast_and_how_right() -> None:
+    base = row("torch", 10, outputs(4))
+    found = measure.record(row("onnx_static", 4, outputs(10)), base, HEAD, LABELS)
+    assert found["p50_ms"] == 4
+    assert found["images_per_s"] == 250
+    assert found["speedup"]["value"] == 2.5
+    assert found["speedup_8"]["value"] == 2.5
+    assert found["accuracy"]["value"] == 0.75
+    assert found["difference"]["value"] == -0.15
+    assert found["difference"]["low"] < -0.15 < found["difference"]["high"] < 0
+    assert found["agreement"]["same_class"] == 0.85
+    assert found["agreement"]["least_cosine"] < 0.5
+    assert found["megabytes"] == 2
+
+
+def test_a_slow_form_is_paired_with_the_rounds_and_pictures_that_it_had() -> None:
+    base = row("torch", 10, outputs())
+    base.seconds[1][3:] = [[1.0] * 3] * 3
+    found = measure.record(row("torch_bf16", 100, outputs()[:8], rounds=3), base, HEAD, LABELS)
+    assert found["rounds"] == 3
+    assert found["speedup"]["value"] == 0.1
+    assert found["agreement"]["pictures"] == 8
+    assert found["difference"]["value"] == 0
+
+
+def test_untrained_weights_have_no_accuracy() -> None:
+    base = row("torch", 10, outputs())
+    found = measure.record(row("onnx", 5, outputs()), base, None, LABELS)
+    assert found["accuracy"] is None
+    assert found["difference"] is None
+    assert found["agreement"] == {"least_cosine": 1.0, "pictures": 40}
+
+
+def test_the_front_has_what_nothing_beats() -> None:
+    points = [(10.0, 0.9), (5.0, 0.9), (4.0, 0.8), (6.0, 0.85), (4.0, 0.7), (20.0, 0.95)]
+    assert measure.frontier(points) == [False, True, True, False, False, True]
+
+
+def value() -> dict[str, Any]:
+    """A result with what the page has to say something about."""
+    base = row("torch", 10, outputs(4))
+    forms = [
+        base,
+        row("torch_bf16", 50, outputs(4)),
+        row("onnx_static", 12, outputs(4)),
+        row("openvino_int8", 4, outputs(30)),
+        row("openvino", 6, outputs(4)),
+        Row("torchao", "the package torchao is not installed"),
+    ]
+    rows = measure._records({each.variant: each for each in forms}, HEAD, LABELS)
+    kinds = {"convolutions": {"float": 1, "uint8": 19}, "linear": {}, "products": {}, "casts": 0, "kernels": 9}
+    for each in rows:
+        if not each["error"] and each["runtime"] == "ONNX Runtime":
+            each["ran"] = kinds
+        elif not each["error"] and each["runtime"] == "OpenVINO":
+            each["ran"] = {"asked": "f32", "compiled": "f32", "convolutions": {"f32": 20}}
+        elif not each["error"]:
+            each["ran"] = {"outputs": {"Conv2d float32": 20}}
+    pictures = {
+        "source": "drawn",
+        "sha256": "",
+        "classes": 4,
+        "test": 40,
+        "calibration": 8,
+        "validation": 9,
+        "probe": 7,
+    }
+    network = {
+        "words": "a network",
+        "trained": True,
+        "export_s": 1,
+        "pictures": pictures,
+        "threads": 2,
+        "rows": rows,
+    }
+    machine = {
+        "processor": "a processor",
+        "class": "AVX2",
+        "instructions": ["avx2"],
+        "cores": 2,
+        "memory_gib": 4,
+        "load_before": 0.1,
+        "governor": "unknown",
+    }
+    return {
+        "command": "run",
+        "machine": machine,
+        "versions": {"python": "3"},
+        "commit": "c",
+        "full": False,
+        "networks": {"tiny": network},
+        "load_after": 0.2,
+    }
+
+
+def test_the_form_to_ship_is_the_fastest_harmless_one() -> None:
+    found = value()
+    assert report.to_ship(found["networks"]["tiny"])["variant"] == "openvino"
+    page = report.markdown(found)
+    assert "ship `tiny` as fp32, OpenVINO (1.67 times as fast" in page
+    assert "Not built: int8 dynamic, torchao, PyTorch: the package torchao is not installed." in page
+    assert "19 of 20 convolutions in 8 bits" in page
+
+
+def test_every_form_that_lost_has_a_reason() -> None:
+    network = value()["networks"]["tiny"]
+    best, base = report.to_ship(network), network["rows"][0]
+    reasons = {each["variant"]: report.reason(each, best, base, ["avx2"]) for each in report.built(network)}
+    assert reasons == {
+        "torch": "the base of all ratios",
+        "torch_bf16": "this processor has no bf16",
+        "onnx_static": "no VNNI on this processor",
+        "openvino_int8": "loses 65.0% of the pictures",
+        "openvino": "**ship this**",
+    }
+    # What a processor has changes the reason.
+    static = next(each for each in network["rows"] if each["variant"] == "onnx_static")
+    assert "VNNI" not in report.reason(static, best, base, ["avx2", "avx512_vnni"])
+
+
+def test_where_the_answer_changes_depends_on_the_processor() -> None:
+    found = value()
+    assert "with VNNI or AMX" in report.elsewhere(found)
+    found["machine"]["instructions"] = ["avx512_vnni", "amx_int8", "amx_bf16"]
+    assert "without VNNI and AMX" in report.elsewhere(found)
+
+
+def test_untrained_weights_are_said_first() -> None:
+    found = value()
+    assert report.first_lines(found) == []
+    network = found["networks"]["tiny"]
+    network["trained"] = False
+    for each in network["rows"]:
+        if not each["error"]:
+            each.update(accuracy=None, difference=None)
+    page = report.markdown(found)
+    assert page.splitlines()[2].startswith("**a network: weights from a seed")
+    assert run.first_lines(None, ["dinov2"], None) == [
+        "DINOv2 has weights from a seed: its rows say times and agreement, and nothing about accuracy.",
+        "No --data: accuracy is that of handwritten digits, which are easy.",
+    ]
+    assert run.first_lines(Path("data"), ["dinov2"], Path("weights.pth")) == []
+
+
+def test_the_page_follows_the_result(tmp_path: Path) -> None:
+    results.write(tmp_path / "quantisation.json", value())
+    page, chart = report.write(tmp_path, tmp_path)
+    first = chart.read_bytes()
+    changed = copy.deepcopy(value())
+    changed["networks"]["tiny"]["rows"][0]["p50_ms"] = 123.4
+    results.write(tmp_path / "quantisation.json", changed)
+    report.write(tmp_path, tmp_path)
+    assert "123.4" in page.read_text()
+    assert chart.read_bytes() != first
+
+
+def test_the_committed_page_is_that_of_the_result() -> None:
+    more = report.behind_a_server(results.read(RESULTS / "quantisation_served.json"))
+    page = report.markdown(results.read(RESULTS / "quantisation.json"), more)
+    assert (FINDINGS / "quantisation.md").read_text() == page
+
+
+def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(tmp_path), "--networks", "resnet18", "--output", str(tmp_path / "out.json")]
+    assert run.main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
