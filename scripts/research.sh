@@ -35,5 +35,12 @@ ensure_python
 "$PYTHON" -c 'import onnx, onnxscript, PIL, rrn_native, torch; rrn_native.__version__' 2> /dev/null || "$ROOT/scripts/build.sh" --torch
 pip_install studies-drawing "${DRAWING_PACKAGES[@]}"
 pip_install studies "${STUDY_PACKAGES[@]}"
+# NVIDIA's parser and builder, 95 MB, under a licence of NVIDIA's; no GPU is needed.
+case " ${words[*]:-tensorrt} " in
+  *tensorrt*)
+    pip_try tensorrt tensorrt-rtx==1.7.1.116 \
+      || echo "cannot get tensorrt-rtx for this machine; the study of TensorRT leaves out what NVIDIA's parser says"
+    ;;
+esac
 cd "$ROOT"
 research studies "${words[@]}"

@@ -86,6 +86,8 @@ def test_notebooks_run(path: Path, photos: Path, tmp_path: Path, monkeypatch: py
     pytest.importorskip("matplotlib")
     if path.stem == "convert_vit":
         pytest.importorskip("rrn_ops.conversion.libraries", reason="timm or transformers is missing")
+    if path.stem == "tensor_mechanics":
+        pytest.importorskip("torch")
     if path.stem == "serve":
         monkeypatch.setenv("RRN_TRITON", os.environ.get("RRN_TRITON") or str(ROOT / ".deps" / "triton"))
         pytest.importorskip("tritonclient.grpc")

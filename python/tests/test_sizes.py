@@ -55,6 +55,7 @@ MANY_PARAMETERS = {
     "inference/src/search/approximate.cc:PairsOfRows": "an inner loop",
     "inference/src/search/approximate.cc:SearchGraph": "an inner loop",
     "research/gpu/reduction_check.cu:TwoPasses": _DRIVER,
+    "research/tensorrt/plugin/plugin_test.cc:ReduceCuda": _DRIVER,
     "research/report/charts.py:box": "the corners and texts of a drawing",
 }
 

@@ -302,6 +302,9 @@ def gpu_parts(compiler: str, folder: Path, torch: bool, onnxruntime: bool) -> li
         parts.append(Part("network", 30, 100, [*in_torch, "network", SECONDS]))
     if onnxruntime:
         parts.append(Part("onnxruntime", 20, 60, [*in_torch, "onnxruntime", SECONDS]))
+    if torch:
+        study = ["env", library, sys.executable, "-m", "research.tensorrt.bench", "--seconds", SECONDS]
+        parts.append(Part("tensorrt", 40, 110, study))
     return parts
 
 

@@ -145,7 +145,7 @@ def test_what_must_be_right_comes_before_what_is_measured(tmp_path: Path) -> Non
     names = [part.name for part in every]
     required = [part.name for part in every if part.required]
     assert required == ["table", "torch_table", *check.SANITIZERS] == names[: len(required)]
-    assert names[len(required) :] == ["bench", "torch_bench", "network", "onnxruntime"]
+    assert names[len(required) :] == ["bench", "torch_bench", "network", "onnxruntime", "tensorrt"]
     assert [part.name for part in every if check.SECONDS in part.command] == names[len(required) :]
     assert [part.name for part in check.gpu_parts("nvcc", tmp_path, False, False)] == [
         "table",

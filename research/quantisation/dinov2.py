@@ -8,7 +8,6 @@ from a seed, which is good for times and for the agreement of two forms of it, a
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from research.common import results
+from research.common import downloads
 from research.common.places import CACHE
 
 FILE = "dinov2_vits14_pretrain.pth"
 URL = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/{FILE}"
 SHA256 = "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"
+SIZE = 88_283_115
 PATCH = 14
 WIDTH, HEADS, BLOCKS = 384, 6, 12
 # The side, in patches, of the grid that the published weights have positions for.
@@ -153,31 +153,6 @@ def _tensors(weights: Path) -> Mapping[str, torch.Tensor]:
     return {name.removeprefix("dinov2."): tensor.float() for name, tensor in loaded.items()}
 
 
-def download(folder: Path = CACHE, url: str = URL, sha256: str = SHA256) -> Path:
-    """Fetches Torch Hub's file once; the only place that uses the network.
-
-    Args:
-        folder: Gets the file.
-        url: Where it is.
-        sha256: Its checksum.
-
-    Raises:
-        OSError: It cannot be fetched.
-        ValueError: What came is not that file; nothing was kept.
-    """
-    target = folder / FILE
-    if target.is_file() and results.sha256(target) == sha256:
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer, partial.open("wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-        found = results.sha256(partial)
-        if found != sha256:
-            raise ValueError(f"{FILE}: expected SHA-256 {sha256}, got {found}; it was not kept")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+def download(folder: Path = CACHE, url: str = URL, *, digest: str = SHA256, size: int = SIZE) -> Path:
+    """Returns Torch Hub's file, see :func:`research.common.downloads.fetch`; the only place that uses the network."""
+    return downloads.fetch(folder / FILE, url, digest=digest, size=size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -108,7 +107,9 @@ def _serve(pipe: Connection, task: Task) -> None:
     # NNCF and OpenVINO report their use over the network unless they believe to be tested.
     os.environ["CI"] = "true"
     # What libraries print belongs to nobody; a build that fails is answered with its error.
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  (lives as long as the process)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     try:
         built, spent = _built(task)
     except Exception as error:
@@ -153,6 +154,6 @@ def _time(run: Any, images: Floats, runs: int) -> list[float]:
 
 
 def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = str(error).strip().partition("\n")[0] or type(error).__name__
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{words[:300]} ({type(error).__name__} in {place.name})"

@@ -15,6 +15,7 @@ from matplotlib.container import BarContainer
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
+from research import studies
 from research.common.charts import DASHES, MARKERS, grouped_bars, pyplot
 from research.common.results import Json, write_bytes
 from research.report.results import Results
@@ -338,4 +339,14 @@ _ALL = (
     _pairs,
     _growth,
 )
-_DRAWINGS: dict[str, Callable[[Results], Figure]] = {draw.__name__[1:]: draw for draw in (*_ALL, _operator)}
+
+
+def _study(name: str) -> Callable[[Results], Figure]:
+    """Returns what draws the chart of a study's own page."""
+    return lambda results: studies.report(name).chart(results[name])
+
+
+_DRAWINGS: dict[str, Callable[[Results], Figure]] = {
+    **{draw.__name__[1:]: draw for draw in (*_ALL, _operator)},
+    **{name: _study(name) for name in studies.STUDIES},
+}

@@ -16,7 +16,9 @@ from research.common.results import write
 from research.report import charts, document, example
 from research.report.results import load
 
-TEMPLATE = Path(__file__).with_name("report.md.jinja").read_text(encoding="utf-8")
+_HERE = Path(__file__).parent
+_TEMPLATE, _STUDIES = ((_HERE / name).read_text(encoding="utf-8") for name in ("report.md.jinja", "studies.md.jinja"))
+TEMPLATE = _TEMPLATE.replace("<!-- studies.md.jinja -->\n", _STUDIES)
 
 
 def make(folder: Path, output: Path) -> tuple[str, list[str]]:
