@@ -279,16 +279,22 @@ _TORCH = "torch.save writes a file of its own under a temporary name"
 HOMES_OF_RESEARCH = {
     "write to a temporary name and rename": {
         "research/common/results.py": "the home of writing a result",
+        "research/common/downloads.py": "a file that is fetched, which gets its name when its checksum is right",
         "research/common/examples.py": "a folder, which gets its name when it is complete",
         "research/report/document.py": "a file that pandoc reads and that is gone afterwards",
         "research/training/trainer.py": _TORCH,
+        "research/tuning/plan.py": "files of a run that is over, moved into a folder beside it",
     },
     "write in place": {
         "research/common/results.py": "the home of writing a result",
+        "research/common/downloads.py": "under a temporary name",
         "research/common/examples.py": "in the folder that gets its name when it is complete",
         "research/benchmarks/peers_setup.py": "a mark that packages are installed; without it they are installed again",
         "research/benchmarks/process.py": "what a program prints, in a temporary folder",
+        "research/circle/unequal.py": "a number for the kernel, which then begins to look for the peak of memory again",
         "research/training/session.py": "a log, which grows by lines",
+        "research/tuning/plan.py": "an empty file, for its lock",
+        "research/tuning/search.py": "cuts the last line of a journal off that a killed process left incomplete",
     },
     "make it one line": {
         "research/common/results.py": "a list of numbers of JSON on one line",

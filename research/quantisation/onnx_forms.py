@@ -19,6 +19,8 @@ from research.common import what_ran
 from research.quantisation.networks import INPUT
 from research.quantisation.task import Floats, Json, Task, some
 
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+
 
 class Session:
     """A file that ONNX Runtime runs on the CPU, with the engine's settings.
@@ -101,10 +103,13 @@ def static(task: Task) -> Session:
     """8 bits by quantize_static, QDQ: int8 weights for each output channel, uint8 activations with measured ranges."""
     path, prepared = task.file(".onnx"), task.file(".prepared.onnx")
     quant_pre_process(task.onnx, prepared)
+    # A transformer's normalisations and activations stay in float32: with them in 8 bits, sessions refuse the file.
+    chosen = list(_PRODUCTS) if task.network == "dinov2" else None
     quantization.quantize_static(
         prepared,
         path,
         _Pictures(np.load(task.calibration)),
+        op_types_to_quantize=chosen,
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
