@@ -21,8 +21,10 @@ from research.quantisation.task import BATCHES, Floats, Json, Task
 from research.quantisation.variants import BASE, VARIANTS
 from research.quantisation.worker import FormError, Worker
 
-# A form that is this many times slower than the base is measured on fewer pictures.
+# A form that takes this many times as long as the base is measured in fewer rounds and on fewer pictures.
 _SLOW = 4.0
+_SLOW_ROUNDS = 3
+_SLOW_PICTURES = 16
 _LEAST_ROUNDS = 5
 _RUNS = {1: 4, 8: 1}
 # Untrained weights have no accuracy; this many pictures say how well forms agree.
@@ -102,8 +104,8 @@ def measure(
             workers[variant] = worker
             if variant == BASE:
                 _prepare(worker, pictures, network, trained=trained)
-        _time(workers, rows, effort.seconds)
-        _run(workers, rows, images)
+        slow = _time(workers, rows, effort.seconds)
+        _run(workers, rows, images, slow)
     head = Head.load(folder / "head.npz") if trained else None
     return {
         "words": network.words,
@@ -162,32 +164,29 @@ def _prepare(worker: Worker, pictures: Pictures, network: networks.Network, *, t
     head.save(task.head)
 
 
-def _time(workers: Mapping[str, Worker], rows: Mapping[str, Row], seconds: float) -> None:
-    """Takes times of all forms in turn, until the time is over and there are enough rounds."""
+def _time(workers: Mapping[str, Worker], rows: Mapping[str, Row], seconds: float) -> set[str]:
+    """Takes times of all forms in turn, until the time is over and there are enough rounds; returns the slow forms."""
+    first = {name: worker.time(1, 1)[0] for name, worker in workers.items()}
+    slow = {name for name, taken in first.items() if taken > _SLOW * first[BASE]}
     end = time.monotonic() + seconds
-    slow: set[str] = set()
     number = 0
     while number < _LEAST_ROUNDS or time.monotonic() < end:
-        names = list(workers)
+        names = [name for name in workers if name not in slow or number < _SLOW_ROUNDS]
         shift = number % len(names)
         for name in (*names[shift:], *names[:shift]):
-            if name in slow and number >= _LEAST_ROUNDS:
-                continue
             for size, runs in _RUNS.items():
-                rows[name].seconds[size].append(workers[name].time(size, runs))
+                if name not in slow:
+                    rows[name].seconds[size].append(workers[name].time(size, runs))
+                elif size == 1 or number == 0:
+                    rows[name].seconds[size].append(workers[name].time(size, 1, warm_up=False))
         number += 1
-        slow = {name for name in names if _median(rows[name]) > _SLOW * _median(rows[BASE])}
-    print(f"  timed in {number} rounds", flush=True)
+    print(f"  timed in {number} rounds{', slow: ' if slow else ''}{', '.join(sorted(slow))}", flush=True)
+    return slow
 
 
-def _median(row: Row) -> float:
-    return float(np.median([run for each in row.seconds[1] for run in each]))
-
-
-def _run(workers: Mapping[str, Worker], rows: Mapping[str, Row], images: Floats) -> None:
+def _run(workers: Mapping[str, Worker], rows: Mapping[str, Row], images: Floats, slow: set[str]) -> None:
     for name, worker in workers.items():
-        slow = _median(rows[name]) > _SLOW * _median(rows[BASE])
-        rows[name].outputs = worker.outputs(images[: max(8, len(images) // 8)] if slow else images)
+        rows[name].outputs = worker.outputs(images[:_SLOW_PICTURES] if name in slow else images)
         rows[name].ran = worker.ran()
     print("  accuracy and agreement measured", flush=True)
 

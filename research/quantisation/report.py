@@ -145,6 +145,11 @@ def reason(row: Json, best: Json, base: Json, instructions: Sequence[str]) -> st
     """
     if row["variant"] == best["variant"]:
         return "**ship this**"
+    slowness = row["p50_ms"] / base["p50_ms"]
+    if slowness > 4:
+        native = {"avx512_bf16", "amx_bf16"} & set(instructions)
+        emulated = row["precision"] == "bf16" and not native
+        return f"{slowness:.0f} times as slow as fp32{': this processor has no bf16' if emulated else ''}"
     if not is_harmless(row):
         lost = row["difference"]
         return f"loses {-lost['value']:.1%} of the pictures" if lost else "outputs differ from fp32's"

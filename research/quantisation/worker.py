@@ -57,9 +57,9 @@ class Worker:
     ) -> None:
         self.close()
 
-    def time(self, batch: int, runs: int) -> list[float]:
-        """Returns the seconds of each of some runs of a batch."""
-        return list(self._ask("time", batch, runs))
+    def time(self, batch: int, runs: int, *, warm_up: bool = True) -> list[float]:
+        """Returns the seconds of each of some runs of a batch; one more before them warms up."""
+        return list(self._ask("time", batch, runs, warm_up))
 
     def outputs(self, images: Floats) -> Floats:
         """Returns the outputs of float32 [n, 3, side, side], computed in batches of 8 and the rest singly."""
@@ -123,7 +123,8 @@ def _serve(pipe: Connection, task: Task) -> None:
             return
         try:
             if command == "time":
-                pipe.send((True, _time(built.run, some(task, arguments[0]), arguments[1])))
+                batch, runs, warm_up = arguments
+                pipe.send((True, _time(built.run, some(task, batch), runs, warm_up=warm_up)))
             elif command == "outputs":
                 pipe.send((True, in_batches(built.run, arguments[0])))
             else:
@@ -142,9 +143,10 @@ def _built(task: Task) -> tuple[Any, float]:
     return built, time.perf_counter() - start
 
 
-def _time(run: Any, images: Floats, runs: int) -> list[float]:
+def _time(run: Any, images: Floats, runs: int, *, warm_up: bool) -> list[float]:
     # After a pause the first run finds caches that others have filled.
-    run(images)
+    if warm_up:
+        run(images)
     taken = []
     for _ in range(runs):
         start = time.perf_counter()
