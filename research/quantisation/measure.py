@@ -21,10 +21,9 @@ from research.quantisation.task import BATCHES, Floats, Json, Task
 from research.quantisation.variants import BASE, VARIANTS
 from research.quantisation.worker import FormError, Worker
 
-# A form that takes this many times as long as the base is measured in fewer rounds and on fewer pictures.
+# A form that takes this many times as long as the base is timed once, and compared on a few pictures.
 _SLOW = 4.0
-_SLOW_ROUNDS = 3
-_SLOW_PICTURES = 16
+_SLOW_PICTURES = 8
 _LEAST_ROUNDS = 5
 _RUNS = {1: 4, 8: 1}
 # Untrained weights have no accuracy; this many pictures say how well forms agree.
@@ -168,19 +167,19 @@ def _time(workers: Mapping[str, Worker], rows: Mapping[str, Row], seconds: float
     """Takes times of all forms in turn, until the time is over and there are enough rounds; returns the slow forms."""
     first = {name: worker.time(1, 1)[0] for name, worker in workers.items()}
     slow = {name for name, taken in first.items() if taken > _SLOW * first[BASE]}
+    for name in slow:
+        for size in BATCHES:
+            rows[name].seconds[size].append(workers[name].time(size, 1, warm_up=False))
+    names = [name for name in workers if name not in slow]
     end = time.monotonic() + seconds
     number = 0
     while number < _LEAST_ROUNDS or time.monotonic() < end:
-        names = [name for name in workers if name not in slow or number < _SLOW_ROUNDS]
         shift = number % len(names)
         for name in (*names[shift:], *names[:shift]):
             for size, runs in _RUNS.items():
-                if name not in slow:
-                    rows[name].seconds[size].append(workers[name].time(size, runs))
-                elif size == 1 or number == 0:
-                    rows[name].seconds[size].append(workers[name].time(size, 1, warm_up=False))
+                rows[name].seconds[size].append(workers[name].time(size, runs))
         number += 1
-    print(f"  timed in {number} rounds{', slow: ' if slow else ''}{', '.join(sorted(slow))}", flush=True)
+    print(f"  timed in {number} rounds{', once: ' if slow else ''}{', '.join(sorted(slow))}", flush=True)
     return slow
 
 
