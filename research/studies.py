@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import os
 import subprocess
 import sys
 import time
@@ -103,17 +104,19 @@ def run(names: Sequence[str], output: Path, *, data: Path | None, full: bool) ->
         What went wrong, by study.
     """
     failed: dict[str, str] = {}
+    begin = time.monotonic()
     for name in names:
         print(f"\n== {name}", flush=True)
         start = time.monotonic()
-        code = subprocess.run(
-            command(name, output / "results" / f"{name}.json", data=data, full=full), cwd=ROOT, check=False
-        ).returncode
+        words = command(name, output / "results" / f"{name}.json", data=data, full=full)
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        code = subprocess.run(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, check=False).returncode
         if code == 0:
             write(output / "results", output, [name])
         else:
             failed[name] = f"exit status {code}"
         print(f"-- {name}: {time.monotonic() - start:.0f} s{', failed' if code else ''}", flush=True)
+    print(f"-- all: {time.monotonic() - begin:.0f} s", flush=True)
     return failed
 
 
@@ -131,10 +134,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no study {', '.join(unknown)}; there are {', '.join(STUDIES)}")
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"--data: {arguments.data} is no folder")
-    failed = run(names, arguments.output, data=arguments.data, full=arguments.full)
-    if arguments.output.resolve() == FINDINGS:
+    output = arguments.output.resolve()
+    try:
+        for name in names:
+            results.check_writable(output / "results" / f"{name}.json")
+    except OSError as error:
+        parser.error(f"--output: {error}")
+    failed = run(names, output, data=arguments.data and arguments.data.resolve(), full=arguments.full)
+    if output == FINDINGS:
         done = [name for name in names if name not in failed]
-        for path, text in readmes(arguments.output / "results", done).items():
+        for path, text in readmes(output / "results", done).items():
             results.write_bytes(path, text.encode())
     print(f"\n{len(names) - len(failed)} of {len(names)} studies: pages and charts in {arguments.output}")
     for name, reason in failed.items():

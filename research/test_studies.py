@@ -14,7 +14,7 @@ from research.common.places import RESULTS, ROOT
 def test_commands_have_what_a_study_takes() -> None:
     output = Path("out.json")
     plain = studies.command("tensor_mechanics", output, data=Path("data"), full=True)
-    assert plain[3:] == ["research.tensor_mechanics.run", "--output", "out.json"]
+    assert plain[3:] == ["research.tensor_mechanics.run", "--output", "out.json", "--full"]
     more = studies.command("tuning", output, data=Path("data"), full=True)
     assert more[3:] == ["research.tuning.run", "--output", "out.json", "--data", "data", "--full"]
     assert studies.command("tuning", output, data=None, full=False)[4:] == ["--output", "out.json"]

@@ -26,9 +26,20 @@ END
     ;;
 esac
 
-words=()
-for argument in "$@"; do
-  [ "$argument" = --findings ] && words+=(--output "$ROOT/findings") || words+=("$argument")
+# Paths are the caller's; options and names of studies apart.
+words=() studies=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --findings) words+=(--output "$ROOT/findings") ;;
+    --data | --output)
+      [ $# -gt 1 ] || die "$1 wants a folder; see --help"
+      words+=("$1" "$(realpath -m -- "$2")")
+      shift
+      ;;
+    --*) words+=("$1") ;;
+    *) studies+=("$1") ;;
+  esac
+  shift
 done
 
 ensure_python
@@ -36,11 +47,11 @@ ensure_python
 pip_install studies-drawing "${DRAWING_PACKAGES[@]}"
 pip_install studies "${STUDY_PACKAGES[@]}"
 # NVIDIA's parser and builder, 95 MB, under a licence of NVIDIA's; no GPU is needed.
-case " ${words[*]:-tensorrt} " in
-  *tensorrt*)
+case " ${studies[*]:-tensorrt} " in
+  *' tensorrt '*)
     pip_try tensorrt tensorrt-rtx==1.7.1.116 \
       || echo "cannot get tensorrt-rtx for this machine; the study of TensorRT leaves out what NVIDIA's parser says"
     ;;
 esac
 cd "$ROOT"
-research studies "${words[@]}"
+research studies ${words[@]+"${words[@]}"} ${studies[@]+"${studies[@]}"}

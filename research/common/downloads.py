@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -26,7 +28,8 @@ def fetch(target: Path, url: str, *, digest: str, size: int) -> Path:
     """
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial")
+        # Two processes may fetch the same file.
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         try:
             _copy(url, partial, size)
             _check(partial, digest)
@@ -40,7 +43,11 @@ def fetch(target: Path, url: str, *, digest: str, size: int) -> Path:
 def _copy(url: str, target: Path, size: int) -> None:
     print(f"fetching {url}, {size / 1e6:.0f} MB", flush=True)
     done, told = 0, 0
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, target.open("wb") as file:
+    try:
+        answer = urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+    except urllib.error.URLError as error:
+        raise OSError(f"cannot fetch {url}: {error.reason}; fetch it elsewhere and give the file") from error
+    with answer, target.open("wb") as file:
         while part := answer.read(_STEP):
             done += len(part)
             if done > size:

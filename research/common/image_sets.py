@@ -23,7 +23,7 @@ SplitName = Literal["train", "test"]
 CIFAR = "cifar100_subset.zip"
 TINY_IMAGENET = "tinyimagenet32_subset.zip"
 _SYNSET = re.compile(r"^(?:train/)?(n\d{8})/")
-# Of scikit-learn's digits, the last ones are for testing: other people wrote them.
+# Of scikit-learn's digits, the last ones are for testing.
 _TEST_DIGITS = 0.3
 
 
@@ -90,8 +90,11 @@ def tiny_imagenet(archive: Path, split: SplitName) -> Split:
     """
     if split == "train":
         return _read(archive, _synset, "Tiny ImageNet at 32x32, train")
-    with zipfile.ZipFile(archive) as opened:
-        lines = opened.read("val/val_annotations.txt").decode().splitlines()
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            lines = opened.read("val/val_annotations.txt").decode().splitlines()
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{archive.name}: expected Tiny ImageNet's archive ({error})") from error
     labels = {f"val/images/{name}": synset for name, synset, *_ in (line.split("\t") for line in lines)}
     return _read(archive, labels.get, "Tiny ImageNet at 32x32, validation")
 
@@ -129,6 +132,9 @@ def _read(archive: Path, label: Callable[[str], str | None], source: str) -> Spl
             raise ValueError(f"{archive.name}: holds no picture of {source}")
         classes = tuple(sorted(set(named.values())))
         place = {name: number for number, name in enumerate(classes)}
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(opened.read(name))).convert("RGB")) for name in named])
+        try:
+            pixels = np.stack([np.asarray(Image.open(io.BytesIO(opened.read(name))).convert("RGB")) for name in named])
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise ValueError(f"{archive.name}: a picture of {source} cannot be read ({error})") from error
     labels = np.array([place[each] for each in named.values()], np.int64)
     return Split(pixels, labels, classes, source, sha256(archive))

@@ -130,12 +130,18 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Returns the commit of the source tree; "-dirty" after it means uncommitted changes, "" means no git checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    """Returns the commit of the source tree; "" means no git checkout.
+
+    "-dirty" after it means that a file was changed, or that one is new, except under findings/, which runs write.
+    """
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        name = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = [*git, "status", "--porcelain", "--", ".", ":(exclude)findings", ":(exclude)research/*/README.md"]
+        dirty = subprocess.run(changed, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return f"{name}-dirty" if dirty else name
 
 
 def _cpuinfo(key: str) -> str:

@@ -49,6 +49,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Makes the folder of a result and sees that a file can be written there, before hours of work.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    write_bytes(probe, b"")
+    probe.unlink()
+
+
 def read(path: Path) -> Json:
     """Returns a result.
 

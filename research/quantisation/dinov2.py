@@ -7,6 +7,7 @@ from a seed, which is good for times and for the agreement of two forms of it, a
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +132,11 @@ def load(weights: Path | None, side: int, seed: int = 0) -> ClassToken:
     if key in found:
         found[key] = positions(found[key], side // PATCH)
     # Names have changed between releases of transformers, which knows about that when it loads.
-    network, report = Dinov2Model.from_pretrained(None, config=config, state_dict=found, output_loading_info=True)
+    try:
+        network, report = Dinov2Model.from_pretrained(None, config=config, state_dict=found, output_loading_info=True)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{weights.name}: expected the tensors of DINOv2 ViT-S/14 ({reason})") from error
     # The mask token is for training only; some files lack it.
     missing = set(report["missing_keys"]) - {"embeddings.mask_token"}
     wrong = sorted(map(str, (*missing, *report["unexpected_keys"], *report["mismatched_keys"])))
@@ -147,10 +152,17 @@ def _tensors(weights: Path) -> Mapping[str, torch.Tensor]:
     if weights.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        loaded: Mapping[str, torch.Tensor] = load_file(weights)
+        read: Any = load_file
     else:
-        loaded = torch.load(weights, map_location="cpu", weights_only=True)
-    return {name.removeprefix("dinov2."): tensor.float() for name, tensor in loaded.items()}
+        read = functools.partial(torch.load, map_location="cpu", weights_only=True)
+    try:
+        loaded = read(weights)
+        return {name.removeprefix("dinov2."): tensor.float() for name, tensor in loaded.items()}
+    except OSError:
+        raise
+    # Both libraries raise whatever their parsers do, without a common base.
+    except Exception as error:
+        raise ValueError(f"{weights.name}: expected a file with the tensors of a network ({error})") from error
 
 
 def download(folder: Path = CACHE, url: str = URL, *, digest: str = SHA256, size: int = SIZE) -> Path:

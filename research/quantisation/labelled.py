@@ -41,8 +41,8 @@ class Amount:
     validation: int
 
 
-SHORT = Amount(probe=10, test=4, most=400, calibration=64, validation=100)
-FULL = Amount(probe=50, test=20, most=2000, calibration=256, validation=400)
+SHORT = Amount(probe=10, test=2, most=240, calibration=64, validation=100)
+FULL = Amount(probe=40, test=20, most=2000, calibration=256, validation=400)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +92,19 @@ def pictures(network: Network, folder: Path | None, amount: Amount) -> Pictures:
     outputs = None
     if classes:
         place = {synset: number for number, synset in enumerate(classes)}
+        unknown = sorted(set(train.classes) - set(place))
+        if unknown:
+            raise ValueError(f"{archive.name}: {unknown[0]} is none of ImageNet's classes")
         outputs = np.array([place[synset] for synset in train.classes], np.int64)
     # One class has this many for both, and what is left over is cut off evenly.
-    both = -(-(amount.calibration + amount.validation) // len(train.classes))
-    rest = spread(train.each_class(both, skip=amount.probe), amount.calibration + amount.validation)
+    wanted = amount.calibration + amount.validation
+    both = -(-wanted // len(train.classes))
+    rest = spread(train.each_class(both, skip=amount.probe if outputs is None else 0), wanted)
+    if len(rest) < wanted:
+        raise ValueError(
+            f"{train.source}: expected {wanted} pictures beside {amount.probe} of each class for a classifier, "
+            f"got {len(rest)}; give an archive with more"
+        )
     order = np.arange(len(rest))
     step = len(rest) / amount.calibration
     chosen = np.unique((np.arange(amount.calibration) * step).astype(np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,14 @@ import numpy.typing as npt
 
 from research.common import intervals, timing
 from research.quantisation import labelled, networks
+from research.quantisation.choose import SLOW, quality
 from research.quantisation.labelled import Amount, Head, Pictures
 from research.quantisation.networks import NETWORKS
 from research.quantisation.task import BATCHES, Floats, Json, Task
 from research.quantisation.variants import BASE, VARIANTS
 from research.quantisation.worker import FormError, Worker
 
-# A form that takes this many times as long as the base is timed once, and compared on a few pictures.
-_SLOW = 4.0
+# Pictures that a slow form is compared on.
 _SLOW_PICTURES = 8
 _LEAST_ROUNDS = 5
 _RUNS = {1: 4, 8: 1}
@@ -54,6 +55,7 @@ class Row:
         error: Why it could not be built; "" if it was.
         seconds: By size of batch, one list for each round.
         outputs: float32 [n, D] of the test pictures.
+        slow: It was timed once, and compared on a few pictures only.
     """
 
     variant: str
@@ -63,6 +65,7 @@ class Row:
     seconds: dict[int, list[list[float]]] = dataclasses.field(default_factory=lambda: {size: [] for size in BATCHES})
     outputs: Floats = dataclasses.field(default_factory=lambda: np.empty((0, 0), np.float32))
     ran: Json = dataclasses.field(default_factory=dict)
+    slow: bool = False
 
 
 def measure(
@@ -103,8 +106,8 @@ def measure(
             workers[variant] = worker
             if variant == BASE:
                 _prepare(worker, pictures, network, trained=trained)
-        slow = _time(workers, rows, effort.seconds)
-        _run(workers, rows, images, slow)
+        _time(workers, rows, effort.seconds)
+        _run(workers, rows, images)
     head = Head.load(folder / "head.npz") if trained else None
     return {
         "words": network.words,
@@ -163,44 +166,62 @@ def _prepare(worker: Worker, pictures: Pictures, network: networks.Network, *, t
     head.save(task.head)
 
 
-def _time(workers: Mapping[str, Worker], rows: Mapping[str, Row], seconds: float) -> set[str]:
-    """Takes times of all forms in turn, until the time is over and there are enough rounds; returns the slow forms."""
-    first = {name: worker.time(1, 1)[0] for name, worker in workers.items()}
-    slow = {name for name, taken in first.items() if taken > _SLOW * first[BASE]}
-    for name in slow:
-        for size in BATCHES:
-            rows[name].seconds[size].append(workers[name].time(size, 1, warm_up=False))
-    names = [name for name in workers if name not in slow]
+def _time(workers: dict[str, Worker], rows: Mapping[str, Row], seconds: float) -> None:
+    """Takes times of all forms in turn, until the time is over and there are enough rounds.
+
+    A form that fails is taken out of `workers`, with its reason in its row.
+    """
+
+    def take(name: str, size: int, runs: int, *, warm_up: bool = True) -> list[float]:
+        try:
+            return workers[name].time(size, runs, warm_up=warm_up)
+        except FormError as error:
+            if name == BASE:
+                raise
+            rows[name].error = str(error)
+            del workers[name]
+            return []
+
+    first = {name: take(name, 1, 2, warm_up=False) for name in list(workers)}
+    for name in list(workers):
+        # The faster of two, so that one disturbance does not decide.
+        rows[name].slow = min(first[name]) > SLOW * min(first[BASE])
+        if rows[name].slow:
+            rows[name].seconds[1].append([min(first[name])])
+            rows[name].seconds[8].append(take(name, 8, 1, warm_up=False))
     end = time.monotonic() + seconds
     number = 0
     while number < _LEAST_ROUNDS or time.monotonic() < end:
+        names = [name for name in workers if not rows[name].slow]
         shift = number % len(names)
         for name in (*names[shift:], *names[:shift]):
             for size, runs in _RUNS.items():
-                rows[name].seconds[size].append(workers[name].time(size, runs))
+                if name in workers:
+                    rows[name].seconds[size].append(take(name, size, runs))
         number += 1
-    print(f"  timed in {number} rounds{', once: ' if slow else ''}{', '.join(sorted(slow))}", flush=True)
-    return slow
+    slow = sorted(name for name in workers if rows[name].slow)
+    print(f"  timed in {number} rounds{', once: ' if slow else ''}{', '.join(slow)}", flush=True)
 
 
-def _run(workers: Mapping[str, Worker], rows: Mapping[str, Row], images: Floats, slow: set[str]) -> None:
+def _run(workers: Mapping[str, Worker], rows: Mapping[str, Row], images: Floats) -> None:
+    """Computes the outputs of all forms; one that fails is left out, with its reason."""
     for name, worker in workers.items():
-        rows[name].outputs = worker.outputs(images[:_SLOW_PICTURES] if name in slow else images)
-        rows[name].ran = worker.ran()
+        try:
+            rows[name].outputs = worker.outputs(images[:_SLOW_PICTURES] if rows[name].slow else images)
+            rows[name].ran = worker.ran()
+        except FormError as error:
+            if name == BASE:
+                raise
+            rows[name].error = str(error)
     print("  accuracy and agreement measured", flush=True)
 
 
 def _records(rows: Mapping[str, Row], head: Head | None, labels: npt.NDArray[np.int64]) -> list[Json]:
     base = rows[BASE]
     records = [record(row, base, head, labels) for row in rows.values()]
-    marks = frontier([(each["p50_ms"], quality(each)) for each in records if not each["error"]])
-    left = iter(marks)
-    return [each | {"frontier": next(left) if not each["error"] else False} for each in records]
-
-
-def quality(row: Json) -> float:
-    """Returns what a form is worth beside its time: its accuracy, or for untrained weights the least cosine."""
-    return float(row["accuracy"]["value"] if row["accuracy"] is not None else row["agreement"]["least_cosine"])
+    compared = [each for each in records if not each["error"] and not each["slow"]]
+    marks = iter(frontier([(each["p50_ms"], quality(each)) for each in compared]))
+    return [each | {"frontier": each in compared and next(marks)} for each in records]
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -224,11 +245,12 @@ def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64]
     Returns:
         "variant", "words", "runtime", "precision" and "error"; if it was built "build_s", "megabytes", "p50_ms",
         "p95_ms", "images_per_s" (batch of 8), "speedup" (base / this, batch of 1, paired by rounds) and "speedup_8",
-        "rounds", "accuracy" and "difference" (to float32, on the same pictures), "agreement" and "ran".
+        "rounds", "slow", "accuracy" and "difference" (to float32, on the same pictures), "agreement" and "ran". A slow
+        one was timed once and has no accuracy.
     """
     variant = VARIANTS[row.variant]
     known = {name: getattr(variant, name) for name in ("words", "runtime", "precision")}
-    value: Json = {"variant": row.variant, **known, "error": row.error}
+    value: Json = {"variant": row.variant, **known, "error": row.error, "slow": row.slow}
     if row.error:
         return value
     value |= times(row, base)
@@ -236,7 +258,7 @@ def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64]
     outputs, expected = row.outputs, base.outputs[:count]
     agreement: Json = {"least_cosine": round(float(_cosines(outputs, expected).min()), 5), "pictures": count}
     accuracy, difference = None, None
-    if head is not None:
+    if head is not None and not row.slow:
         found, before = head.classes(outputs), head.classes(expected)
         agreement["same_class"] = round(float((found == before).mean()), 4)
         right = found == labels[:count]
@@ -251,14 +273,19 @@ def times(row: Row, base: Row) -> Json:
     speedups = {}
     for size, name in ((1, "speedup"), (8, "speedup_8")):
         rounds = [float(np.median(each)) for each in row.seconds[size]]
-        before = [float(np.median(each)) for each in base.seconds[size]][: len(rounds)]
-        speedups[name] = intervals.median_ratio(before, rounds).to_json(3)
+        before = [float(np.median(each)) for each in base.seconds[size]]
+        if row.slow:
+            # One run has no spread.
+            ratio = intervals.Interval(float(np.median(before)) / rounds[0], math.nan, math.nan)
+        else:
+            ratio = intervals.median_ratio(before, rounds)
+        speedups[name] = ratio.to_json(3)
     eight = float(np.median([run for each in row.seconds[8] for run in each]))
     return {
         "build_s": timing.significant(row.build_seconds, 3),
         "megabytes": timing.significant(row.bytes / 1e6, 3),
         "p50_ms": timing.significant(float(np.percentile(single, 50))),
-        "p95_ms": timing.significant(float(np.percentile(single, 95))),
+        "p95_ms": None if row.slow else timing.significant(float(np.percentile(single, 95))),
         "images_per_s": timing.significant(8 / eight, 3),
         **speedups,
         "rounds": len(row.seconds[1]),

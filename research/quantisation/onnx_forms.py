@@ -120,16 +120,27 @@ def static(task: Task) -> Session:
     return Session(path, task)
 
 
+def shipped_file() -> Path:
+    """Returns the project's default model."""
+    import rrn_native
+
+    return Path(rrn_native.default_model())
+
+
+def shipped_int8_file() -> Path:
+    """Returns the project's default model in 8 bits, which `rrn quantize` made."""
+    return shipped_file().with_suffix(".int8.onnx")
+
+
 def shipped(task: Task) -> Session:
     """The project's own file of the default model, with the operator's library."""
     import rrn_native
 
-    return Session(Path(rrn_native.default_model()), task, library=rrn_native.custom_op_library())
+    return Session(shipped_file(), task, library=rrn_native.custom_op_library())
 
 
 def shipped_int8(task: Task) -> Session:
     """The project's own 8-bit file, which `rrn quantize` made."""
     import rrn_native
 
-    path = Path(rrn_native.default_model()).with_suffix(".int8.onnx")
-    return Session(path, task, library=rrn_native.custom_op_library())
+    return Session(shipped_int8_file(), task, library=rrn_native.custom_op_library())

@@ -10,13 +10,10 @@ from matplotlib import ticker
 
 from research.common import charts, machine, pages, results
 from research.common.tables import table
+from research.quantisation.choose import built, is_harmless, quality, reason, title, to_ship
 
 Json = dict[str, Any]
 
-# A form loses nothing that matters while the whole interval of its difference in accuracy is above this one, or, for
-# untrained weights, while no output is further from float32's than this cosine.
-LEAST_DIFFERENCE = -0.03
-LEAST_COSINE = 0.99
 _KINDS = {
     **{"float": "fp32", "f32": "fp32", "float32": "fp32", "float16": "fp16", "f16": "fp16", "bfloat16": "bf16"},
     **{"uint8": "8 bits", "int8": "8 bits", "u8": "8 bits", "i8": "8 bits"},
@@ -36,29 +33,6 @@ def write(measured: Path, folder: Path) -> list[Path]:
     return pages.write("quantisation", measured, folder, chart=chart, markdown=page)
 
 
-def built(network: Json) -> list[Json]:
-    """Returns the rows of a network that could be built."""
-    return [row for row in network["rows"] if not row["error"]]
-
-
-def title(row: Json) -> str:
-    """Returns the name of a form that a person can say: "int8 static, per channel, ONNX Runtime"."""
-    return f"{row['words']}, {row['runtime']}"
-
-
-def is_harmless(row: Json) -> bool:
-    """Returns whether a form loses nothing that matters."""
-    if row["difference"] is not None:
-        return bool(row["difference"]["low"] >= LEAST_DIFFERENCE)
-    return bool(row["agreement"]["least_cosine"] >= LEAST_COSINE)
-
-
-def to_ship(network: Json) -> Json:
-    """Returns the row to ship: the fastest of those that lose nothing that matters."""
-    row: Json = min((row for row in built(network) if is_harmless(row)), key=lambda row: row["p50_ms"])
-    return row
-
-
 def chart(value: Json) -> Any:
     """Draws quality against the median time of every form, a panel for each network, and the Pareto front."""
     networks = value["networks"]
@@ -66,16 +40,18 @@ def chart(value: Json) -> Any:
     for axes, (name, network) in zip(panels[0], networks.items(), strict=True):
         rows = built(network)
         for number, row in enumerate(rows):
+            if row["slow"]:
+                continue
             axes.plot(
                 row["p50_ms"],
-                _quality(row),
+                quality(row),
                 linestyle="none",
                 marker=charts.MARKERS[number % len(charts.MARKERS)],
                 color=charts.COLOURS[_COLOURS[row["runtime"]]],
                 markerfacecolor=None if row["frontier"] else "white",
                 label=title(row),
             )
-        best = sorted((row["p50_ms"], _quality(row)) for row in rows if row["frontier"])
+        best = sorted((row["p50_ms"], quality(row)) for row in rows if row["frontier"])
         axes.step(*zip(*best, strict=True), where="post", color="0.6", linewidth=1, linestyle="--", zorder=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
@@ -87,10 +63,6 @@ def chart(value: Json) -> Any:
         axes.legend(fontsize=5.5, loc="lower right")
     figure.tight_layout()
     return figure
-
-
-def _quality(row: Json) -> float:
-    return float(row["accuracy"]["value"] if row["accuracy"] is not None else row["agreement"]["least_cosine"])
 
 
 def ran(row: Json) -> str:
@@ -118,7 +90,7 @@ def _ran_in_torch(found: Json) -> str:
             kinds[kind] = kinds.get(kind, 0) + count
         text = _share(kinds, "layers")
     else:
-        text = "all in fp32"
+        text = "types not read"
     if "graphs" in found:
         text += f"; {found['graphs']} graphs, {found['graph_breaks']} breaks"
     return text
@@ -134,74 +106,6 @@ def _share(counts: dict[str, int], what: str) -> str:
     return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
 
 
-def reason(row: Json, best: Json, base: Json, instructions: Sequence[str]) -> str:
-    """Returns why a form is not the one to ship; "" for that one.
-
-    Args:
-        row: The form.
-        best: The one to ship.
-        base: fp32 in PyTorch.
-        instructions: Of the processor.
-    """
-    if row["variant"] == best["variant"]:
-        return "**ship this**"
-    slowness = row["p50_ms"] / base["p50_ms"]
-    if slowness > 4:
-        native = {"avx512_bf16", "amx_bf16"} & set(instructions)
-        emulated = row["precision"] == "bf16" and not native
-        return f"{slowness:.0f} times as slow as fp32{': this processor has no bf16' if emulated else ''}"
-    if not is_harmless(row):
-        lost = row["difference"]
-        return f"loses {-lost['value']:.1%} of the pictures" if lost else "outputs differ from fp32's"
-    if row["p50_ms"] <= best["p50_ms"] * 1.05:
-        return "as fast, within 5 %"
-    changed = row["ran"].get("replaced", {})
-    if row["runtime"] == "PyTorch" and changed and not sum(pair[0] for pair in changed.values()):
-        return "nothing was replaced: it knows linear layers only"
-    slower = row["speedup"]["high"] < 1
-    if row["precision"] == "bf16":
-        missing = not {"avx512_bf16", "amx_bf16"} & set(instructions)
-        return "this processor has no bf16" if missing else "slower than 8 bits"
-    if row["precision"] == "fp16":
-        return "fp16 is storage only on a CPU: converted to compute"
-    if row["precision"] == "int8" and slower:
-        vector = {"avx512_vnni", "amx_int8", "asimddp"} & set(instructions)
-        return "no VNNI on this processor" if not vector else "ranges are found again for every picture"
-    if row["precision"] == "fp32":
-        return "fp32: nothing is saved" if row["variant"] != base["variant"] else "the base of all ratios"
-    return f"{row['p50_ms'] / best['p50_ms']:.1f} times the time of the best"
-
-
-def sentences(value: Json) -> list[str]:
-    """Returns the two sentences: what to ship here, and on which hardware the answer changes."""
-    parts = []
-    for name, network in value["networks"].items():
-        row = to_ship(network)
-        gain = row["speedup"]
-        parts.append(
-            f"`{name}` as {title(row)} ({gain['value']:.2f} times as fast as PyTorch in fp32, "
-            f"{gain['low']:.2f} to {gain['high']:.2f}, at {row['megabytes']:.0f} MB)"
-        )
-    here = value["machine"]
-    first = f"On this processor ({here['class']}) ship {'; '.join(parts)}."
-    return [first, elsewhere(value)]
-
-
-def elsewhere(value: Json) -> str:
-    """Returns on which hardware the answer changes, from what the forms could not do here."""
-    lacks = set(value["machine"]["instructions"])
-    words = []
-    if not lacks & {"avx512_vnni", "amx_int8", "asimddp"}:
-        words.append("with VNNI or AMX 8-bit products take a quarter of the instructions, so int8 rows gain most")
-    if not lacks & {"avx512_bf16", "amx_bf16"}:
-        words.append("with AVX-512 BF16 or AMX the bf16 rows compute in bf16, which here they did not (see what ran)")
-    if not words:
-        words.append(
-            "without VNNI and AMX the int8 and bf16 rows lose their advantage, and fp32 in the same runtime is next"
-        )
-    return f"The answer changes elsewhere: {'; '.join(words)}; on a GPU fp16 is the first choice (not measured here)."
-
-
 def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:
     """Returns the cells of a network's table, the fastest form first."""
     best = to_ship(network)
@@ -214,9 +118,9 @@ def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:
             [
                 f"{title(row)}{' ◆' if row['frontier'] else ''}",
                 f"{row['megabytes']:.1f}",
-                f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}",
+                f"{row['p50_ms']:.1f} / {_number(row['p95_ms'], '.1f')}",
                 f"{row['images_per_s']:.1f}",
-                f"{gain['value']:.2f} ({gain['low']:.2f} to {gain['high']:.2f})",
+                f"{gain['value']:.2f} ({_number(gain['low'], '.2f')} to {_number(gain['high'], '.2f')})",
                 f"{accuracy['value']:.3f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if accuracy else "-",
                 f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
                 if difference
@@ -229,6 +133,11 @@ def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:
             ]
         )
     return cells
+
+
+def _number(value: float | None, form: str) -> str:
+    """Returns a number, or "-" where there is none: a slow form was timed once."""
+    return "-" if value is None else format(value, form)
 
 
 _HEADER = [
@@ -289,7 +198,7 @@ def markdown(value: Json, more: Sequence[str] = ()) -> str:
         "Generated from `results/quantisation.json` by `scripts/findings.sh`; measured by `research.quantisation.run`, "
         "see `research/quantisation/README.md`.",
         "",
-        " ".join(sentences(value)),
+        " ".join(value["conclusion"]),
         "",
     ]
     for name, network in value["networks"].items():
@@ -309,9 +218,11 @@ def markdown(value: Json, more: Sequence[str] = ()) -> str:
         f"Measured on {machine.words(value)}; load after {value['load_after']}; governor "
         f"{value['machine']['governor']}. Each form ran in a process of its own, all forms in turn in every round. "
         "p50, p95: batch of 1; images/s: batch of 8. Times as fast: median of fp32 in PyTorch divided by this one's, "
-        "with the 95 % interval over the same rounds. To fp32: accuracy minus that of fp32 in PyTorch on the same "
-        "pictures, with the 95 % interval. ◆: on the Pareto front of time and accuracy. Build: conversion, ranges, and "
-        f"compiling for both batches, without the export to ONNX ({exports}).",
+        "with the 95 % interval over the same rounds. A form that takes over four times as long was timed once, is "
+        "compared on 8 pictures, and has neither intervals nor accuracy. To fp32: accuracy minus that of fp32 in "
+        "PyTorch on the same pictures, with the 95 % interval. ◆: on the Pareto front of time and accuracy. The form "
+        "to ship is chosen by these same pictures. Build: conversion, ranges, and compiling for both batches, without "
+        f"the export to ONNX ({exports}).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -353,4 +264,4 @@ def figures(value: Json) -> list[str]:
             value_of = f"{row['accuracy']['value']:.3f}" if row["accuracy"] else "-"
             cells.append([name, title(row), f"{row['p50_ms']:.1f}", f"{row['speedup']['value']:.2f}", value_of])
     header = ["network", "form", "p50 ms", "times as fast", "accuracy"]
-    return [*table(header, cells, [False, False, True, True, True]), " ".join(sentences(value))]
+    return [*table(header, cells, [False, False, True, True, True]), " ".join(value["conclusion"])]

@@ -20,7 +20,7 @@ from typing import Any
 
 from research.common import machine, results, timing
 from research.common.places import RESULTS
-from research.quantisation import dinov2, labelled, measure
+from research.quantisation import choose, dinov2, labelled, measure
 from research.quantisation.labelled import FULL, SHORT
 from research.quantisation.measure import Effort
 from research.quantisation.networks import NETWORKS, is_trained
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(words)
     try:
+        results.check_writable(arguments.output)
         weights = dinov2.download() if arguments.download else arguments.weights
         value = _head(words, arguments)
         for line in first_lines(arguments.data, arguments.networks, weights):
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, FormError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    value["conclusion"] = choose.sentences(value)
     value["load_after"] = timing.significant(os.getloadavg()[0], 3)
     results.write(arguments.output, value)
     print(f"wrote {arguments.output}")

@@ -27,16 +27,16 @@ from rrn_ops.serving import load, runtime, server, store
 from research.common import machine, results, timing
 from research.common.image_sets import Split
 from research.common.places import RESULTS, ROOT
-from research.quantisation import labelled, networks
+from research.quantisation import labelled, networks, onnx_forms
 from research.quantisation.labelled import SHORT
 from research.quantisation.networks import NETWORKS
 from research.quantisation.task import Json, Task
-from research.quantisation.variants import VARIANTS
+from research.quantisation.variants import VARIANTS, of_network
 from research.quantisation.worker import FormError, Worker
 
 MODULE = "research.quantisation.served"
 CONCURRENCY = (1, 4)
-FORMS = tuple(name for name, variant in VARIANTS.items() if variant.onnx)
+SHIPPED = {"rrn": onnx_forms.shipped_file, "rrn_int8": onnx_forms.shipped_int8_file}
 _ENSEMBLE, _NETWORK = "rrn_embed", "rrn_onnx"
 
 
@@ -68,6 +68,9 @@ def build(name: str, forms: Sequence[str], split: Split, folder: Path, threads: 
     np.save(folder / "calibration.npy", labelled.prepared(split, network))
     found = {}
     for form in forms:
+        if form in SHIPPED:
+            found[form] = SHIPPED[form]()
+            continue
         task = Task(name, form, folder, threads)
         with Worker(task):
             found[form] = task.onnx if form == "onnx" else task.file(".onnx")
@@ -129,10 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     value = machine.head(machine.command_line(MODULE, words))
     try:
+        results.check_writable(arguments.output)
         found = runtime.find(arguments.runtime)
-        value["server"] = (
-            "Triton 2.51.0 (nvidia-pytriton 0.7.0), ensemble of Python models; clients on the same machine"
-        )
+        value["server"] = f"Triton of {runtime.SERVER}, an ensemble of Python models; clients on the same machine"
         value["networks"] = {name: _one(name, found, arguments) for name in arguments.networks}
     except (OSError, ValueError, RrnError, FormError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -146,7 +148,8 @@ def _one(name: str, found: runtime.Runtime, arguments: Any) -> Json:
     print(f"{name}: {NETWORKS[name].words}", flush=True)
     chosen = labelled.pictures(NETWORKS[name], arguments.data, SHORT)
     with tempfile.TemporaryDirectory() as folder:
-        made = build(name, FORMS, chosen.calibration, Path(folder), machine.cores())
+        forms = [form for form in of_network(name) if VARIANTS[form].onnx]
+        made = build(name, forms, chosen.calibration, Path(folder), machine.cores())
         pictures = files(chosen.test, 64)
         cases = measure(made, found, pictures, rounds=arguments.rounds, window=arguments.window)
     return {"words": NETWORKS[name].words, "pictures": len(pictures), "source": chosen.source, "cases": cases}

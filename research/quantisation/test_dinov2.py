@@ -73,6 +73,16 @@ def test_other_weights_and_sides_are_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other.pth: expected the tensors of DINOv2 ViT-S/14; \d+ are missing"):
         dinov2.load(tmp_path / "other.pth", SIDE)
+    (tmp_path / "text.pth").write_text("no tensors")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    for name in ("text.pth", "text.safetensors"):
+        with pytest.raises(ValueError, match=f"{name}: expected a file with the tensors of a network"):
+            dinov2.load(tmp_path / name, SIDE)
+    weights, _ = hub_weights()
+    wide = {name: torch.zeros([768 if side == 384 else side for side in each.shape]) for name, each in weights.items()}
+    torch.save(wide, tmp_path / "wide.pth")
+    with pytest.raises(ValueError, match=r"wide.pth: expected the tensors of DINOv2 ViT-S/14"):
+        dinov2.load(tmp_path / "wide.pth", SIDE)
     with pytest.raises(ValueError, match="multiple of 14, got 60"):
         dinov2.load(None, 60)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 for _name in ("torch", "sklearn", "PIL"):
     pytest.importorskip(_name, reason=f"{_name} is missing")
 
+import torch  # noqa: E402
+
 from research.common.image_sets import Split  # noqa: E402
 from research.quantisation import labelled  # noqa: E402
 from research.quantisation.labelled import Amount  # noqa: E402
-from research.quantisation.networks import NETWORKS  # noqa: E402
+from research.quantisation.networks import NETWORKS, Network  # noqa: E402
 
 
 def test_the_sets_of_digits_share_no_picture() -> None:
@@ -26,6 +30,33 @@ def test_the_sets_of_digits_share_no_picture() -> None:
     # Two digits of the whole set may be the same 64 numbers; none of these are.
     assert len(set(seen)) == len(seen)
     assert len(set(found.calibration.labels.tolist())) >= 6
+
+
+def test_a_set_that_is_too_small_is_an_error() -> None:
+    amount = Amount(probe=120, test=4, most=30, calibration=64, validation=100)
+    with pytest.raises(ValueError, match="expected 164 pictures beside 120 of each class"):
+        labelled.pictures(NETWORKS["resnet18"], None, amount)
+
+
+def test_a_network_with_classes_of_its_own_needs_no_pictures_for_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    from research.common import image_sets
+
+    def split(archive: Path, name: str) -> Split:
+        labels = np.repeat(np.arange(20), 50 if name == "train" else 3)
+        pixels = np.zeros((len(labels), 4, 4, 3), np.uint8)
+        return Split(pixels, labels, tuple(f"n{number:08}" for number in range(20)), "drawn", "")
+
+    monkeypatch.setattr(image_sets, "tiny_imagenet", split)
+    synsets = tuple(f"n{number:08}" for number in range(30))
+    network = Network("classes", 8, (0.0,) * 3, (1.0,) * 3, lambda weights: torch.nn.Identity(), lambda: synsets)
+    found = labelled.pictures(network, Path("data"), labelled.FULL)
+    assert found.probe is None
+    assert (len(found.calibration), len(found.validation)) == (256, 400)
+    other = dataclasses.replace(network, classes=lambda: synsets[:10])
+    with pytest.raises(ValueError, match="n00000010 is none of ImageNet's classes"):
+        labelled.pictures(other, Path("data"), labelled.FULL)
 
 
 def test_a_missing_archive_is_an_error(tmp_path: object) -> None:

@@ -14,8 +14,9 @@ for _name in ("torch", "onnx", "onnxruntime", "sklearn"):
 
 from research.common import results  # noqa: E402
 from research.common.places import FINDINGS, RESULTS  # noqa: E402
-from research.quantisation import labelled, measure, report, run  # noqa: E402
+from research.quantisation import choose, labelled, measure, report, run  # noqa: E402
 from research.quantisation.measure import Row  # noqa: E402
+from research.quantisation.worker import FormError  # noqa: E402
 
 LABELS = np.arange(40) % 4
 
@@ -50,14 +51,15 @@ def test_a_record_says_how_fast_and_how_right() -> None:
     assert found["megabytes"] == 2
 
 
-def test_a_slow_form_is_paired_with_the_rounds_and_pictures_that_it_had() -> None:
-    base = row("torch", 10, outputs())
-    base.seconds[1][3:] = [[1.0] * 3] * 3
-    found = measure.record(row("torch_bf16", 100, outputs()[:8], rounds=3), base, HEAD, LABELS)
-    assert found["rounds"] == 3
-    assert found["speedup"]["value"] == 0.1
-    assert found["agreement"]["pictures"] == 8
-    assert found["difference"]["value"] == 0
+def test_a_slow_form_has_no_intervals_and_no_accuracy() -> None:
+    slow = row("torch_bf16", 100, outputs()[:8], rounds=1)
+    slow.slow = True
+    found = measure.record(slow, row("torch", 10, outputs()), HEAD, LABELS)
+    assert found["rounds"] == 1
+    assert found["speedup"] == {"value": 0.1, "low": None, "high": None}
+    assert found["p95_ms"] is None
+    assert found["agreement"] == {"least_cosine": 1.0, "pictures": 8}
+    assert found["accuracy"] is None
 
 
 def test_untrained_weights_have_no_accuracy() -> None:
@@ -76,9 +78,11 @@ def test_the_front_has_what_nothing_beats() -> None:
 def value() -> dict[str, Any]:
     """A result with what the page has to say something about."""
     base = row("torch", 10, outputs(4))
+    slow = row("torch_bf16", 50, outputs(4)[:8], rounds=1)
+    slow.slow = True
     forms = [
         base,
-        row("torch_bf16", 50, outputs(4)),
+        slow,
         row("onnx_static", 12, outputs(4)),
         row("openvino_int8", 4, outputs(30)),
         row("openvino", 6, outputs(4)),
@@ -119,7 +123,7 @@ def value() -> dict[str, Any]:
         "load_before": 0.1,
         "governor": "unknown",
     }
-    return {
+    made = {
         "command": "run",
         "machine": machine,
         "versions": {"python": "3"},
@@ -128,11 +132,12 @@ def value() -> dict[str, Any]:
         "networks": {"tiny": network},
         "load_after": 0.2,
     }
+    return made | {"conclusion": choose.sentences(made)}
 
 
 def test_the_form_to_ship_is_the_fastest_harmless_one() -> None:
     found = value()
-    assert report.to_ship(found["networks"]["tiny"])["variant"] == "openvino"
+    assert choose.to_ship(found["networks"]["tiny"])["variant"] == "openvino"
     page = report.markdown(found)
     assert "ship `tiny` as fp32, OpenVINO (1.67 times as fast" in page
     assert "Not built: int8 dynamic, torchao, PyTorch: the package torchao is not installed." in page
@@ -141,25 +146,78 @@ def test_the_form_to_ship_is_the_fastest_harmless_one() -> None:
 
 def test_every_form_that_lost_has_a_reason() -> None:
     network = value()["networks"]["tiny"]
-    best, base = report.to_ship(network), network["rows"][0]
-    reasons = {each["variant"]: report.reason(each, best, base, ["avx2"]) for each in report.built(network)}
+    best, base = choose.to_ship(network), network["rows"][0]
+    reasons = {each["variant"]: choose.reason(each, best, base, ["avx2"]) for each in choose.built(network)}
     assert reasons == {
         "torch": "the base of all ratios",
         "torch_bf16": "5 times as slow as fp32: this processor has no bf16",
-        "onnx_static": "no VNNI on this processor",
-        "openvino_int8": "loses 65.0% of the pictures",
+        "onnx_static": "2.0 times the time of the best: this processor has no VNNI",
+        "openvino_int8": "loses 65.0%",
         "openvino": "**ship this**",
     }
     # What a processor has changes the reason.
-    static = next(each for each in network["rows"] if each["variant"] == "onnx_static")
-    assert "VNNI" not in report.reason(static, best, base, ["avx2", "avx512_vnni"])
+    rows = {each["variant"]: each for each in network["rows"]}
+    more = ["avx2", "avx512_vnni", "avx512_bf16"]
+    assert choose.reason(rows["onnx_static"], best, base, more) == "2.0 times the time of the best"
+    assert choose.reason(rows["torch_bf16"], best, base, more) == "5 times as slow as fp32"
+
+
+def test_a_form_that_may_have_lost_something_is_not_shipped() -> None:
+    network = value()["networks"]["tiny"]
+    best = choose.to_ship(network)
+    unsure = dict(best, variant="onnx", difference={"value": -0.01, "low": -0.05, "high": 0.02})
+    assert not choose.is_harmless(unsure)
+    assert choose.reason(unsure, best, network["rows"][0], []) == "may lose more than 3 %"
+
+
+def test_slow_forms_are_not_on_the_front() -> None:
+    front = {each["variant"]: each["frontier"] for each in value()["networks"]["tiny"]["rows"]}
+    assert front == {
+        "torch": False,
+        "torch_bf16": False,
+        "onnx_static": False,
+        "openvino_int8": True,
+        "openvino": True,
+        "torchao": False,
+    }
 
 
 def test_where_the_answer_changes_depends_on_the_processor() -> None:
-    found = value()
-    assert "with VNNI or AMX" in report.elsewhere(found)
-    found["machine"]["instructions"] = ["avx512_vnni", "amx_int8", "amx_bf16"]
-    assert "without VNNI and AMX" in report.elsewhere(found)
+    assert "with VNNI or AMX" in choose.elsewhere(["avx2"])
+    assert "without VNNI and AMX" in choose.elsewhere(["avx512_vnni", "amx_int8", "amx_bf16"])
+
+
+class Running:
+    """In the place of a process: a form that takes a fixed time, and may fail."""
+
+    def __init__(self, seconds: list[float], *, fails: bool = False) -> None:
+        self.seconds = iter(seconds + [seconds[-1]] * 1000)
+        self.fails = fails
+
+    def time(self, batch: int, runs: int, *, warm_up: bool = True) -> list[float]:
+        if self.fails and batch == 8:
+            raise FormError("no memory")
+        return [next(self.seconds) for _ in range(runs)]
+
+
+def test_one_disturbance_makes_no_form_slow_and_one_failure_stops_no_other() -> None:
+    running = {
+        "torch": Running([0.01]),
+        "onnx": Running([0.5, 0.01]),
+        "torch_bf16": Running([0.5]),
+        "onnx_dynamic": Running([0.01], fails=True),
+    }
+    rows = {name: Row(name) for name in running}
+    measure._time(running, rows, 0)  # type: ignore[arg-type]
+    assert {name: each.slow for name, each in rows.items() if not each.error} == {
+        "torch": False,
+        "onnx": False,
+        "torch_bf16": True,
+    }
+    assert rows["onnx_dynamic"].error == "no memory"
+    assert set(running) == {"torch", "onnx", "torch_bf16"}
+    assert len(rows["onnx"].seconds[1]) >= 5
+    assert rows["torch_bf16"].seconds[1] == [[0.5]]
 
 
 def test_untrained_weights_are_said_first() -> None:

@@ -46,7 +46,7 @@ class Module:
             kinds[f"{type(module).__name__} {str(output.dtype).removeprefix('torch.')}"] += 1
 
         hooks = [module.register_forward_hook(note) for module in self._module.modules() if isinstance(module, _LAYERS)]
-        # A compiled module does not call hooks; what it computes in is that of the module that it was made of.
+        # A compiled module does not call hooks, so its types are not read.
         if "graphs" not in self._more:
             self.run(some(self._task, 1))
         for hook in hooks:
