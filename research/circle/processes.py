@@ -49,7 +49,7 @@ def launch(
         module: Of research.circle, with the command line of "train".
 
     Raises:
-        OSError: A process failed.
+        OSError: A process failed, or the time is over.
     """
     meet = ["--standalone"]
     if nodes > 1:
@@ -62,6 +62,11 @@ def launch(
     agents = [subprocess.Popen(child.bound(command), cwd=ROOT, env=environment) for _ in range(nodes)]
     try:
         statuses = [agent.wait(_TIMEOUT) for agent in agents]
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(
+            f"torchrun: expected the training to end within {_TIMEOUT} s, got no end; what the processes print says "
+            "how far they came; the same command continues from the last checkpoint"
+        ) from error
     finally:
         for agent in agents:
             child.end(agent)

@@ -153,7 +153,8 @@ def _costs(value: Json) -> str:
         f"{name} {row['centre_px']['value']:.1f} px and {row['colour_reported']:.0%}" for name, row in rows.items()
     ]
     return (
-        f"First attempts after {value['first_attempt']['steps']} steps, mean centre error and colours as reported: "
+        f"First attempts after {value['first_attempt']['steps']} steps, one training of one seed each, mean centre "
+        "error and colours as reported: "
         f"{'; '.join(parts)}."
     )
 
@@ -282,7 +283,9 @@ def _attempts(value: Json) -> list[str]:
         "## The usual first attempt",
         "",
         f"A network of three convolutions, batch normalisation and a linear layer for pictures of {found['side']} "
-        f"pixels, trained for {found['steps']} steps of {found['batch']} pictures, and the same with one mistake each.",
+        f"pixels, trained for {found['steps']} steps of {found['batch']} pictures, and the same with one mistake each. "
+        "Each row is one training of one seed, which decides nothing between rows whose errors are near each other: "
+        "only what the guards say and differences of an order of magnitude count.",
         "",
         *table(header, rows, [False, False, False, *[True] * 4]),
     ]

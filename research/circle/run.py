@@ -3,14 +3,14 @@
 Seven parts: training, errors by size, loss curves of one process against several, ways to compute unequal sizes, the
 usual first attempt's mistakes, the ONNX file, and examples. The short form takes some minutes on two cores, the full
 form about an hour. Checkpoints are kept, so a run that was stopped continues; the same command gives the same network
-on the same kind of processor, whatever the number of threads.
+on the same kind of processor, whatever the number of threads. A checkpoint of other code is not used: the training
+starts again and says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from research.circle import evaluate, export, first_attempt, guards, processes, train, unequal
+from research.circle import evaluate, export, first_attempt, folders, guards, processes, train, unequal
 from research.circle.data import Label, Spec, label
 from research.circle.network import CircleNet
 from research.circle.train import Config
@@ -29,6 +29,8 @@ from research.common.places import CACHE, RESULTS
 Json = dict[str, Any]
 
 PROCESSES = 2
+# Subfolders that a run makes and may empty.
+TRAINING, COMPARED, ONNX = "circle-training", "circle-compared", "circle-onnx"
 # Height and width of the pictures that the report draws.
 EXAMPLES = ((64, 64), (99, 99), (100, 100), (128, 128), (256, 256), (512, 512), (72, 150), (200, 90))
 
@@ -69,7 +71,8 @@ def training(config: Config, folder: Path) -> Json:
         ValueError: The folder has a training with other settings.
     """
     before = 0
-    if (folder / train.CHECKPOINT).is_file():
+    # What is not usable is said by the processes that train.
+    if train.usable(folder / train.CHECKPOINT, lambda line: None):
         before = len(train.State.load(folder / train.CHECKPOINT, config).history)
     begin = time.perf_counter()
     if before < config.steps:
@@ -153,27 +156,28 @@ def measure(effort: Effort, folder: Path) -> Json:
 
     Args:
         effort: How much.
-        folder: Keeps the checkpoints and the ONNX file.
+        folder: Keeps the checkpoints and the ONNX file, in subfolders with a mark.
 
     Raises:
         OSError: A process failed, or a file cannot be written.
-        ValueError: The folder has a training with other settings.
+        ValueError: The folder has a training with other settings, or a subfolder that no run made.
     """
     config = Config(steps=effort.steps)
-    value: Json = {"training": _part(1, "training", lambda: training(config, folder / "training"))}
-    model = train.trained(folder / "training")
+    trained, compared, exported = (folders.own(folder / name) for name in (TRAINING, COMPARED, ONNX))
+    value: Json = {"training": _part(1, "training", lambda: training(config, trained))}
+    model = train.trained(trained)
     value |= _part(2, "errors by size", lambda: sizes(model, effort))
     # An odd batch, so that the two processes have unequal parts.
     short = Config(steps=effort.compared, batch=15, count=256, least=32, most=96)
-    shutil.rmtree(folder / "compared", ignore_errors=True)
-    value["processes"] = _part(3, "one process or several", lambda: processes.compare(short, folder / "compared"))
+    folders.emptied(compared)
+    value["processes"] = _part(3, "one process or several", lambda: processes.compare(short, compared))
     value["unequal"] = _part(
         4,
         "unequal sizes",
-        lambda: unequal.measure(model, folder / "training", count=effort.batch, rounds=effort.rounds),
+        lambda: unequal.measure(model, trained, count=effort.batch, rounds=effort.rounds),
     )
     value["first_attempt"] = _part(5, "first attempts", lambda: attempts(effort))
-    value["onnx"] = _part(6, "ONNX", lambda: onnx(model, folder, effort))
+    value["onnx"] = _part(6, "ONNX", lambda: onnx(model, exported, effort))
     value["examples"] = _part(7, "examples", lambda: examples(model))
     return value
 
@@ -193,7 +197,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--full", action="store_true", help="more steps and pictures (about an hour)")
     parser.add_argument("--fresh", action="store_true", help="train again, even if there is a checkpoint")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="of checkpoints (default: .cache/circle/FORM)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="of checkpoints, in subfolders of the study's own (default: .cache/circle/FORM)",
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "circle.json", metavar="FILE")
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(words)
@@ -204,10 +213,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--folder: expected a folder, got the file {folder.name}; choose another")
+        results.check_writable(arguments.output)
         value = machine.head(machine.command_line("research.circle.run", words)) | {"form": form}
-        if arguments.fresh:
-            shutil.rmtree(folder / "training", ignore_errors=True)
-        value |= measure(FULL if arguments.full else SHORT, folder)
+        with folders.locked(folder):
+            if arguments.fresh:
+                folders.emptied(folder / TRAINING)
+            value |= measure(FULL if arguments.full else SHORT, folder)
         value["seconds"] = timing.significant(time.perf_counter() - begin, 3)
         results.write(arguments.output, value)
     except (OSError, ValueError) as error:

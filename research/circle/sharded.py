@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from research.circle import losses
+from research.circle import losses, origin
 from research.circle.network import CircleNet
 from research.circle.train import CHECKPOINT, Config, Place, State, advance, joined, optimiser_of, parser
 
@@ -33,6 +33,7 @@ def train(config: Config, folder: Path, place: Place) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
+    origin.here()  # Of the code that runs, not of what the files have become at the end.
     model = sharded(State.new(config).model, place)
     # After sharding: the optimiser keeps its moments for this process's part of each parameter only.
     optimiser = optimiser_of(model, config)

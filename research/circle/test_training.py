@@ -149,6 +149,12 @@ def test_two_processes_have_the_loss_curve_of_one(module: str, tmp_path: Path) -
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_processes_that_do_not_end_in_time_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_TIMEOUT", 0.1)
+    with pytest.raises(TimeoutError, match=r"expected the training to end within 0\.1 s"):
+        processes.launch(TINY, tmp_path)
+
+
 def test_a_failure_of_a_process_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="expected status 0"):
@@ -178,6 +184,14 @@ def test_a_bad_folder_is_said_in_one_line(tmp_path: Path, capsys: pytest.Capture
     assert run.main(["--folder", str(tmp_path / "file"), "--output", str(tmp_path / "out.json")]) == 1
     assert "error: --folder: expected a folder" in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
+
+
+def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("it began"))
+    assert run.main(["--folder", str(tmp_path / "kept"), "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_the_page_and_the_readme_say_what_was_measured(tmp_path: Path) -> None:

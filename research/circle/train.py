@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from research.circle import losses
+from research.circle import losses, origin
 from research.circle.data import Spec, batch_indices, share
 from research.circle.network import Batch, CircleNet, drawn
 from research.common import results
@@ -114,10 +114,10 @@ class State:
         return cls(model, optimiser_of(model, config), [])
 
     def save(self, path: Path, config: Config) -> None:
-        """Writes a checkpoint, complete or not at all."""
+        """Writes a checkpoint with its origin, complete or not at all."""
         buffer = io.BytesIO()
         parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "history": self.history}
-        torch.save(parts | {"config": dataclasses.asdict(config)}, buffer)
+        torch.save(parts | {"config": dataclasses.asdict(config), "origin": dict(origin.here())}, buffer)
         results.write_bytes(path, buffer.getvalue())
 
     @classmethod
@@ -141,6 +141,28 @@ class State:
         state.optimiser.load_state_dict(parts["optimiser"])
         state.history.extend(parts["history"])
         return state
+
+
+def usable(path: Path, report: Callable[[str], None] = print) -> bool:
+    """Returns whether there is a checkpoint and this code made it, see research.circle.origin.
+
+    Args:
+        path: Of the checkpoint.
+        report: Gets a line where there is one that cannot be used, or that is of another commit with the same sources.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not path.is_file():
+        return False
+    found = torch.load(path, weights_only=True).get("origin", {})
+    if other := origin.differences(found):
+        report(f"{path.name} is of other code, the training starts again: {other}")
+        return False
+    mine = origin.here()["commit"]
+    if found["commit"] != mine:
+        report(f"{path.name} is of commit {found['commit'] or 'unknown'}, now {mine or 'unknown'}: same sources, kept")
+    return True
 
 
 def optimiser_of(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -226,7 +248,7 @@ def train(
     until: int | None = None,
     report: Callable[[str], None] = print,
 ) -> State:
-    """Trains to the end, from a checkpoint if the folder has one.
+    """Trains to the end, from a checkpoint if the folder has one that this code made.
 
     Args:
         config: Of the training.
@@ -248,7 +270,7 @@ def train(
             f"batch: expected at least one picture for each of {place.world} processes, got {config.batch}"
         )
     path = folder / CHECKPOINT
-    state = State.load(path, config) if path.is_file() else State.new(config)
+    state = State.load(path, config) if _agreed(path, place, report) else State.new(config)
     model: nn.Module = nn.parallel.DistributedDataParallel(state.model) if place.world > 1 else state.model
     scales = losses.measured_scales(config.spec())
     for step in range(len(state.history), config.steps if until is None else until):
@@ -259,6 +281,16 @@ def train(
             words = ", ".join(f"{name} {value:.4f}" for name, value in zip(losses.TERMS, recent, strict=True))
             report(f"step {step + 1} of {config.steps}: {words}")
     return state
+
+
+def _agreed(path: Path, place: Place, report: Callable[[str], None]) -> bool:
+    """What `usable` says to the first process, for all of them: they must begin at the same step."""
+    # Before the first step, as a checkpoint has to name the code that ran, not what the files have become since.
+    origin.here()
+    said = [usable(path, report) if place.rank == 0 else False]
+    if place.world > 1:
+        distributed.broadcast_object_list(said)
+    return said[0]
 
 
 def trained(folder: Path) -> CircleNet:
@@ -301,7 +333,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="research.circle.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("folder", type=Path, help="gets checkpoint.pt; a training that is in it continues")
+    made.add_argument(
+        "folder", type=Path, help="gets checkpoint.pt; a training of the same code that is in it continues"
+    )
     made.add_argument("--every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     for field in dataclasses.fields(Config):
         words: dict[str, Any] = {"help": f"(default {field.default})", "type": type(field.default), "metavar": "N"}

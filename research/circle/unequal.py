@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
+import json
 import logging
-import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rrn_ops.streaming import child
 
 from research.circle import ragged
 from research.circle.data import CANVAS, Label, Spec, draw, label
 from research.circle.evaluate import TEST_SEED
 from research.circle.network import Batch, CircleNet, chw, collate
 from research.common import timing
+from research.common.places import ROOT
 
 Json = dict[str, Any]
 Answer = tuple[torch.Tensor, torch.Tensor]
@@ -25,6 +28,7 @@ Answer = tuple[torch.Tensor, torch.Tensor]
 # Least and greatest side of the pictures of a batch.
 SPREADS: Mapping[str, tuple[int, int]] = {"equal": (100, 100), "mixed": (48, 160), "wide": (64, 512)}
 _GROUPS = 4
+_TIMEOUT = 900
 PADDINGS: Mapping[str, int] = {"black": 0, "white": CANVAS}
 
 
@@ -139,10 +143,29 @@ def measure(model: CircleNet, folder: Path, *, count: int = 32, rounds: int = 3)
 
 
 def peak(folder: Path, way: str, spread: str, count: int) -> float:
-    """Returns the MiB that one training step adds at its peak, in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_peak, folder, way, spread, count).result()
+    """Returns the MiB that one training step adds at its peak, in a process of its own.
+
+    Raises:
+        OSError: The process failed, or its time is over.
+    """
+    command = [sys.executable, "-m", "research.circle.unequal", str(folder.resolve()), way, spread, str(count)]
+    # Where this process is killed, that one ends, too.
+    with subprocess.Popen(child.bound(command), cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            said, _ = worker.communicate(timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(
+                f"{way}, {spread}: expected its memory within {_TIMEOUT} s, got no answer; use a faster machine"
+            ) from error
+        finally:
+            child.end(worker)
+    if worker.returncode:
+        raise OSError(
+            f"{way}, {spread}: expected status 0 of the process that measures memory, got {worker.returncode}; "
+            "what it prints says more"
+        )
+    found: float = json.loads(said)
+    return found
 
 
 def _peak(folder: Path, way: str, spread: str, count: int) -> float:
@@ -180,3 +203,7 @@ def invariance(model: CircleNet, spec: Spec, count: int) -> float:
         batches: list[Batch] = [collate(labels, padding=padding, least=most + 13) for padding in PADDINGS.values()]
         together = [model(batch.pictures, batch.sizes)[0] for batch in batches]
     return max(float((each - alone).abs().max()) for each in together)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_peak(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))))

@@ -7,8 +7,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# A form loses nothing that matters while the whole interval of its difference in accuracy is above this one, or, for
-# untrained weights, while no output is further from float32's than this cosine.
+# A classifier's form loses nothing that matters while the whole interval of its difference in accuracy is above the
+# first; an embedding's, while no output is further from float32's than the second, because cosines are what its users
+# compare.
 LEAST_DIFFERENCE = -0.03
 LEAST_COSINE = 0.99
 # A form that takes this many times as long as float32 in PyTorch is timed once, and compared on a few pictures.
@@ -30,15 +31,15 @@ def title(row: Json) -> str:
 
 
 def quality(row: Json) -> float:
-    """Returns what a form is worth beside its time: its accuracy, or for untrained weights the least cosine."""
-    return float(row["accuracy"]["value"] if row["accuracy"] is not None else row["agreement"]["least_cosine"])
+    """Returns what a form is worth beside its time: a classifier's accuracy, an embedding's least cosine."""
+    return float(row["accuracy"]["value"] if row["judged_by"] == "accuracy" else row["agreement"]["least_cosine"])
 
 
 def is_harmless(row: Json) -> bool:
     """Returns whether a form is known to lose nothing that matters."""
     if row["slow"]:
         return False
-    if row["difference"] is not None:
+    if row["judged_by"] == "accuracy":
         return bool(row["difference"]["low"] >= LEAST_DIFFERENCE)
     return bool(row["agreement"]["least_cosine"] >= LEAST_COSINE)
 
@@ -64,8 +65,8 @@ def reason(row: Json, best: Json, base: Json, instructions: Sequence[str]) -> st
         return f"{row['p50_ms'] / base['p50_ms']:.0f} times as slow as fp32{_why(row, instructions)}"
     if not is_harmless(row):
         lost = row["difference"]
-        if lost is None:
-            return "outputs differ from fp32's"
+        if row["judged_by"] != "accuracy":
+            return f"a cosine of {row['agreement']['least_cosine']:.3f} to fp32's"
         return f"loses {-lost['value']:.1%}" if lost["high"] < 0 else "may lose more than 3 %"
     if row["p50_ms"] <= best["p50_ms"] * (1 + _EQUAL):
         return "as fast, within 5 %"

@@ -109,13 +109,15 @@ def measure(
         _time(workers, rows, effort.seconds)
         _run(workers, rows, images)
     head = Head.load(folder / "head.npz") if trained else None
+    judged_by = "accuracy" if pictures.outputs is not None else "cosine"
     return {
         "words": network.words,
         "trained": trained,
         "export_s": timing.significant(exported),
         "pictures": _described(pictures, test),
         "threads": effort.threads,
-        "rows": _records(rows, head, test.labels),
+        "judged_by": judged_by,
+        "rows": _records(rows, head, test.labels, judged_by),
     }
 
 
@@ -216,9 +218,9 @@ def _run(workers: Mapping[str, Worker], rows: Mapping[str, Row], images: Floats)
     print("  accuracy and agreement measured", flush=True)
 
 
-def _records(rows: Mapping[str, Row], head: Head | None, labels: npt.NDArray[np.int64]) -> list[Json]:
+def _records(rows: Mapping[str, Row], head: Head | None, labels: npt.NDArray[np.int64], judged_by: str) -> list[Json]:
     base = rows[BASE]
-    records = [record(row, base, head, labels) for row in rows.values()]
+    records = [record(row, base, head, labels, judged_by) for row in rows.values()]
     compared = [each for each in records if not each["error"] and not each["slow"]]
     marks = iter(frontier([(each["p50_ms"], quality(each)) for each in compared]))
     return [each | {"frontier": each in compared and next(marks)} for each in records]
@@ -233,7 +235,7 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [not beaten(*point) for point in points]
 
 
-def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64]) -> Json:
+def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64], judged_by: str) -> Json:
     """Returns a row for the result.
 
     Args:
@@ -241,6 +243,7 @@ def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64]
         base: The same of PyTorch in float32.
         head: The classifier; None for untrained weights.
         labels: int64 [n] of the test pictures.
+        judged_by: What counts: "accuracy", or for an embedding "cosine".
 
     Returns:
         "variant", "words", "runtime", "precision" and "error"; if it was built "build_s", "megabytes", "p50_ms",
@@ -250,7 +253,7 @@ def record(row: Row, base: Row, head: Head | None, labels: npt.NDArray[np.int64]
     """
     variant = VARIANTS[row.variant]
     known = {name: getattr(variant, name) for name in ("words", "runtime", "precision")}
-    value: Json = {"variant": row.variant, **known, "error": row.error, "slow": row.slow}
+    value: Json = {"variant": row.variant, **known, "error": row.error, "slow": row.slow, "judged_by": judged_by}
     if row.error:
         return value
     value |= times(row, base)

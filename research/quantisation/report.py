@@ -58,7 +58,7 @@ def chart(value: Json) -> Any:
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_title(name)
         axes.set_xlabel("median ms, batch 1 (logarithmic)")
-        axes.set_ylabel("accuracy" if network["trained"] else "least cosine to fp32")
+        axes.set_ylabel("accuracy" if network["judged_by"] == "accuracy" else "least cosine to fp32")
         charts.grid(axes)
         axes.legend(fontsize=5.5, loc="lower right")
     figure.tight_layout()

@@ -38,7 +38,7 @@ HEAD = labelled.own_head(np.arange(4), 4)
 
 def test_a_record_says_how_fast_and_how_right() -> None:
     base = row("torch", 10, outputs(4))
-    found = measure.record(row("onnx_static", 4, outputs(10)), base, HEAD, LABELS)
+    found = measure.record(row("onnx_static", 4, outputs(10)), base, HEAD, LABELS, "accuracy")
     assert found["p50_ms"] == 4
     assert found["images_per_s"] == 250
     assert found["speedup"]["value"] == 2.5
@@ -54,7 +54,7 @@ def test_a_record_says_how_fast_and_how_right() -> None:
 def test_a_slow_form_has_no_intervals_and_no_accuracy() -> None:
     slow = row("torch_bf16", 100, outputs()[:8], rounds=1)
     slow.slow = True
-    found = measure.record(slow, row("torch", 10, outputs()), HEAD, LABELS)
+    found = measure.record(slow, row("torch", 10, outputs()), HEAD, LABELS, "accuracy")
     assert found["rounds"] == 1
     assert found["speedup"] == {"value": 0.1, "low": None, "high": None}
     assert found["p95_ms"] is None
@@ -64,7 +64,7 @@ def test_a_slow_form_has_no_intervals_and_no_accuracy() -> None:
 
 def test_untrained_weights_have_no_accuracy() -> None:
     base = row("torch", 10, outputs())
-    found = measure.record(row("onnx", 5, outputs()), base, None, LABELS)
+    found = measure.record(row("onnx", 5, outputs()), base, None, LABELS, "cosine")
     assert found["accuracy"] is None
     assert found["difference"] is None
     assert found["agreement"] == {"least_cosine": 1.0, "pictures": 40}
@@ -88,7 +88,7 @@ def value() -> dict[str, Any]:
         row("openvino", 6, outputs(4)),
         Row("torchao", "the package torchao is not installed"),
     ]
-    rows = measure._records({each.variant: each for each in forms}, HEAD, LABELS)
+    rows = measure._records({each.variant: each for each in forms}, HEAD, LABELS, "accuracy")
     kinds = {"convolutions": {"float": 1, "uint8": 19}, "linear": {}, "products": {}, "casts": 0, "kernels": 9}
     for each in rows:
         if not each["error"] and each["runtime"] == "ONNX Runtime":
@@ -109,6 +109,7 @@ def value() -> dict[str, Any]:
     network = {
         "words": "a network",
         "trained": True,
+        "judged_by": "accuracy",
         "export_s": 1,
         "pictures": pictures,
         "threads": 2,
@@ -168,6 +169,10 @@ def test_a_form_that_may_have_lost_something_is_not_shipped() -> None:
     unsure = dict(best, variant="onnx", difference={"value": -0.01, "low": -0.05, "high": 0.02})
     assert not choose.is_harmless(unsure)
     assert choose.reason(unsure, best, network["rows"][0], []) == "may lose more than 3 %"
+    # What an embedding's users compare are cosines.
+    far = dict(best, variant="onnx", judged_by="cosine", agreement={"least_cosine": 0.951})
+    assert not choose.is_harmless(far)
+    assert choose.reason(far, best, network["rows"][0], []) == "a cosine of 0.951 to fp32's"
 
 
 def test_slow_forms_are_not_on_the_front() -> None:
@@ -224,10 +229,10 @@ def test_untrained_weights_are_said_first() -> None:
     found = value()
     assert report.first_lines(found) == []
     network = found["networks"]["tiny"]
-    network["trained"] = False
+    network.update(trained=False, judged_by="cosine")
     for each in network["rows"]:
         if not each["error"]:
-            each.update(accuracy=None, difference=None)
+            each.update(accuracy=None, difference=None, judged_by="cosine")
     page = report.markdown(found)
     assert page.splitlines()[2].startswith("**a network: weights from a seed")
     assert run.first_lines(None, ["dinov2"], None) == [

@@ -23,7 +23,8 @@ def project_camera(
     approach as they go that way farther and farther.
 
     A row is NaN if it has no picture: its point lies behind the camera or in the camera's plane (depth <= 0), it is a
-    direction that leads there, or a number of it is not finite. Gradients of such a row are 0 and disturb no other row.
+    direction that leads there, or a number of it is not finite, be it given or an overflow on the way to the pixels (of
+    K P X, too, although its quotient might fit the dtype). Gradients of such a row are 0 and disturb no other row.
 
     Args:
         points: [N, 4], homogeneous world coordinates.
@@ -40,19 +41,30 @@ def project_camera(
         ValueError: A shape or the last row of `intrinsics` is another one; or, if `strict`, a row has no picture.
     """
     _check(points, rotation, translation, intrinsics)
-    finite = points.isfinite().all(dim=1, keepdim=True)
-    # What is divided and multiplied must be finite in all rows: a gradient of 0 times infinity would be NaN.
-    clean = torch.where(finite, points, 0)
     pose = torch.cat([rotation, translation], dim=1)
-    # Points are rows here, so (K P X)^T = X^T P^T K^T.
-    camera = clean @ pose.T
-    image = camera @ intrinsics.T
-    depth = camera[:, 2:]
-    seen = torch.where(clean[:, 3:] < 0, -depth, depth) > 0
+    with torch.no_grad():
+        seen = _seen(points, pose, intrinsics)
     if strict and not bool(seen.all()):
         rows = (~seen[:, 0]).nonzero().flatten().tolist()
         raise ValueError(f"project_camera: rows {rows} have no picture: behind the camera, in its plane, or not finite")
+    # Rows without a picture are computed as zeros: a gradient of 0 times infinity would be NaN.
+    image, depth = _image(torch.where(seen, points, 0), pose, intrinsics)
     return torch.where(seen, image / torch.where(seen, depth, 1), torch.nan)
+
+
+def _image(points: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """K P X, [N, 3], and the depths, [N, 1]."""
+    # Points are rows here, so (K P X)^T = X^T P^T K^T.
+    camera = points @ pose.T
+    return camera @ intrinsics.T, camera[:, 2:]
+
+
+def _seen(points: Tensor, pose: Tensor, intrinsics: Tensor) -> Tensor:
+    """Which rows have a picture, [N, 1]."""
+    image, depth = _image(points, pose, intrinsics)
+    front = torch.where(points[:, 3:] < 0, -depth, depth) > 0
+    finite = torch.cat([points, image, image / depth], dim=1).isfinite().all(dim=1, keepdim=True)
+    return front & finite
 
 
 def _check(points: Tensor, rotation: Tensor, translation: Tensor, intrinsics: Tensor) -> None:

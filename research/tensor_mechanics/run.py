@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.case is not None:
             print("\n".join(show(arguments.case)))
             return 0
+        results.check_writable(arguments.output)
         value = machine.head(machine.command_line("research.tensor_mechanics.run", words))
         value |= {"full": arguments.full, **measure(evidence.FULL if arguments.full else evidence.SHORT)}
         results.write(arguments.output, value)

@@ -166,6 +166,46 @@ def test_rows_without_a_picture_are_nan_and_named() -> None:
     assert torch.equal(project_camera(points[[0, 3]], **simple(), strict=True), found[[0, 3]])
 
 
+# What overflows is K P X; the quotient; the depth; the depth alone, where u and v are 0; and P X, from finite numbers.
+@pytest.mark.parametrize(
+    ("row", "focal"),
+    [
+        ((3e37, 0, 1e37, 1), 1000),
+        ((1, 0, 1e-38, 0), 1000),
+        ((0, 0, 3e38, 3e38), 1),
+        ((0, 0, 3e38, 3e38), 1000),
+        ((3e38, 0, 1, 3e38), 1),
+    ],
+)
+def test_an_overflow_is_no_picture_and_disturbs_no_gradient(row: tuple[float, ...], focal: float) -> None:
+    camera = {
+        "rotation": torch.eye(3),
+        "translation": torch.ones(3, 1),
+        "intrinsics": torch.diag(torch.tensor([focal, focal, 1.0])),
+    }
+    good = torch.tensor([[1.0, 2, 4, 1]])
+    gradients = []
+    for points in (torch.cat([good, torch.tensor([row])]), good):
+        tensors = [each.clone().requires_grad_() for each in (points, *camera.values())]
+        found = project_camera(*tensors)
+        assert found[:1].isfinite().all()
+        assert found[1:].isnan().all()
+        found[:, :2].nansum().backward()
+        gradients.append([each.grad for each in tensors])
+    assert gradients[0][0][1:].eq(0).all()
+    assert torch.equal(gradients[0][0][:1], gradients[1][0])
+    for first, second in zip(gradients[0][1:], gradients[1][1:], strict=True):
+        assert torch.equal(first, second)
+    with pytest.raises(ValueError, match=r"rows \[1\] have no picture"):
+        project_camera(torch.cat([good, torch.tensor([row])]), **camera, strict=True)
+
+
+def test_large_numbers_without_an_overflow_have_a_picture() -> None:
+    camera = simple() | {"intrinsics": torch.diag(torch.tensor([10.0, 10, 1]))}
+    camera = {name: each.float() for name, each in camera.items()}
+    assert project_camera(torch.tensor([[3e37, 0, 1e37, 1]]), **camera, strict=True).tolist() == [[30, 0, 1]]
+
+
 def test_no_points_are_no_error() -> None:
     assert project_camera(torch.zeros(0, 4, dtype=torch.float64), **simple(), strict=True).shape == (0, 3)
 

@@ -172,3 +172,11 @@ def test_one_case_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--case", "nothing"]) == 1
     assert capsys.readouterr().err == "error: --case: expected a name that --list prints, got 'nothing'\n"
+
+
+def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "measure", lambda _: pytest.fail("it began"))
+    assert run.main(["--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")

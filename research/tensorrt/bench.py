@@ -6,6 +6,7 @@
 All candidates take turns, round by round. "device" is the time between two CUDA events around one batch whose pictures
 are on the GPU; "wall" is the CPU's clock from pictures in pageable memory to embeddings there. Float32 is float32: TF32
 is off in all of them. Without a GPU it says so, with the command for a machine that has one, and ends with status 0.
+The page of findings and the README are made of what research.tensorrt.run writes, which measures this, too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from research.tensorrt.pictures import Floats, min_cosine, photos
 
 Json = dict[str, Any]
 
-COMMAND = ".venv/bin/python -m research.tensorrt.bench --plugin build/tensorrt/librrn_tensorrt.so"
+# What makes the result that the pages are made of; this module's own command measures without them.
+COMMAND = ".venv/bin/python -m research.tensorrt.run --full --plugin build/tensorrt/librrn_tensorrt.so"
 BATCHES = (1, 8, 32)
 # What the others' embeddings are compared with.
 REFERENCE = ("PyTorch, eager", "fp32")
@@ -205,7 +207,7 @@ def bench(effort: Effort, plugin: Path | None = None, engines: Path = CACHE / "t
     torch.backends.cudnn.benchmark = True
     setup = candidates.Setup("cuda", BATCHES, effort.size, engines, plugin)
     with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
-        made, seconds, missing = prepare(candidates.ALL, setup)
+        made, seconds, missing = prepare(candidates.named(nvidia.product()), setup)
         rows = measure(made, effort, CudaStopwatch(), "cuda") if made else []
     ran = [
         {"name": key[0], "precision": key[1], "prepare_seconds": seconds[key], **each.ran()}
@@ -247,7 +249,8 @@ def prepare(
 
 
 def _all_missing(reason: str) -> list[Json]:
-    return [{"name": each.name, "precision": each.precision, "reason": reason} for each in candidates.ALL]
+    wanted = candidates.named(nvidia.product())
+    return [{"name": each.name, "precision": each.precision, "reason": reason} for each in wanted]
 
 
 def missing_line(value: Json) -> str:
@@ -283,14 +286,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: --plugin {arguments.plugin}: expected a file; build it as the README says", file=sys.stderr)
         return 1
     effort = Effort(rounds=arguments.rounds, seconds=arguments.seconds)
-    value = machine.head(machine.command_line("research.tensorrt.bench", words))
-    value["bench"] = bench(effort, arguments.plugin, arguments.engines)
-    if line := missing_line(value["bench"]):
-        print(line, file=sys.stderr)
-    if arguments.output is None:
-        print(results.text(value), end="")
-    else:
-        results.write(arguments.output, value)
+    try:
+        if arguments.output is not None:
+            results.check_writable(arguments.output)
+        value = machine.head(machine.command_line("research.tensorrt.bench", words))
+        value["bench"] = bench(effort, arguments.plugin, arguments.engines)
+        if line := missing_line(value["bench"]):
+            print(line, file=sys.stderr)
+        if arguments.output is None:
+            print(results.text(value), end="")
+        else:
+            results.write(arguments.output, value)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

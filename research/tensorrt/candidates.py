@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -281,16 +281,22 @@ def _type_in(words: str) -> str:
     return names.get(words) or next((kind for kind in known if kind in words.upper()), "?")
 
 
-ALL: Sequence[Named] = (
-    Named("PyTorch, eager", "fp32", lambda setup: TorchNetwork(setup, half=False, compiled=False)),
-    Named("PyTorch, eager", "fp16", lambda setup: TorchNetwork(setup, half=True, compiled=False)),
-    Named("torch.compile", "fp32", lambda setup: TorchNetwork(setup, half=False, compiled=True)),
-    Named("torch.compile", "fp16", lambda setup: TorchNetwork(setup, half=True, compiled=True)),
-    Named("ONNX Runtime, CUDA", "fp32", lambda setup: OrtNetwork(setup, form="fp32")),
-    Named("ONNX Runtime, CUDA", "fp16", lambda setup: OrtNetwork(setup, form="fp16")),
-    Named("TensorRT", "fp32", lambda setup: TrtNetwork(setup, form="fp32")),
-    Named("TensorRT", "fp16", lambda setup: TrtNetwork(setup, form="fp16")),
-    Named("TensorRT", "int8", lambda setup: TrtNetwork(setup, form="int8")),
-    Named("TensorRT, plugin", "fp32", lambda setup: TrtNetwork(setup, form="fp32-plugin")),
-    Named("TensorRT, plugin", "fp16", lambda setup: TrtNetwork(setup, form="fp16-plugin")),
-)
+def named(product: str) -> tuple[Named, ...]:
+    """Returns all candidates.
+
+    Args:
+        product: Which of NVIDIA's products TrtNetwork uses, as `nvidia.product` says.
+    """
+    return (
+        Named("PyTorch, eager", "fp32", lambda setup: TorchNetwork(setup, half=False, compiled=False)),
+        Named("PyTorch, eager", "fp16", lambda setup: TorchNetwork(setup, half=True, compiled=False)),
+        Named("torch.compile", "fp32", lambda setup: TorchNetwork(setup, half=False, compiled=True)),
+        Named("torch.compile", "fp16", lambda setup: TorchNetwork(setup, half=True, compiled=True)),
+        Named("ONNX Runtime, CUDA", "fp32", lambda setup: OrtNetwork(setup, form="fp32")),
+        Named("ONNX Runtime, CUDA", "fp16", lambda setup: OrtNetwork(setup, form="fp16")),
+        Named(product, "fp32", lambda setup: TrtNetwork(setup, form="fp32")),
+        Named(product, "fp16", lambda setup: TrtNetwork(setup, form="fp16")),
+        Named(product, "int8", lambda setup: TrtNetwork(setup, form="int8")),
+        Named(f"{product}, plugin", "fp32", lambda setup: TrtNetwork(setup, form="fp32-plugin")),
+        Named(f"{product}, plugin", "fp16", lambda setup: TrtNetwork(setup, form="fp16-plugin")),
+    )

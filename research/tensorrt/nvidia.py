@@ -81,6 +81,14 @@ def find(packages: Sequence[str] = tuple(PRODUCTS)) -> Library:
     raise MissingError(f"no library of TensorRT ({'; '.join(reasons)}): {INSTALL}")
 
 
+def product() -> str:
+    """Returns the name of the product that `find` finds, without its version; "TensorRT" where neither is there."""
+    try:
+        return PRODUCTS[find().package]
+    except MissingError:
+        return PRODUCTS["tensorrt"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Parsed:
     """What a parser said.

@@ -70,6 +70,18 @@ def release(folder: Path) -> str:
     return ".".join(numbers) if all(each.isdigit() for each in numbers) else "unknown"
 
 
+def described(number: str, note: str) -> str:
+    """Returns in words what the plugin was compiled against.
+
+    Args:
+        number: What `release` says.
+        note: What the headers are, where they are not NVIDIA's files; then the release is no statement of NVIDIA's.
+    """
+    if not note:
+        return f"headers of TensorRT {number}"
+    return f"declarations of TensorRT, release inferred as {number} ({note})"
+
+
 def cuda_headers() -> Path:
     """Returns the folder of cuda_runtime_api.h, which TensorRT's headers include.
 
@@ -99,7 +111,7 @@ def test(folder: Path, *, sources: Path = SOURCES, compiler: str = "g++", optimi
 
     Raises:
         MissingError: Headers of CUDA, or the compiler, are missing.
-        BuildError: It does not compile; the message has the first error.
+        BuildError: It does not compile, and the message has the first error; or its test did not come to the end.
     """
     if shutil.which(compiler) is None:
         raise MissingError(f"no {compiler}: install a C++ compiler")
@@ -115,9 +127,10 @@ def test(folder: Path, *, sources: Path = SOURCES, compiler: str = "g++", optimi
         if done.returncode != 0:
             raise BuildError(f"the plugin does not compile: {_first_error(done.stderr)}")
         ran = _run([str(program)])
-    if not re.search(r"^\d+ failed$", ran.stdout, re.MULTILINE):
+    counted = re.search(r"^(\d+) failed$", ran.stdout, re.MULTILINE)
+    if counted is None or ran.returncode != (int(counted[1]) > 0):
         raise BuildError(f"the plugin's test ended early, status {ran.returncode}: {ran.stdout[-200:].strip()}")
-    return {"headers": release(folder), "compiler": version, "failed": ran.returncode}
+    return {"headers": release(folder), "compiler": version, "failed": int(counted[1])}
 
 
 def build(folder: Path, output: Path, architectures: str = "") -> Json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from research.common import charts, machine, pages
 from research.common.tables import table
-from research.tensorrt import build_engine
+from research.tensorrt import build_engine, plugin_build
 
 Json = dict[str, Any]
 
@@ -96,6 +96,7 @@ def sentences(value: Json) -> list[str]:
         f"The list of TensorRT {published['release']} accepts {'; '.join(good) or 'no form'}"
         + (f", and refuses {'; '.join(bad)}." if bad else "."),
         _relu_sentence(published["models"]),
+        _eight_bits_sentence(value["agreement"]),
         _parser_sentence(value["parser"]),
         _plugin_sentence(plugin),
         _bench_sentence(value["bench"]),
@@ -113,6 +114,25 @@ def _relu_sentence(models: Json) -> str:
     )
 
 
+def _eight_bits_sentence(agreement: Json) -> str:
+    """How both 8-bit forms agree with float32; which of them is worse by what."""
+    rows = {row["form"]: row for row in agreement["rows"]}
+    ours, shipped = rows["int8"], rows["shipped int8"]
+    names = {"mean_change_of_similarity": "mean", "largest_change_of_similarity": "most"}
+    worse = [word for key, word in names.items() if ours[key] > shipped[key]]
+    worse += ["least cosine"] if ours["min_cosine"] < shipped["min_cosine"] else []
+    numbers = [
+        f"by {row['mean_change_of_similarity']:.1e} on average and {row['largest_change_of_similarity']:.1e} at most, "
+        f"with a least cosine of {row['min_cosine']:.5f}"
+        for row in (ours, shipped)
+    ]
+    return (
+        f"On the CPU the symmetric 8-bit form moves similarities {numbers[0]}, the 8-bit form as shipped {numbers[1]}: "
+        f"it is worse by {', '.join(worse) or 'no measure'} of these three. That is agreement with float32 in "
+        f"{agreement['pairs']} pairs of {agreement['pictures']} views; no accuracy was measured."
+    )
+
+
 def _parser_sentence(parser: Json) -> str:
     if parser["library"] is None:
         return f"NVIDIA's parser was not asked: {parser['reason']}."
@@ -126,16 +146,19 @@ def _parser_sentence(parser: Json) -> str:
 
 
 def _plugin_sentence(plugin: Json) -> str:
+    if plugin["failed"] and plugin["test"] is None:
+        return f"**The plugin failed**: {plugin['failed']}."
     if plugin["test"] is None:
         return f"The plugin was not compiled: {'; '.join(plugin['missing'])}."
     test = plugin["test"]
-    text = f"The plugin compiles against headers of TensorRT {test['headers']} with all warnings as errors"
-    text += f" ({plugin['headers_note']})" if plugin["headers_note"] else ""
+    against = plugin_build.described(test["headers"], plugin["headers_note"])
+    text = f"The plugin compiles against {against} with all warnings as errors"
     text += f"; {test['failed'] or 'none'} of its test's expectations failed"
     if plugin["build"]:
         text += f"; with the CUDA kernel it has {plugin['build']['bytes'] / 1e6:.1f} MB"
     if plugin["registered"]:
         text += f"; {plugin['registered']['by']} loads and registers it"
+    text += f". **It failed after that**: {plugin['failed']}" if plugin["failed"] else ""
     return text + (f". Missing: {'; '.join(plugin['missing'])}." if plugin["missing"] else ".")
 
 

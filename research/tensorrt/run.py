@@ -153,23 +153,32 @@ def _cosines(rows: Floats) -> Floats:
 
 
 def plugin(effort: Effort, note: str) -> Json:
-    """Compiles, tests and builds the plugin, and has NVIDIA's library load it; says what of that is missing.
+    """Compiles, tests and builds the plugin, and has NVIDIA's library load it; says what of that is missing or failed.
 
     Args:
         effort: For which GPUs.
         note: What the headers are, where they are not NVIDIA's files.
+
+    Returns:
+        "test", "build" and "registered" (see plugin_build; null for what was not reached), "missing", "failed" (the
+        error that ended it, "" without any) and "headers_note". The release in "test" and "build" is what the headers
+        say; with a note they are not NVIDIA's, so it is never printed without the note.
     """
-    found: Json = {"test": None, "build": None, "registered": None, "missing": [], "headers_note": note}
+    found: Json = {"test": None, "build": None, "registered": None, "missing": [], "failed": "", "headers_note": note}
     try:
         folder = plugin_build.headers()
         found["test"] = plugin_build.test(folder)
-        print(f"  plugin's test, headers {found['test']['headers']}: {found['test']['failed']} failed", flush=True)
+        against = plugin_build.described(found["test"]["headers"], note)
+        print(f"  plugin's test, {against}: {found['test']['failed']} failed", flush=True)
         with tempfile.TemporaryDirectory() as output:
             found["build"] = plugin_build.build(folder, Path(output), effort.architectures)
             print(f"  plugin built in {found['build']['seconds']} s", flush=True)
             found["registered"] = plugin_build.registered(nvidia.find(), Path(output) / plugin_build.LIBRARY)
     except MissingError as error:
         found["missing"].append(str(error))
+    except BuildError as error:
+        found["failed"] = str(error)
+        print(f"  failed: {error}", flush=True)
     return found
 
 
@@ -197,7 +206,7 @@ def everything(effort: Effort, *, headers_note: str = "", plugin_file: Path | No
         plugin_file: The plugin for the benchmark, built for this machine's GPU.
 
     Raises:
-        BuildError: A part that needs nothing special failed, or the plugin does not compile.
+        BuildError: A part that needs nothing special failed. One of the plugin is noted, see `plugin`.
     """
     settings = nvidia.Settings(size=effort.size)
     shipped = onnx.load(forms.MODEL)
@@ -241,8 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.plugin is not None and not arguments.plugin.is_file():
         print(f"error: --plugin {arguments.plugin}: expected a file; build it as the README says", file=sys.stderr)
         return 1
-    value = machine.head(machine.command_line("research.tensorrt.run", words))
     try:
+        results.check_writable(arguments.output)
+        value = machine.head(machine.command_line("research.tensorrt.run", words))
         effort = FULL if arguments.full else Effort()
         value |= everything(effort, headers_note=arguments.headers_note, plugin_file=arguments.plugin)
         results.write(arguments.output, value)

@@ -115,12 +115,34 @@ def test_without_a_gpu_nothing_is_measured_and_one_line_says_so(
     assert value["rows"] == []
     assert "no GPU that PyTorch" in value["reason"]
     assert [(each["name"], each["precision"]) for each in value["not_measured"]] == [
-        (each.name, each.precision) for each in candidates.ALL
+        (each.name, each.precision) for each in candidates.named(nvidia.product())
     ]
     assert all(each["reason"] == value["reason"] for each in value["not_measured"])
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("not measured: no GPU that PyTorch")
     assert line.endswith(bench.COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ({"tensorrt_rtx"}, "TensorRT for RTX"),
+        ({"tensorrt", "tensorrt_rtx"}, "TensorRT"),
+        (set(), "TensorRT"),
+    ],
+)
+def test_candidates_have_the_name_of_the_product_that_is_there(
+    there: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def imported(package: str) -> Any:
+        if package not in there:
+            raise ImportError(f"no {package}")
+        return MagicMock(__version__="1")
+
+    monkeypatch.setattr(nvidia.importlib, "import_module", imported)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    names = {each["name"] for each in bench.bench(bench.Effort())["not_measured"]}
+    assert {each for each in names if each.startswith("TensorRT")} == {name, f"{name}, plugin"}
 
 
 def test_what_is_missing_beside_a_gpu_is_said_once() -> None:

@@ -66,6 +66,29 @@ def test_it_compiles_without_warnings_and_does_what_is_asked(headers: Path) -> N
     assert plugin_build.test(headers, optimise="-O0")["failed"] == 0
 
 
+@pytest.mark.parametrize(
+    ("failed", "status", "found"), [(0, 0, 0), (256, 1, 256), (256, 0, None), (0, 1, None), (0, 139, None)]
+)
+def test_the_count_of_failures_is_what_the_program_prints(
+    failed: int, status: int, found: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A compiler that makes the same program of everything.
+    compiler = tmp_path / "compiler"
+    program = f"#!/bin/sh\necho '{failed} failed'\nexit {status}\n"
+    (tmp_path / "program").write_text(program)
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo made up && exit\nfor last; do :; done\n'
+        f'cp "{tmp_path}/program" "$last" && chmod +x "$last"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(plugin_build, "cuda_headers", lambda: tmp_path)
+    if found is None:
+        with pytest.raises(BuildError, match=f"ended early, status {status}"):
+            plugin_build.test(tmp_path, compiler=str(compiler))
+    else:
+        assert plugin_build.test(tmp_path, compiler=str(compiler))["failed"] == found
+
+
 def test_a_planted_error_is_noticed(headers: Path, tmp_path: Path) -> None:
     for name in ("reduction_plugin.cc", "plugin_test.cc"):
         shutil.copy(plugin_build.SOURCES / name, tmp_path)

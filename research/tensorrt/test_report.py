@@ -30,6 +30,7 @@ def made() -> dict[str, Any]:
     models["shipped int8"] = view(accepted=False, relus=2)
     missing = {"name": "TensorRT", "precision": "fp16", "reason": "no GPU"}
     row = {"form": "int8", "min_cosine": 0.98, "mean_change_of_similarity": 0.01, "largest_change_of_similarity": 0.1}
+    shipped = row | {"form": "shipped int8", "min_cosine": 0.99, "largest_change_of_similarity": 0.2}
     return {
         "command": "research.tensorrt.run",
         "machine": {"processor": "P", "cores": 2, "memory_gib": 1.0, "load_before": 0.0},
@@ -39,8 +40,15 @@ def made() -> dict[str, Any]:
         "inlining": {"nodes_before": 7, "nodes_after": 9, "largest_difference": {"dynamic": {"1": 0.5}, "static": {}}},
         "published": {"release": "10.15", "source": "S", "opsets": [9, 24], "models": models},
         "parser": {"library": None, "reason": "no library", "models": {}},
-        "agreement": {"pictures": 3, "origin": "O", "pairs": 3, "rows": [row]},
-        "plugin": {"test": None, "build": None, "registered": None, "missing": ["no headers"], "headers_note": ""},
+        "agreement": {"pictures": 3, "origin": "O", "pairs": 3, "rows": [row, shipped]},
+        "plugin": {
+            "test": None,
+            "build": None,
+            "registered": None,
+            "missing": ["no headers"],
+            "failed": "",
+            "headers_note": "",
+        },
         "commands": {
             form: {**{f"build_{each}": f"trtexec {each}" for each in build_engine.RELEASES}, "measure": "trtexec run"}
             for form in forms.NAMES
@@ -75,6 +83,7 @@ def measured() -> dict[str, Any]:
         "build": {"bytes": 1_700_000},
         "registered": {"by": "TensorRT 11.4.0"},
         "missing": [],
+        "failed": "",
         "headers_note": "",
     }
     rows = [
@@ -134,6 +143,35 @@ def test_failed_expectations_are_told() -> None:
     value = measured()
     value["plugin"]["test"]["failed"] = 2
     assert "; 2 of its test's expectations failed" in "\n".join(report.sentences(value))
+
+
+def test_a_failure_of_the_plugin_is_told() -> None:
+    value = made()
+    value["plugin"] |= {"missing": [], "failed": "it does not compile"}
+    assert "- **The plugin failed**: it does not compile." in report.sentences(value)
+    value = measured()
+    value["plugin"] |= {"build": None, "registered": None, "failed": "it is not built"}
+    assert "expectations failed. **It failed after that**: it is not built." in "\n".join(report.sentences(value))
+
+
+def test_headers_that_are_not_nvidias_are_told_with_their_release(tmp_path: Path) -> None:
+    value = measured()
+    assert "compiles against headers of TensorRT 11.4.0 with" in "\n".join(report.sentences(value))
+    value["plugin"]["headers_note"] = "transcribed"
+    words = "compiles against declarations of TensorRT, release inferred as 11.4.0 (transcribed) with"
+    assert words in "\n".join(report.figures(value))
+    assert words in page(value, tmp_path)
+
+
+def test_the_8_bit_forms_are_compared_by_all_their_numbers() -> None:
+    value = made()
+    ours, shipped = value["agreement"]["rows"]
+    assert "1.0e-01 at most, with a least cosine of 0.98000, the 8-bit form as shipped by" in report.sentences(value)[3]
+    assert ": it is worse by least cosine of these three." in report.sentences(value)[3]
+    shipped |= {"min_cosine": 0.97, "mean_change_of_similarity": 0.001}
+    assert ": it is worse by mean of these three." in report.sentences(value)[3]
+    ours |= {"mean_change_of_similarity": 0.001}
+    assert ": it is worse by no measure of these three." in report.sentences(value)[3]
 
 
 def test_what_is_refused_has_a_row(tmp_path: Path) -> None:

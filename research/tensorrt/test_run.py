@@ -39,6 +39,34 @@ def test_what_was_done_before_something_is_missing_is_kept(monkeypatch: pytest.M
     assert (found["test"], found["build"], found["headers_note"]) == (tested, None, "note")
 
 
+def test_a_plugin_that_does_not_compile_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> None:
+        raise BuildError("it does not compile")
+
+    monkeypatch.setattr(plugin_build, "headers", lambda: Path("include"))
+    monkeypatch.setattr(plugin_build, "test", broken)
+    found = run.plugin(run.Effort(), "")
+    assert (found["test"], found["missing"], found["failed"]) == (None, [], "it does not compile")
+
+
+def test_the_release_is_printed_with_what_the_headers_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plugin_build, "headers", lambda: Path("include"))
+    monkeypatch.setattr(plugin_build, "test", lambda folder: {"headers": "10.7.0", "failed": 0})
+    monkeypatch.setattr(plugin_build, "build", missing)
+    run.plugin(run.Effort(), "transcribed")
+    assert "declarations of TensorRT, release inferred as 10.7.0 (transcribed): 0 failed" in capsys.readouterr().out
+
+
+def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "everything", lambda *_, **__: pytest.fail("it began"))
+    assert run.main(["--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_other_outputs_after_inlining_end_the_run(made: Made) -> None:
     effort = run.Effort(batches=(1,), size=64)
     shipped = onnx.load(forms.MODEL)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from optuna.trial import TrialState
 
 from research.common import intervals, results
 from research.common.image_sets import Split
-from research.tuning import data, search, training, workers
-from research.tuning.plan import REPEATED, SEARCHED, Json, Plan, now, searches
+from research.tuning import data, differences, search, training, workers
+from research.tuning.plan import REPEATED, SEARCHED, Json, Plan, digest, now, searches
 from research.tuning.space import DEFAULT, Configuration
 
 RULE = (
@@ -22,10 +23,14 @@ RULE = (
     "first by kind, sampler seed and trial number"
 )
 # What is trained at the end, by name: on training and validation pictures, or, to see what the choice was worth, once
-# more on the training pictures alone.
-FINALS = ("winner", "default")
+# more on the training pictures alone. "longer" is the default with a whole search's epochs; it takes longest and comes
+# first, so that no process begins one when the others are done.
+FINALS = ("longer", "winner", "default")
 AGAIN = "again"
-_FROZEN = "frozen.json"
+_FROZEN, _FINAL, _OPENINGS = "frozen.json", "final.json", "openings.json"
+_DIGITS = 4
+# Of the run that a file belongs to.
+_RUN = "run"
 
 
 def test_set(source: data.Source) -> Split:
@@ -41,10 +46,10 @@ def freeze(plan: Plan) -> Json:
 
     Raises:
         RuntimeError: No trial is complete.
+        ValueError: The choice that is there is another run's.
     """
-    path = plan.folder / _FROZEN
-    if path.exists():
-        return results.read(path)
+    if (kept := _kept(plan, _FROZEN)) is not None:
+        return kept
     found: Json | None = None
     for each in searches(plan.settings):
         if each.kind not in SEARCHED:
@@ -59,8 +64,32 @@ def freeze(plan: Plan) -> Json:
                 }
     if found is None:
         raise RuntimeError("no trial is complete, so there is no winner; see the failed ones in the lines above")
-    results.write(path, {"rule": RULE, "frozen": now(), **found})
-    return results.read(path)
+    return _keep(plan, _FROZEN, {"rule": RULE, "frozen": now(), **found})
+
+
+def _keep(plan: Plan, name: str, value: Json) -> Json:
+    """Writes a file of this run; returns it as `_kept` reads it."""
+    results.write(plan.folder / name, {_RUN: digest(plan), **value})
+    kept = _kept(plan, name)
+    assert kept is not None
+    return kept
+
+
+def _kept(plan: Plan, name: str) -> Json | None:
+    """Returns what `_keep` wrote, without the run's digest; None if there is no such file.
+
+    Raises:
+        ValueError: It is another run's.
+    """
+    path = plan.folder / name
+    if not path.exists():
+        return None
+    found = results.read(path)
+    if found.pop(_RUN, None) != digest(plan):
+        raise ValueError(
+            f"{name} in {plan.folder.name} is of another run; use --fresh to start again, or --work for another folder"
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +104,10 @@ class Task:
     name: str
     number: int
 
+    def epochs(self, plan: Plan) -> int:
+        """Returns how long it takes."""
+        return plan.settings.budget if self.name == "longer" else plan.settings.epochs
+
     def path(self, plan: Plan) -> Path:
         """Returns the file of weights, or of the validation accuracy."""
         return plan.folder / f"{self.name}-{self.number}.{'json' if self.name == AGAIN else 'pt'}"
@@ -82,7 +115,7 @@ class Task:
 
 def tasks(plan: Plan) -> list[Task]:
     """Returns all trainings."""
-    return [Task(name, number) for number in range(plan.settings.repeats) for name in (*FINALS, AGAIN)]
+    return [Task(name, number) for name in (*FINALS, AGAIN) for number in range(plan.settings.repeats)]
 
 
 def work(plan: Plan, number: int, processes: int) -> None:
@@ -98,11 +131,12 @@ def work(plan: Plan, number: int, processes: int) -> None:
     for task in tasks(plan)[number::processes]:
         if task.path(plan).exists():
             continue
-        configuration = DEFAULT if task.name == "default" else winner
+        configuration = winner if task.name in ("winner", AGAIN) else DEFAULT
         pictures = learning.train if task.name == AGAIN else learning.whole()
         with training.one_thread():
-            run = training.Training(configuration, pictures, epochs=plan.settings.epochs, seed=REPEATED + task.number)
-            for _ in range(plan.settings.epochs):
+            epochs = task.epochs(plan)
+            run = training.Training(configuration, pictures, epochs=epochs, seed=REPEATED + task.number)
+            for _ in range(epochs):
                 run.epoch()
                 if not workers.wanted():
                     return
@@ -131,79 +165,69 @@ def evaluate(plan: Plan) -> Json:
     """Opens the test set, once for a run, and measures the networks that were trained after the choice was frozen.
 
     Returns:
-        {"opened", "pictures", "accuracies": {"winner": [...], "default": [...]}}; of an earlier call, if there was one.
-        "opened" has the time of each opening: two, if a first one was interrupted before it gave an accuracy.
+        {"opened", "pictures", "accuracies": {"longer": [...], "winner": [...], "default": [...]}}; of an earlier call,
+        if there was one. "opened" has the time of each opening: two, if a first one was interrupted before it gave an
+        accuracy.
+
+    Raises:
+        ValueError: What is in the folder is of another run.
     """
-    path = plan.folder / "final.json"
-    if path.exists():
-        return results.read(path)
-    frozen = results.read(plan.folder / _FROZEN)
-    configurations = {"winner": Configuration(**frozen["configuration"]), "default": DEFAULT}
+    if (kept := _kept(plan, _FINAL)) is not None:
+        return kept
+    winner = Configuration(**freeze(plan)["configuration"])
     models = {
         name: [
-            training.Model.load(Task(name, number).path(plan), configurations[name])
+            training.Model.load(Task(name, number).path(plan), winner if name == "winner" else DEFAULT)
             for number in range(plan.settings.repeats)
         ]
         for name in FINALS
     }
-    openings = plan.folder / "openings.json"
-    times = [*(results.read(openings)["times"] if openings.exists() else ()), now()]
-    results.write(openings, {"times": times})
+    times = [*(_kept(plan, _OPENINGS) or {"times": ()})["times"], now()]
+    _keep(plan, _OPENINGS, {"times": times})
     pictures = test_set(plan.source)
     with training.one_thread():
         accuracies = {name: [model.accuracy(pictures) for model in several] for name, several in models.items()}
-    results.write(path, {"opened": times, "pictures": len(pictures), "accuracies": accuracies})
-    return results.read(path)
+    return _keep(plan, _FINAL, {"opened": times, "pictures": len(pictures), "accuracies": accuracies})
 
 
-def compared(winner: Sequence[float], default: Sequence[float]) -> Json:
-    """Compares accuracies of the same seeds, in the same order: their means, and a paired t-test.
+def compared(winner: Sequence[float], default: Sequence[float], longer: Sequence[float]) -> Json:
+    """Compares accuracies of the same seeds, in the same order.
+
+    Args:
+        winner: Of the chosen configuration.
+        default: Of the default, trained for as many epochs.
+        longer: Of the default, trained for as many epochs as a whole search has.
 
     Returns:
-        {"winner", "default", "difference": interval each, "p": of no difference, null if all differences are equal,
-        "verdict": "better", "worse" or "none": a difference whose interval holds 0 is called none}.
+        {"winner", "default", "longer": interval of the mean each, "difference": interval of winner - default, "p",
+        "verdict" (`differences.paired`), "longer_difference": interval of winner - longer with its "p" and "verdict"}.
     """
-    from scipy import stats
-
-    differences = [one - two for one, two in zip(winner, default, strict=True)]
-    p = float(stats.ttest_rel(winner, default).pvalue) if len(set(differences)) > 1 else None
+    to_longer = differences.paired(winner, longer)
+    means = {"winner": winner, "default": default, "longer": longer}
     return {
-        "winner": intervals.student(winner).to_json(),
-        "default": intervals.student(default).to_json(),
-        "difference": intervals.student(differences).to_json(),
-        "p": p,
-        "verdict": verdict(differences),
+        **{name: intervals.student(values).to_json() for name, values in means.items()},
+        **differences.paired(winner, default),
+        "longer_difference": to_longer.pop("difference") | to_longer,
     }
 
 
-def verdict(differences: Sequence[float]) -> str:
-    """Returns "better" or "worse" if the interval of these differences does not hold 0, else "none".
-
-    Equal differences have no spread, so that nothing is known of their interval: "none".
-
-    Args:
-        differences: Paired, of at least two seeds.
-    """
-    if len(set(differences)) == 1:
-        return "none"
-    found = intervals.student(differences)
-    return "better" if found.low > 0 else "worse" if found.high < 0 else "none"
-
-
-def optimism(validation: float, again: Sequence[float], test: Sequence[float]) -> Json:
+def optimism(validation: float, pictures: int, again: Sequence[float], test: Sequence[float]) -> Json:
     """Says how much of the best trial's score was luck.
 
     Args:
-        validation: The score by which the winner was chosen.
+        validation: The score by which the winner was chosen, a share of the validation pictures.
+        pictures: How many these are.
         again: Scores of the same configuration on the same pictures, with other seeds.
         test: Test accuracies of the winner, trained on training and validation pictures.
 
     Returns:
-        {"validation", "again", "test", "to_again": validation - again (the winner's curse), "to_test": validation -
-        test}; intervals are those of the means over seeds.
+        {"validation", "validation_se", "again", "test", "to_again": validation - again (the winner's curse), "to_test":
+        validation - test}; intervals are those of the means over seeds. They take the validation score as it is;
+        "validation_se" is its standard error as a share of pictures drawn at random.
     """
     return {
         "validation": validation,
+        "validation_se": round(math.sqrt(validation * (1 - validation) / pictures), _DIGITS),
         "again": intervals.student(again).to_json(),
         "test": intervals.student(test).to_json(),
         "to_again": intervals.student([validation - value for value in again]).to_json(),

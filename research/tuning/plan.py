@@ -26,6 +26,7 @@ SEARCHED: tuple[Kind, ...] = ("random", "tpe")
 _SEEDS = 10_000
 REPEATED = 1_000_000
 _ORIGIN, _FINISHED = "origin.json", "finished.json"
+_EARLIER, _MOVING = "earlier", "earlier.partial"
 _PACKAGES = ("optuna", "torch", "numpy", "scipy")
 
 
@@ -37,7 +38,7 @@ class Settings:
         epochs: Of a trial.
         budget: Epochs of a search, pruned and failed trials included.
         searches: Sampler seeds of each kind.
-        repeats: Trainings of the winner and of the default at the end.
+        repeats: Seeds of the trainings at the end: of the winner, of the default, and of the default for `budget`.
         pruning: Whether a trial whose validation accuracy is below the median of the others' is stopped.
     """
 
@@ -150,6 +151,15 @@ def begin(plan: Plan, given: Json) -> Json:
     return found
 
 
+def digest(plan: Plan) -> str:
+    """Returns the SHA-256 of what `begin` recorded, in hexadecimal digits: no two runs have the same.
+
+    Raises:
+        OSError: The run has not begun.
+    """
+    return results.sha256(plan.folder / _ORIGIN)
+
+
 def finish(folder: Path) -> None:
     """Notes that a run's result is written, so that the next one in its folder is a new one.
 
@@ -159,25 +169,31 @@ def finish(folder: Path) -> None:
     results.write(folder / _FINISHED, {"finished": now()})
 
 
-def finished(folder: Path) -> bool:
-    """Returns whether the result of the run in this folder is written."""
-    return (folder / _FINISHED).exists()
+def over(folder: Path) -> bool:
+    """Returns whether the run in this folder is to be set aside: its result is written, or a move was interrupted."""
+    return (folder / _FINISHED).exists() or (folder / _MOVING).exists()
 
 
 def set_aside(folder: Path) -> None:
     """Moves what a run wrote into `folder`/earlier, in the place of the run before it; the caller holds its lock.
 
+    A second call, after a first one that was interrupted, completes it: until then there is a folder for what was
+    moved, and the record of the run's origin stays where it is until all else is moved.
+
     Raises:
         OSError: A file cannot be moved.
     """
-    if not (folder / _ORIGIN).exists():
-        return
-    earlier = folder / "earlier"
-    shutil.rmtree(earlier, ignore_errors=True)
-    earlier.mkdir()
-    for pattern in ("*.journal", "*.pt", "*.json"):
-        for path in folder.glob(pattern):
-            path.rename(earlier / path.name)
+    moving, origin = folder / _MOVING, folder / _ORIGIN
+    if origin.exists():
+        moving.mkdir(exist_ok=True)
+        for pattern in ("*.journal", "*.pt", "*.json"):
+            for path in folder.glob(pattern):
+                if path != origin:
+                    path.rename(moving / path.name)
+        origin.rename(moving / origin.name)
+    if moving.exists():
+        shutil.rmtree(folder / _EARLIER, ignore_errors=True)
+        moving.rename(folder / _EARLIER)
 
 
 @contextlib.contextmanager

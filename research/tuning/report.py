@@ -109,17 +109,20 @@ def importance_chart(value: Json) -> Any:
 
 
 def final_chart(value: Json) -> Any:
-    """Draws the test accuracies of winner and default, each seed's pair joined, and their means with intervals."""
-    figure, axes = charts.pyplot.subplots(figsize=(6, 4))
-    pairs = [value["final"]["accuracies"][name] for name in ("default", "winner")]
-    for first, second in zip(*pairs, strict=True):
-        axes.plot([0, 1], [first, second], color="0.6", marker="o", markersize=4, linewidth=0.8)
-    for place, name in ((-0.15, "default"), (1.15, "winner")):
+    """Draws the test accuracies of default, winner and longer training: of each seed, and means with intervals."""
+    figure, axes = charts.pyplot.subplots(figsize=(7, 4))
+    names = ("default", "winner", "longer")
+    for several in zip(*(value["final"]["accuracies"][name] for name in names), strict=True):
+        axes.plot(range(len(names)), several, color="0.6", marker="o", markersize=4, linewidth=0.8)
+    for place, name in enumerate(names):
         mean = value["final"][name]
         ends = [[mean["value"] - mean["low"]], [mean["high"] - mean["value"]]]
-        axes.errorbar([place], [mean["value"]], ends, marker="s", color="black", capsize=4)
-    axes.set_xticks([0, 1], ["default", "winner"])
-    axes.set_xlim(-0.5, 1.5)
+        axes.errorbar([place + 0.12], [mean["value"]], ends, marker="s", color="black", capsize=4)
+    epochs, budget = value["settings"]["epochs"], value["settings"]["budget"]
+    axes.set_xticks(
+        range(len(names)), [f"default,\n{epochs} epochs", f"winner,\n{epochs} epochs", f"default,\n{budget} epochs"]
+    )
+    axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylabel("test accuracy")
     charts.grid(axes, "y")
     figure.tight_layout()
@@ -137,25 +140,29 @@ def points(mean: Json) -> str:
     return f"{100 * mean['value']:+.1f} points ({100 * mean['low']:+.1f} to {100 * mean['high']:+.1f})"
 
 
+def _p(row: Json) -> str:
+    return "" if row["p"] is None else f", p = {row['p']:.2g}"
+
+
 def conclusion(value: Json) -> str:
-    """Returns what came out, in words that follow from the intervals."""
-    found = value["final"]
-    words = {
-        "better": "On the test set the winner of the search is better than the default",
-        "worse": "On the test set the winner of the search is worse than the default",
-        "none": "On the test set there is no difference between the winner of the search and the default",
-    }
-    p = "" if found["p"] is None else f", paired t-test p = {found['p']:.2g}"
+    """Returns what came out, in words that follow from the intervals, at equal epochs and against a longer training."""
+    found, settings = value["final"], value["settings"]
+    longer, epochs = found["longer_difference"], settings["epochs"]
+    words = {"better": "is better than", "worse": "is worse than", "none": "shows no difference to"}
     return (
-        f"{words[found['verdict']]}: {percent(found['winner'])} against {percent(found['default'])}, "
-        f"{points(found['difference'])}{p}."
+        f"On the test set, trained for {epochs} epochs with each seed, the winner of the searches "
+        f"{words[found['verdict']]} the default trained for {epochs} epochs: {percent(found['winner'])} against "
+        f"{percent(found['default'])}, {points(found['difference'])}{_p(found)}. It {words[longer['verdict']]} the "
+        f"default trained for {settings['budget']} epochs, the budget of one search: {percent(found['longer'])}, "
+        f"{points(longer)}{_p(longer)}. The searches that the winner was chosen from used {found['search_epochs']} "
+        "epochs in total."
     )
 
 
 def compared(value: Json, *, with_tpe: bool) -> list[str]:
     """Returns the comparisons of searches at equal epochs in words: those of TPE, or the others."""
     return [
-        f"{_KINDS[row['first']]} against {_KINDS[row['second']]}: {points(row['difference'])}, "
+        f"{_KINDS[row['first']]} against {_KINDS[row['second']]}: {points(row['difference'])}{_p(row)}, "
         f"{_VERDICTS[row['verdict']]}"
         for row in value["comparisons"]
         if (row["first"] == "tpe") == with_tpe
@@ -169,22 +176,16 @@ def searches_sentence(value: Json) -> str:
         return "With one seed of each kind the searches cannot be compared."
     settings = value["settings"]
     return (
-        f"Best validation accuracy after {settings['budget']} epochs each, differences paired over "
-        f"{settings['searches']} seeds: {'; '.join(words)}."
+        f"Best validation accuracy after {settings['budget']} epochs each, differences of means over "
+        f"{settings['searches']} searches of each kind by Welch's t-test: {'; '.join(words)}."
     )
 
 
-def longer_sentence(value: Json) -> str:
-    """Returns what the budget gives without a search, and that trials of a search are shorter."""
-    longer = [row["mean"] for row in value["kinds"] if row["kind"] == "longer"]
-    if not longer:
-        return "The long training of the default failed."
-    settings = value["settings"]
-    return (
-        f"A budget of {settings['budget']} epochs spent on one long training of the default gives {percent(longer[0])} "
-        f"on the validation pictures; the best trial of all searches, {settings['epochs']} epochs long, has "
-        f"{100 * value['winner']['validation']:.1f} %."
-    )
+def opened(value: Json) -> str:
+    """Returns how often the test set was opened."""
+    times = value["final"]["opened"]
+    often = "once" if len(times) == 1 else f"{len(times)} times"
+    return f"The test set was opened {often} in this run, at {' and '.join(times)}."
 
 
 def optimism_sentence(value: Json) -> str:
@@ -194,7 +195,10 @@ def optimism_sentence(value: Json) -> str:
         f"Optimism: the best trial scored {100 * found['validation']:.1f} % on {value['data']['validation']} "
         f"validation pictures. With other seeds its configuration scores {percent(found['again'])} on the same "
         f"pictures, which is a winner's curse of {points(found['to_again'])}; on the test set, trained on the "
-        f"validation pictures too, it scores {percent(found['test'])}, an optimism of {points(found['to_test'])}."
+        f"validation pictures too, it scores {percent(found['test'])}, an optimism of {points(found['to_test'])}. "
+        f"These intervals take the best trial's score as it is. As a share of {value['data']['validation']} pictures "
+        f"it has a standard error of {100 * found['validation_se']:.1f} points, beside which the difference to the "
+        "test set has to be read."
     )
 
 
@@ -213,7 +217,7 @@ def figures(value: Json) -> list[str]:
     took = "" if value["seconds"] is None else f", in {value['seconds'] / 60:.0f} minutes"
     measured = f"Measured with the {value['form']} form{took}: {_pictures(value)}."
     head = [f"**{_STAND_IN}** {measured}" if value["data"]["stand_in"] else measured]
-    sentences = [conclusion(value), longer_sentence(value), searches_sentence(value), optimism_sentence(value)]
+    sentences = [conclusion(value), searches_sentence(value), optimism_sentence(value), opened(value)]
     return [*head, "", *(f"- {each}" for each in sentences)]
 
 
@@ -300,10 +304,10 @@ def _final(value: Json) -> list[str]:
     return [
         "## Test accuracy",
         "",
-        f"Winner and default, trained on training and validation pictures with {value['settings']['repeats']} seeds "
-        f"each, on {found['pictures']} test pictures. Intervals are Student's, over the seeds; how the pictures were "
-        f"drawn is not in them. The choice was frozen at {value['winner']['frozen']}; the test set was opened "
-        f"at {' and '.join(found['opened'])}.",
+        f"The winner, the default, and the default with the epochs of one search, trained on training and validation "
+        f"pictures with the same {value['settings']['repeats']} seeds, on {found['pictures']} test pictures. Intervals "
+        "are Student's, over the seeds, and differences are paired by seed; how the pictures were drawn is not in "
+        f"them. The choice was frozen at {value['winner']['frozen']}. {opened(value)}",
         "",
         "![test accuracy of each seed](tuning_final.png)",
         "",
@@ -322,7 +326,7 @@ def markdown(value: Json) -> str:
         "Generated from `results/tuning.json` by `scripts/findings.sh`; measured by `research.tuning.run`, see "
         "`research/tuning/README.md`.",
         "",
-        f"{conclusion(value)} {longer_sentence(value)}",
+        conclusion(value),
         "",
         *_searches(value),
         *_winner(value),

@@ -1,4 +1,4 @@
-"""Searches hyper-parameters of a small network, and says what that was worth on a test set that is opened once.
+"""Searches hyper-parameters of a small network, and says what that was worth on a test set, opened once in a run.
 
 TPE, random search and a first guess get the same number of training epochs. Without --data it runs on scikit-learn's
 digits, which shows that everything works and says nothing about CIFAR-100. A run that was interrupted, or killed,
@@ -14,7 +14,7 @@ import importlib.metadata
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from research.common import image_sets, machine, results, timing
@@ -79,7 +79,7 @@ def measure(chosen: Plan, processes: int, *, fresh: bool) -> Json:
     learning = data.learning(chosen.source)
     origin = plan.origin(chosen, learning)
     with plan.alone(chosen.folder / "run.lock", wait=False):
-        if fresh or plan.finished(chosen.folder):
+        if fresh or plan.over(chosen.folder):
             plan.set_aside(chosen.folder)
         continued = (chosen.folder / "origin.json").exists()
         began = plan.begin(chosen, origin)
@@ -90,7 +90,7 @@ def measure(chosen: Plan, processes: int, *, fresh: bool) -> Json:
         frozen = final.freeze(chosen)
         final.train(chosen, processes)
         tested = final.evaluate(chosen)
-        value = summary.result(chosen, frozen, tested)
+        value = summary.result(chosen, frozen, tested, validation=len(learning.validation))
     counts = {"train": len(learning.train), "validation": len(learning.validation), "held_back": tested["pictures"]}
     described = {"source": learning.train.source, "sha256": learning.digest, "classes": len(learning.train.classes)}
     return {
@@ -114,6 +114,19 @@ def reproduce(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            found = least - 1
+        if found < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
+        return found
+
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the command line's parser."""
     made = argparse.ArgumentParser(
@@ -134,10 +147,9 @@ def parser() -> argparse.ArgumentParser:
         "--searches", type=int, metavar="N", help=f"sampler seeds of each kind (default {SHORT.searches})"
     )
     made.add_argument("--repeats", type=int, metavar="N", help=f"seeds at the end (default {SHORT.repeats})")
-    made.add_argument("--classes", type=int, metavar="N", help=f"first classes (default {_SHORT_CLASSES}, full: all)")
-    made.add_argument(
-        "--per-class", type=int, metavar="N", help=f"pictures of a class (default {_SHORT_PER_CLASS}, full: all)"
-    )
+    classes, per_class = f"default {_SHORT_CLASSES}, full: all", f"default {_SHORT_PER_CLASS}, full: all"
+    made.add_argument("--classes", type=_at_least(1), metavar="N", help=f"first classes ({classes})")
+    made.add_argument("--per-class", type=_at_least(1), metavar="N", help=f"pictures of a class ({per_class})")
     made.add_argument("--no-pruning", action="store_true", help="train every trial to its end")
     made.add_argument(
         "--workers", type=int, default=min(2, machine.cores()), metavar="N", help="processes (default: 2)"
@@ -146,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fresh", action="store_true", help="start again instead of continuing a run")
     made.add_argument("--output", type=Path, default=RESULTS / "tuning.json", metavar="FILE")
     alone = made.add_argument_group("one trial alone")
-    alone.add_argument("--trial", type=int, metavar="N", help="number of the trial to repeat")
+    alone.add_argument("--trial", type=_at_least(0), metavar="N", help="number of the trial to repeat")
     alone.add_argument("--study", type=Path, metavar="FILE", help="journal, such as .cache/tuning/.../tpe-0.journal")
     return made
 
@@ -164,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return reproduce(arguments)
         if arguments.workers < 1:
             raise ValueError(f"--workers: expected at least 1, got {arguments.workers}")
+        results.check_writable(arguments.output)
         form = "full" if arguments.full else "short"
         chosen = source(arguments)
         folder = arguments.work or CACHE / "tuning" / f"{form}-{chosen.kind}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import optuna
@@ -13,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from research.common import intervals
-from research.tuning import final, search, space
+from research.tuning import differences, final, search, space
 from research.tuning.plan import KINDS, SEARCHED, Json, Kind, Plan, Search, searches
 
 Trials = dict[str, list[FrozenTrial]]
@@ -105,18 +104,21 @@ def _mean(values: Sequence[float]) -> Json:
 
 
 def comparisons(rows: Sequence[Json]) -> list[Json]:
-    """Returns differences of the best scores of two kinds at equal budgets, paired by the number of the seed."""
-    best = {(row["kind"], row["number"]): row["best"] for row in rows}
-    numbers = sorted({number for _, number in best})
-    found = []
-    for first, second in itertools.combinations(reversed(KINDS), 2):
-        pairs = [(best[first, number], best[second, number]) for number in numbers]
-        differences = [one - two for one, two in pairs if one is not None and two is not None]
-        if len(differences) > 1:
-            mean = intervals.student(differences).to_json(_DIGITS)
-            verdict = final.verdict(differences)
-            found.append({"first": first, "second": second, "difference": mean, "verdict": verdict})
-    return found
+    """Returns differences of the mean best scores of two kinds at equal budgets; no two searches share a seed.
+
+    Returns:
+        [{"first", "second", "difference", "p", "verdict"}] (`differences.independent`), without kinds that have fewer
+        than two searches with a score.
+    """
+    best: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
+    for row in rows:
+        if row["best"] is not None:
+            best[row["kind"]].append(row["best"])
+    return [
+        {"first": first, "second": second, **differences.independent(best[first], best[second])}
+        for first, second in itertools.combinations(reversed(KINDS), 2)
+        if min(len(best[first]), len(best[second])) > 1
+    ]
 
 
 def importance(trials: Trials, settings_searches: int) -> Json:
@@ -159,17 +161,18 @@ def _name(kind: Kind, number: int) -> str:
     return Search(kind, number, 0).name
 
 
-def result(plan: Plan, frozen: Json, tested: Json) -> Json:
+def result(plan: Plan, frozen: Json, tested: Json, *, validation: int) -> Json:
     """Returns all that a run found.
 
     Args:
         plan: The run, complete.
         frozen: The choice (`final.freeze`).
         tested: What the test set said (`final.evaluate`).
+        validation: How many validation pictures there are.
     """
     trials = read(plan)
     rows = [one(each, trials[each.name]) for each in searches(plan.settings)]
-    accuracies: dict[str, Any] = tested["accuracies"]
+    accuracies: dict[str, list[float]] = tested["accuracies"]
     again = final.again(plan)
     chosen = space.Configuration(**frozen["configuration"])
     return {
@@ -183,10 +186,12 @@ def result(plan: Plan, frozen: Json, tested: Json) -> Json:
         "importance": importance(trials, plan.settings.searches),
         "final": {
             **tested,
-            **final.compared(accuracies["winner"], accuracies["default"]),
+            **final.compared(**accuracies),
+            # What the choice cost: all searches that it was made from.
+            "search_epochs": sum(row["epochs_used"] for row in rows if row["kind"] in SEARCHED),
         },
         "optimism": {
-            **final.optimism(frozen["validation"], again, accuracies["winner"]),
+            **final.optimism(frozen["validation"], validation, again, accuracies["winner"]),
             "again_each": again,
         },
     }

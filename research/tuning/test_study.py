@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ optuna = pytest.importorskip("optuna", reason="Optuna is missing")
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from research.common import image_sets, pages, results  # noqa: E402
-from research.tuning import data, final, plan, report, run, search, summary, training, workers  # noqa: E402  # noqa: E402
+from research.tuning import data, final, plan, report, run, search, summary, training, workers  # noqa: E402
 from research.tuning.plan import Plan, Search, Settings  # noqa: E402
 from research.tuning.space import DEFAULT, SPACE  # noqa: E402
 
+DIGITS = data.Source("digits", None, 3, 10)
 TINY = [
     "--epochs",
     "1",
@@ -117,7 +120,7 @@ def test_the_winner_is_the_best_trial_of_the_searches(value: dict[str, Any]) -> 
 def test_last_trainings_have_equal_seeds_and_the_validation_pictures_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Plan(tmp_path, Settings(epochs=2, budget=2, searches=1, repeats=2), data.Source("digits", None, 3, 10))
+    made = Plan(tmp_path, Settings(epochs=2, budget=6, searches=1, repeats=2), data.Source("digits", None, 3, 10))
     winner = DEFAULT.to_json() | {"width": 8}
     results.write(tmp_path / "frozen.json", {"configuration": winner})
     seen = []
@@ -137,35 +140,21 @@ def test_last_trainings_have_equal_seeds_and_the_validation_pictures_too(
 
     monkeypatch.setattr(training, "Training", Trained)
     final.train(made, 1)
-    both = [(8, 30, 2, 0), (16, 30, 2, 0), (8, 24, 2, 0)]
-    assert seen == [*both, *((*row[:3], 1) for row in both)]
+    arms = [(16, 30, 6), (8, 30, 2), (16, 30, 2), (8, 24, 2)]
+    assert seen == [(*arm, number) for arm in arms for number in range(2)]
     assert final.again(made) == [6.0, 6.0], "measured on the validation pictures"
     final.train(made, 1)
-    assert len(seen) == 6, "nothing is trained twice"
+    assert len(seen) == 8, "nothing is trained twice"
+
+
+def test_processes_share_the_long_trainings(tmp_path: Path) -> None:
+    made = Plan(tmp_path, plan.SHORT, data.Source("digits", None, 3, 10))
+    shares = [[task.epochs(made) for task in final.tasks(made)[number::2]] for number in range(2)]
+    assert sorted(share.count(plan.SHORT.budget) for share in shares) == [2, 3]
+    assert [sorted(share, reverse=True) for share in shares] == shares, "the long ones come first"
 
 
 # ---- Statistics ----------------------------------------------------------------------------------------------------
-
-
-def test_differences_inside_the_interval_are_called_none() -> None:
-    near = final.compared([0.5, 0.6, 0.4], [0.5, 0.5, 0.5])
-    assert near["verdict"] == "none"
-    assert near["p"] == pytest.approx(1.0)
-    far = final.compared([0.80, 0.81, 0.82], [0.5, 0.51, 0.53])
-    assert far["verdict"] == "better"
-    assert far["p"] < 0.01
-    assert final.compared([0.5, 0.51, 0.53], [0.80, 0.81, 0.82])["verdict"] == "worse"
-
-
-def test_equal_differences_have_no_p_and_no_verdict() -> None:
-    found = final.compared([0.75, 0.5], [0.5, 0.25])
-    assert (found["p"], found["verdict"]) == (None, "none")
-
-
-def test_optimism_is_the_chosen_score_minus_what_came_later() -> None:
-    found = final.optimism(0.5, [0.4, 0.44], [0.3, 0.36])
-    assert found["to_again"]["value"] == pytest.approx(0.08)
-    assert found["to_test"]["value"] == pytest.approx(0.17)
 
 
 def complete(value: float, epochs: int, rate: float = 0.01) -> optuna.trial.FrozenTrial:
@@ -244,6 +233,66 @@ def test_a_finished_run_is_set_aside_and_an_unfinished_one_when_that_is_asked_fo
     assert (tmp_path / "work" / "earlier" / chosen.name).read_bytes() == second
 
 
+FILES = ("origin.json", "finished.json", "frozen.json", "final.json", "tpe-0.journal", "winner-0.pt")
+
+
+@pytest.mark.parametrize("moves", range(len(FILES) + 1))
+def test_an_interrupted_move_is_completed(moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FILES:
+        (tmp_path / name).write_text(name)
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "winner-1.pt").write_text("of the run before")
+    honest, left = Path.rename, iter(range(moves))
+
+    def rename(self: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return honest(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            plan.set_aside(tmp_path)
+    assert plan.over(tmp_path), "the next run sees it"
+    assert (tmp_path / "origin.json").exists() == (moves < len(FILES))
+    plan.set_aside(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier"}
+    assert {path.name: path.read_text() for path in (tmp_path / "earlier").iterdir()} == {name: name for name in FILES}
+    assert not plan.over(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["frozen.json", "final.json", "openings.json"])
+def test_files_of_another_run_are_refused(name: str, done: tuple[Path, Opened], tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(done[0] / "work", work)
+    origin = results.read(work / "origin.json")
+    if name == "openings.json":
+        (work / "final.json").unlink()
+    old = results.read(work / name)
+    results.write(work / "origin.json", {**origin, "began": "another time"})
+    for each in {"frozen.json", "final.json", "openings.json"} - {name}:
+        if (work / each).exists():
+            results.write(
+                work / each, {**results.read(work / each), "run": plan.digest(Plan(work, plan.SHORT, DIGITS))}
+            )
+    made = Plan(work, Settings(**origin["origin"]["settings"]), DIGITS)
+    with pytest.raises(ValueError, match=rf"^{name} in work is of another run; use --fresh"):
+        (final.freeze if name == "frozen.json" else final.evaluate)(made)
+    assert results.read(work / name) == old
+
+
+def test_a_choice_of_another_run_is_one_line(
+    done: tuple[Path, Opened], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(done[0] / "work", work)
+    results.write(work / "frozen.json", {**results.read(work / "frozen.json"), "run": "0"})
+    assert run.main([*TINY, "--work", str(work), "--output", str(tmp_path / "out.json")]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: frozen.json in work is of another run; use --fresh to start again, or --work for another folder"
+    ]
+
+
 def test_only_a_run_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
     plan.set_aside(tmp_path)
@@ -311,6 +360,36 @@ def test_errors_are_one_line(words: list[str], error: str, tmp_path: Path, capsy
     assert found[0].startswith(f"error: {error}")
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--trial", "-1"], "argument --trial: expected a whole number of at least 0, got -1"),
+        (["--per-class", "-1"], "argument --per-class: expected a whole number of at least 1, got -1"),
+        (["--classes", "0"], "argument --classes: expected a whole number of at least 1, got 0"),
+        (["--classes", "few"], "argument --classes: expected a whole number of at least 1, got few"),
+    ],
+)
+def test_numbers_below_the_least_are_refused(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run.main(words)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(error)
+
+
+def test_the_least_numbers_are_taken() -> None:
+    found = run.parser().parse_args(["--trial", "0", "--per-class", "1", "--classes", "1"])
+    assert (found.trial, found.per_class, found.classes) == (0, 1, 1)
+
+
+def test_an_unwritable_output_is_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "measure", lambda *_, **__: pytest.fail("it works"))
+    (tmp_path / "file").touch()
+    assert run.main(["--work", str(tmp_path / "work"), "--output", str(tmp_path / "file" / "out.json")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+
+
 def test_pictures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / image_sets.CIFAR).touch()
     found = run.source(run.parser().parse_args(["--data", str(tmp_path)]))
@@ -339,12 +418,34 @@ def test_the_first_line_says_stand_in(
 
 def test_sentences_follow_the_intervals(value: dict[str, Any]) -> None:
     changed = copy.deepcopy(value)
-    changed["final"] |= final.compared([0.80, 0.81, 0.82], [0.5, 0.51, 0.53])
-    assert "is better than the default: 81.0 % (78.5 to 83.5) against" in report.conclusion(changed)
-    changed["final"] |= final.compared([0.5, 0.6, 0.4], [0.5, 0.5, 0.5])
-    assert "there is no difference between" in report.conclusion(changed)
+    changed["final"] |= final.compared([0.80, 0.81, 0.82], [0.5, 0.51, 0.53], [0.9, 0.92, 0.92])
+    words = report.conclusion(changed)
+    assert "is better than the default trained for 1 epochs: 81.0 % (78.5 to 83.5) against" in words
+    assert "It is worse than the default trained for 5 epochs, the budget of one search: 91.3 %" in words
+    changed["final"] |= final.compared([0.5, 0.6, 0.4], [0.5, 0.5, 0.5], [0.2, 0.3, 0.1])
+    words = report.conclusion(changed)
+    assert "shows no difference to the default trained for 1 epochs" in words
     changed["comparisons"] = []
     assert report.searches_sentence(changed) == "With one seed of each kind the searches cannot be compared."
+
+
+def test_all_epochs_behind_the_winner_are_told(value: dict[str, Any]) -> None:
+    used = [row["epochs_used"] for row in value["searches"] if row["kind"] in ("tpe", "random")]
+    assert len(used) == 4
+    assert f"used {sum(used)} epochs in total." in report.conclusion(value)
+
+
+def test_openings_are_those_of_this_run(value: dict[str, Any]) -> None:
+    assert "was opened once in this run, at " in report.markdown(value)
+    changed = copy.deepcopy(value)
+    changed["final"]["opened"] = ["one", "two"]
+    assert "was opened 2 times in this run, at one and two." in report.markdown(changed)
+
+
+def test_the_validation_scores_own_error_is_told(value: dict[str, Any]) -> None:
+    score, pictures = value["winner"]["validation"], value["data"]["validation"]
+    error = math.sqrt(score * (1 - score) / pictures)
+    assert f"a standard error of {100 * error:.1f} points" in report.optimism_sentence(value)
 
 
 def test_failed_trials_and_edges_are_on_the_page(value: dict[str, Any]) -> None:
