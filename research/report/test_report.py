@@ -22,12 +22,12 @@ from research.gpu import check
 from research.report import charts, document, make, results
 
 # Numbers of the text that are no measurements: numbers and channels of the stages, bits and the largest byte of the
-# filter, K, the length of a row, and a size of the architecture's figure.
-CONSTANTS = {"64", "128", "256", "512", "127", "4", "3", "1", "224"}
+# filter, K, the length of a row, a size of the architecture's figure, and the per cent of intervals.
+CONSTANTS = {"64", "128", "256", "512", "127", "4", "3", "1", "224", "95"}
 # Names with digits in them.
 NAMES = re.compile(
     r"ResNet-18|EfficientNet-Lite0|\b[Ff]1\b|AVX-512|AVX2|8[- ]bits?|b?float(16|32)|\bfp(16|32)\b|\bbf16\b|\bint8\b|"
-    r"statistics_at_224"
+    r"statistics_at_224|p50_ms"
 )
 # Formulas, attributes of figures, and the formats and separators of tables.
 MARKUP = re.compile(r"\$\$.*?\$\$|\$.*?\$|width=\d+%| [efgp]\d\b", re.DOTALL)
@@ -123,9 +123,9 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
 
     headings = re.findall(r"^#+ (.*?) \{#sec", text, re.MULTILINE)
     assert [re.sub(r"^[\d.]+ ", "", title) for title in flat(reader.outline)] == [*headings, "References"]
-    assert len(headings) == 23
+    assert len(headings) == 29
     captions = re.findall(r"^: ([^{]*)\{#tbl", text, re.MULTILINE) + re.findall(r"^!\[([^\]]*)\]", text, re.MULTILINE)
-    assert len(captions) == 11 + 12
+    assert len(captions) == 13 + 17
     for line in (*headings, *(caption for caption in captions if "@" not in caption)):
         assert squeezed(line) in word and squeezed(line) in pages, line
     rows = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
@@ -133,12 +133,12 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
         line = squeezed(re.sub("[|`]", "", "".join(cells)))
         assert line in word and line in pages, cells
     with zipfile.ZipFile(output / "report.docx") as packed:
-        assert sum(name.endswith(".png") for name in packed.namelist()) == 12
+        assert sum(name.endswith(".png") for name in packed.namelist()) == 17
         content = packed.read("word/document.xml")
-        assert (content.count(b"<w:tbl>"), content.count(b"<m:oMathPara>")) == (11, 2)
+        assert (content.count(b"<w:tbl>"), content.count(b"<m:oMathPara>")) == (13, 2)
     # The figures of the PDF are drawn, not pictures of pixels.
     assert not any(page.images for page in reader.pages)
-    for kind, count in (("Figure", 12), ("Table", 10)):
+    for kind, count in (("Figure", 17), ("Table", 12)):
         for number in range(1, count + 1):
             assert len(re.findall(rf"{kind}{number}(?!\d)", word)) >= 2, f"{kind} {number} is not referred to"
     assert "couldnotbemade" not in word + pages
@@ -147,7 +147,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
 
 def test_same_results_same_bytes(made: tuple[str, list[str], Path], tmp_path: Path) -> None:
     text, _, output = made
-    assert len(list((output / "figures").iterdir())) == 2 * 12
+    assert len(list((output / "figures").iterdir())) == 2 * 17
     shutil.copytree(output / "figures", tmp_path / "figures")
     for name in ("decode", "transforms"):  # bars with hatches, and lines; drawing takes long
         (tmp_path / "figures" / f"{name}.svg").unlink()
