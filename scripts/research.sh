@@ -7,7 +7,7 @@ case " $* " in
     cat << 'END'
 scripts/research.sh [--data DIR] [--full] [--findings | --output DIR] [STUDY ...]
 
-Runs studies and writes their results (JSON), pages and charts into build/studies: less than half an hour on two cores for
+Runs studies and writes their results (JSON), pages and charts into build/studies: about 40 minutes on two cores without VNNI for
 all in their short form. Sets everything up first (Python packages into .venv).
 
   STUDY        tensor_mechanics, tensorrt, circle, quantisation, tuning (default: all)
