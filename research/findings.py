@@ -66,7 +66,8 @@ _FILES = (
         "",
     ),
     (
-        "`tensor_mechanics.md`, `circle.md`, `quantisation.md`, `tuning.md`, `tensorrt.md` and their charts",
+        "`tensor_mechanics.md`, `circle.md`, `quantisation.md`, `tuning.md`, `tensorrt.md`, `tensor_mechanics.png`, "
+        "`circle*.png`, `quantisation.png`, `tuning*.png`, `tensorrt.png`",
         "the studies that anyone can repeat, from `results/tensor_mechanics.json`, `results/circle.json`, "
         "`results/quantisation.json`, `results/quantisation_served.json`, `results/tuning.json` and "
         "`results/tensorrt.json`",

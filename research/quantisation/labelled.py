@@ -94,7 +94,7 @@ def pictures(network: Network, folder: Path | None, amount: Amount) -> Pictures:
         place = {synset: number for number, synset in enumerate(classes)}
         unknown = sorted(set(train.classes) - set(place))
         if unknown:
-            raise ValueError(f"{archive.name}: {unknown[0]} is none of ImageNet's classes")
+            raise ValueError(f"{archive.name}: {unknown[0]} is no class of ImageNet")
         outputs = np.array([place[synset] for synset in train.classes], np.int64)
     # One class has this many for both, and what is left over is cut off evenly.
     wanted = amount.calibration + amount.validation

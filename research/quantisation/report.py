@@ -49,7 +49,8 @@ def chart(value: Json) -> Any:
                 marker=charts.MARKERS[number % len(charts.MARKERS)],
                 color=charts.COLOURS[_COLOURS[row["runtime"]]],
                 markerfacecolor=None if row["frontier"] else "white",
-                label=title(row),
+                # Only what is on the front is named; the page has the others.
+                label=title(row) if row["frontier"] else None,
             )
         best = sorted((row["p50_ms"], quality(row)) for row in rows if row["frontier"])
         axes.step(*zip(*best, strict=True), where="post", color="0.6", linewidth=1, linestyle="--", zorder=0)
@@ -136,7 +137,7 @@ def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:
 
 
 def _number(value: float | None, form: str) -> str:
-    """Returns a number, or "-" where there is none: a slow form was timed once."""
+    """Returns a number, or "-" for none: a slow form was timed once."""
     return "-" if value is None else format(value, form)
 
 

@@ -55,7 +55,7 @@ def test_a_network_with_classes_of_its_own_needs_no_pictures_for_a_probe(monkeyp
     assert found.probe is None
     assert (len(found.calibration), len(found.validation)) == (256, 400)
     other = dataclasses.replace(network, classes=lambda: synsets[:10])
-    with pytest.raises(ValueError, match="n00000010 is none of ImageNet's classes"):
+    with pytest.raises(ValueError, match="n00000010 is no class of ImageNet"):
         labelled.pictures(other, Path("data"), labelled.FULL)
 
 

@@ -125,7 +125,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
     assert [re.sub(r"^[\d.]+ ", "", title) for title in flat(reader.outline)] == [*headings, "References"]
     assert len(headings) == 29
     captions = re.findall(r"^: ([^{]*)\{#tbl", text, re.MULTILINE) + re.findall(r"^!\[([^\]]*)\]", text, re.MULTILINE)
-    assert len(captions) == 13 + 17
+    assert len(captions) == 13 + 15
     for line in (*headings, *(caption for caption in captions if "@" not in caption)):
         assert squeezed(line) in word and squeezed(line) in pages, line
     rows = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
@@ -133,12 +133,12 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
         line = squeezed(re.sub("[|`]", "", "".join(cells)))
         assert line in word and line in pages, cells
     with zipfile.ZipFile(output / "report.docx") as packed:
-        assert sum(name.endswith(".png") for name in packed.namelist()) == 17
+        assert sum(name.endswith(".png") for name in packed.namelist()) == 15
         content = packed.read("word/document.xml")
         assert (content.count(b"<w:tbl>"), content.count(b"<m:oMathPara>")) == (13, 2)
     # The figures of the PDF are drawn, not pictures of pixels.
     assert not any(page.images for page in reader.pages)
-    for kind, count in (("Figure", 17), ("Table", 12)):
+    for kind, count in (("Figure", 15), ("Table", 12)):
         for number in range(1, count + 1):
             assert len(re.findall(rf"{kind}{number}(?!\d)", word)) >= 2, f"{kind} {number} is not referred to"
     assert "couldnotbemade" not in word + pages
@@ -147,7 +147,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
 
 def test_same_results_same_bytes(made: tuple[str, list[str], Path], tmp_path: Path) -> None:
     text, _, output = made
-    assert len(list((output / "figures").iterdir())) == 2 * 17
+    assert len(list((output / "figures").iterdir())) == 2 * 15
     shutil.copytree(output / "figures", tmp_path / "figures")
     for name in ("decode", "transforms"):  # bars with hatches, and lines; drawing takes long
         (tmp_path / "figures" / f"{name}.svg").unlink()
@@ -199,7 +199,7 @@ def test_missing_results_are_said(name: str, tmp_path: Path) -> None:
 def test_without_any_results_there_is_a_document(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     text, _ = make.make(tmp_path / "results", tmp_path / "out")
-    assert len(re.findall("^#+ ", text, re.MULTILINE)) == 23
+    assert len(re.findall("^#+ ", text, re.MULTILINE)) == 29
     assert text.count("![") == 1  # the architecture needs no measurement
     assert "Not measured" in word_text(tmp_path / "out" / "report.docx")
     pages = " ".join(page.extract_text() for page in pypdf.PdfReader(tmp_path / "out" / "report.pdf").pages)

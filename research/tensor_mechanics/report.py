@@ -155,16 +155,26 @@ def chart(value: Json) -> Any:
         (("permute", "red disc: channel 0 by permute(2, 0, 1)"), ("view", "the same by view(3, h, w)")),
         strict=False,
     ):
-        # As squares, so that the report's chart stays a drawing.
-        place.pcolormesh(value["drawing"]["picture"][way], cmap="gray", vmin=0, vmax=1)
-        place.set_aspect("equal")
-        place.invert_yaxis()
+        _picture(place, value["drawing"]["picture"][way])
         place.set_title(title, fontsize=10)
         place.set_xticks([])
         place.set_yticks([])
     _cube(axes[1, 2], value["drawing"]["cube"])
     figure.tight_layout()
     return figure
+
+
+def _picture(axes: Any, rows: Sequence[Sequence[int]]) -> None:
+    """Draws a picture of zeros and ones as bars, so that the report's chart stays a small drawing."""
+    axes.set_facecolor("black")
+    axes.grid(False)
+    for number, row in enumerate(rows):
+        edges = [place for place in range(len(row) + 1) if (row[place - 1] if place else 0) != (*row, 0)[place]]
+        bars = [(start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+        axes.broken_barh(bars, (number, 1), color="white", linewidth=0)
+    axes.set_xlim(0, len(rows[0]))
+    axes.set_ylim(len(rows), 0)
+    axes.set_aspect("equal")
 
 
 def _memory(axes: Any, row: Json) -> None:
