@@ -6,6 +6,7 @@ Everything is black, white and grey; series are told apart by shade and hatch, o
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,17 @@ def draw(name: str, results: Results, folder: Path) -> None:
         pyplot.close(figure)
     # In grey levels the picture is the same and a third of the size.
     Image.open(picture).convert("L").save(small, "PNG", optimize=True, dpi=(200, 200))
-    write_bytes(folder / f"{name}.svg", vector.getvalue())
+    write_bytes(folder / f"{name}.svg", _rounded(vector.getvalue().decode()).encode())
     write_bytes(folder / f"{name}.png", small.getvalue())
+
+
+def _rounded(drawing: str) -> str:
+    """Returns an SVG whose paths have two decimals, a hundredth of a point, for a smaller document."""
+
+    def short(number: re.Match[str]) -> str:
+        return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"-?\d+\.\d{3,}", short, path[0]), drawing)
 
 
 def _axes(height: float, columns: int = 1, width: float = 7.2, **options: Any) -> tuple[Figure, Any]:
