@@ -9,11 +9,13 @@ from pathlib import Path
 
 import onnx
 import torch
+from rrn_native import arrays
+from rrn_native.model import onnx_file
 from torch import nn
 
 from research.quantisation import dinov2
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_IMAGENET = (arrays.IMAGENET_MEAN, arrays.IMAGENET_STD)
 # (level - 127) / 128 of levels of 0 to 255, on pixels that are divided by 255.
 _LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
 INPUT, OUTPUT = "images", "embedding"
@@ -74,9 +76,9 @@ def _dinov2(weights: Path | None) -> nn.Module:
 
 
 NETWORKS: dict[str, Network] = {
-    "resnet18": Network("rrn's ResNet-18 with the reduction operator", 224, *IMAGENET, _resnet18),
+    "resnet18": Network("rrn's ResNet-18 with the reduction operator", 224, *_IMAGENET, _resnet18),
     "lite0": Network("EfficientNet-Lite0", 224, *_LITE, _lite0, _imagenet_synsets),
-    "dinov2": Network("DINOv2 ViT-S/14", 224, *IMAGENET, _dinov2),
+    "dinov2": Network("DINOv2 ViT-S/14", 224, *_IMAGENET, _dinov2),
 }
 
 
@@ -111,14 +113,7 @@ def export(name: str, module: nn.Module, path: Path) -> None:
     if program is None:
         raise ValueError(f"{name}: PyTorch exported nothing")
     proto = program.model_proto
-    recorded = {
-        "resize": "bilinear antialiased, aspect ratio not kept",
-        "size": network.side,
-        "channels": "RGB",
-        "layout": "NCHW",
-        "scale": "1/255",
-        "mean": list(network.mean),
-        "std": list(network.std),
-    }
+    own = {"mean": list(network.mean), "std": list(network.std)}
+    recorded = onnx_file.preprocessing(network.side) | own
     onnx.helper.set_model_props(proto, {"rrn.preprocessing": json.dumps(recorded)})
     onnx.save(proto, path)

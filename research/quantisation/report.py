@@ -8,16 +8,12 @@ from typing import Any
 
 from matplotlib import ticker
 
-from research.common import charts, machine, pages, results
+from research.common import charts, machine, pages, precisions, results
 from research.common.tables import table
 from research.quantisation.choose import built, is_harmless, quality, reason, title, to_ship
 
 Json = dict[str, Any]
 
-_KINDS = {
-    **{"float": "fp32", "f32": "fp32", "float32": "fp32", "float16": "fp16", "f16": "fp16", "bfloat16": "bf16"},
-    **{"uint8": "8 bits", "int8": "8 bits", "u8": "8 bits", "i8": "8 bits"},
-}
 _LAYERS = {"convolutions": "convolutions", "linear": "linear layers", "products": "matrix products"}
 _COLOURS = {"PyTorch": 0, "ONNX Runtime": 1, "OpenVINO": 2}
 
@@ -71,7 +67,7 @@ def ran(row: Json) -> str:
     found = row["ran"]
     if row["runtime"] == "PyTorch":
         return _ran_in_torch(found)
-    parts = [_share(found[key], words) for key, words in _LAYERS.items() if found.get(key)]
+    parts = [precisions.share(found[key], words) for key, words in _LAYERS.items() if found.get(key)]
     text = ", ".join(parts)
     if found.get("asked", "f32") != "f32":
         text += f"; asked for {found['asked']}, compiled as {found['compiled']}"
@@ -87,24 +83,14 @@ def _ran_in_torch(found: Json) -> str:
     elif found["outputs"]:
         kinds: dict[str, int] = {}
         for name, count in found["outputs"].items():
-            kind = _KINDS.get(name.split()[-1], name.split()[-1])
+            kind = name.split()[-1]
             kinds[kind] = kinds.get(kind, 0) + count
-        text = _share(kinds, "layers")
+        text = precisions.share(kinds, "layers")
     else:
         text = "types not read"
     if "graphs" in found:
         text += f"; {found['graphs']} graphs, {found['graph_breaks']} breaks"
     return text
-
-
-def _share(counts: dict[str, int], what: str) -> str:
-    """Returns "76 of 88 convolutions in 8 bits"."""
-    kinds: dict[str, int] = {}
-    for kind, count in counts.items():
-        kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
-    # Where there are as many of both, the lower precision is named.
-    (most, count), *rest = sorted(kinds.items(), key=lambda item: (-item[1], item[0] == "fp32"))
-    return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
 
 
 def rows_of(network: Json, instructions: Sequence[str]) -> list[list[str]]:

@@ -92,13 +92,8 @@ def measure_coco(detector: Detector, pictures: Sequence[data.Picture]) -> Json:
         if abs(precision(None) - library[name]) > 1e-6:
             raise ArithmeticError(f"{name} is {precision(None)}, and {library[name]} by faster-coco-eval")
         ends = intervals.interval(intervals.resampled(precision, len(pictures)))
-        value[name] = with_interval(library[name], ends)
+        value[name] = intervals.Interval(library[name], *ends).to_json()
     return value | rates(found, truths, detector.info.model_score, COCO_HEIGHTS)
-
-
-def with_interval(value: float, ends: tuple[float, float]) -> Json:
-    """Returns a value and the ends of its interval, for JSON."""
-    return {"value": round(value, 4), "low": round(ends[0], 4), "high": round(ends[1], 4)}
 
 
 def rates(found: Sequence[Detections], truths: Sequence[Truth], score: float, heights: Sequence[int]) -> Json:

@@ -217,17 +217,13 @@ def accuracy(fp32: Sequence[Detections], found: Sequence[Detections], truths: Se
     drawn = [_drawn(scoring.CocoMatches(boxes, truths)) for boxes in (found, fp32)]
     difference = value - scoring.coco_scores(fp32, truths)["ap"]
     return {
-        "ap": _with_ends(value, intervals.interval(drawn[0])),
-        "difference": _with_ends(difference, intervals.interval(drawn[0] - drawn[1])),
+        "ap": intervals.Interval(value, *intervals.interval(drawn[0])).to_json(),
+        "difference": intervals.Interval(difference, *intervals.interval(drawn[0] - drawn[1])).to_json(),
     }
 
 
 def _drawn(matches: scoring.CocoMatches) -> scoring.Floats:
     return intervals.resampled(matches.average_precision, matches.pictures)
-
-
-def _with_ends(value: float, ends: tuple[float, float]) -> Json:
-    return {name: round(number, 4) for name, number in zip(("value", "low", "high"), (value, *ends), strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,22 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from research.common import charts, machine, pages
+from research.common import charts, machine, pages, precisions
 from research.common.tables import table
 
 Json = dict[str, Any]
 
 _RUNTIMES = {"engine": "engine (ONNX Runtime)", "openvino": "OpenVINO", "torch": "PyTorch, its layers only"}
-_KINDS = {
-    "float": "fp32",
-    "float16": "fp16",
-    "uint8": "8 bits",
-    "f32": "fp32",
-    "f16": "fp16",
-    "bf16": "bf16",
-    "u8": "8 bits",
-    "i8": "8 bits",
-}
 
 
 def write(measured: Path, folder: Path) -> list[Path]:
@@ -79,9 +69,9 @@ def ran(row: Json) -> str:
             return "all in fp32"
         words = [f"{changed[kind][0]} of {changed[kind][1]} {kind}" for kind in ("Linear", "Conv2d")]
         return f"replaced: {', '.join(words)}"
-    text = _share(found["convolutions"], "convolutions")
+    text = precisions.share(found["convolutions"], "convolutions")
     if found["linear"] and "replaced" not in found:
-        text += f", {_share(found['linear'], 'linear layers')}"
+        text += f", {precisions.share(found['linear'], 'linear layers')}"
     if row["runtime"] == "openvino" and found["asked"] in ("f16", "bf16"):
         return f"{text}; asked for {found['asked']}, compiled as {found['compiled']}"
     if found.get("casts", 0) > 1:
@@ -90,16 +80,6 @@ def ran(row: Json) -> str:
         more = [f"{count} of {all_} {kind}" for kind, (count, all_) in found["replaced"].items() if kind != "Conv"]
         text += f"; replaced, too: {', '.join(more)}" if more else ""
     return text
-
-
-def _share(counts: dict[str, int], what: str) -> str:
-    """Returns "76 of 88 convolutions in 8 bits"."""
-    kinds: dict[str, int] = {}
-    for kind, count in counts.items():
-        kinds[_KINDS.get(kind, kind)] = kinds.get(_KINDS.get(kind, kind), 0) + count
-    # Where there are as many of both, the lower precision is named.
-    (most, count), *rest = sorted(kinds.items(), key=lambda item: (-item[1], item[0] == "fp32"))
-    return f"{count} of {sum(kinds.values())} {what} in {most}" if rest else f"{count} {what} in {most}"
 
 
 def accuracy(row: Json) -> tuple[str, str]:
