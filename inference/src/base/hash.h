@@ -3,6 +3,7 @@
 #ifndef RRN_BASE_HASH_H_
 #define RRN_BASE_HASH_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,7 +28,10 @@ class Hash {
   // hash is of no use then.
   bool AddFile(const std::string& path);
 
-  // Of all that was added so far: 32 hexadecimal digits.
+  // Of all that was added so far, the most significant byte first.
+  std::array<std::uint8_t, 16> Bytes() const;
+
+  // The same as 32 hexadecimal digits.
   std::string Hex() const;
 
  private:
