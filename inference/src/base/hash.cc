@@ -89,4 +89,6 @@ std::string Hash::Hex() const {
   return text;
 }
 
+std::uint64_t ShortHash(const void* data, std::size_t size) { return XXH3_64bits(data, size); }
+
 }  // namespace rrn
