@@ -1,5 +1,5 @@
-// XXH3, with 128 bits where nothing else is said: tells contents apart, as fast as memory is read. Not for security: two
-// contents with the same hash can be made on purpose.
+// XXH3, with 128 bits where nothing else is said: tells contents apart, as fast as memory is read. Not for security:
+// two contents with the same hash can be made on purpose.
 #ifndef RRN_BASE_HASH_H_
 #define RRN_BASE_HASH_H_
 

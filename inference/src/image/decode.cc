@@ -291,11 +291,15 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options, F
   }
   if (file_properties != nullptr) {
     constexpr std::int64_t kNanoseconds = 1'000'000'000;
-    *file_properties = {info.st_dev, info.st_ino, static_cast<std::uint64_t>(info.st_size),
-                        info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec, {}};
+    *file_properties = {info.st_dev,
+                        info.st_ino,
+                        static_cast<std::uint64_t>(info.st_size),
+                        info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec,
+                        {}};
   }
   ContentHash* const content = file_properties == nullptr ? nullptr : &file_properties->content;
-  return GuardMemory([&] { return ReadOpenFile(file.value(), static_cast<std::size_t>(info.st_size), options, content); });
+  return GuardMemory(
+      [&] { return ReadOpenFile(file.value(), static_cast<std::size_t>(info.st_size), options, content); });
 }
 
 }  // namespace rrn

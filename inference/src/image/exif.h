@@ -17,7 +17,8 @@ struct ExifFacts {
 };
 
 // Reads an EXIF block (CIPA DC-008), which is a small TIFF file, with or without the "Exif\0\0" in front that JPEG puts
-// there. What is damaged, missing or out of its range keeps its default: metadata never makes a good picture unreadable.
+// there. What is damaged, missing or out of its range keeps its default: metadata never makes a good picture
+// unreadable.
 ExifFacts ReadExif(const std::uint8_t* data, std::size_t size);
 
 }  // namespace rrn::image_internal

@@ -67,7 +67,8 @@ TEST(ExifTest, TimesSurviveEveryPrefixAndByte) {
   const Buffer block = ExifBlockWithTime("2024:05:17 08:30:15");
   for (std::size_t size = 0; size < block.size(); ++size) {
     const Buffer prefix(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(size));
-    EXPECT_EQ(Read(prefix).captured.has_value(), size + 1 >= block.size()) << size;  // the zero at its end is not needed
+    EXPECT_EQ(Read(prefix).captured.has_value(), size + 1 >= block.size())
+        << size;  // the zero at its end is not needed
   }
   for (std::size_t i = 0; i < block.size(); ++i) {
     for (int value = 0; value < 256; ++value) {

@@ -48,7 +48,7 @@ inline Buffer ExifBlock(int orientation, bool big_endian = false) {
 
 // A little-endian EXIF block whose tag DateTimeOriginal is `time`, 19 characters.
 inline Buffer ExifBlockWithTime(const std::string& time) {
-  constexpr std::uint32_t kFirst = 8;          // one entry: where the EXIF directory is
+  constexpr std::uint32_t kFirst = 8;             // one entry: where the EXIF directory is
   constexpr std::uint32_t kSecond = kFirst + 18;  // one entry: the time
   constexpr std::uint32_t kText = kSecond + 18;
   Buffer block = {'I', 'I', 42, 0};
