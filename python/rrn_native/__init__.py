@@ -58,6 +58,7 @@ from rrn_native.result import (
     SimilarityResult,
     Skipped,
 )
+from rrn_native.store import Match, Store, StoredImage, StoreReport, StoreUse
 
 if TYPE_CHECKING:
     from rrn_native import analysis, model
@@ -76,6 +77,7 @@ __all__ = [
     "Group",
     "Image",
     "Keep",
+    "Match",
     "Member",
     "Model",
     "PathLike",
@@ -92,6 +94,10 @@ __all__ = [
     "SimilarityResult",
     "Skipped",
     "StepTimes",
+    "Store",
+    "StoreReport",
+    "StoreUse",
+    "StoredImage",
     "analysis",
     "cosine_similarity",
     "custom_op_library",
