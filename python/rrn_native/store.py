@@ -160,10 +160,7 @@ class Store:
         """What the store knows of files, sorted by path; of those in `directory`, at any depth, if it is given."""
         prefix = b"" if directory is None else _folder_prefix(directory)
         found = self._native.entries(self.embedder._native.column(), prefix)
-        return [
-            StoredImage(os.fsdecode(path), *fields, content=content.hex() if any(content) else "")
-            for path, *fields, content in found
-        ]
+        return [_stored_image(entry) for entry in found]
 
     def rows(self, images: Sequence[StoredImage]) -> tuple[list[StoredImage], FloatArray]:
         """Reads rows.
@@ -352,6 +349,12 @@ def absolute_name(path: PathLike) -> str:
 def _folder_prefix(folder: PathLike) -> bytes:
     real = os.path.realpath(os.fsencode(folder))
     return real if real.endswith(b"/") else real + b"/"
+
+
+def _stored_image(entry: tuple[bytes, int | None, str, int, int, int, int, int | None, bytes]) -> StoredImage:
+    path, slot, reason, size, modified_ns, width, height, captured, content = entry
+    digits = content.hex() if any(content) else ""
+    return StoredImage(os.fsdecode(path), slot, reason, size, modified_ns, width, height, captured, digits)
 
 
 def _report(fields: dict[str, Any]) -> StoreReport:

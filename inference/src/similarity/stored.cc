@@ -359,9 +359,14 @@ class StoredRun {
       files.push_back(std::move(found[k]));
     }
     std::vector<std::uint64_t> slots;
-    const Status status = store_->Add(key_, files, rows.data(), &slots);
+    Status status = store_->Add(key_, files, rows.data(), &slots);
+    // A store may keep fewer bits, and the next run should find what this one does.
+    if (status.ok()) status = store_->ReadRows(key_, slots, rows.data(), nullptr);
     if (!status.ok()) return GiveUp(status);
-    for (std::size_t k = 0; k < with_row.size(); ++k) files_[with_row[k]].slot = slots[k];
+    for (std::size_t k = 0; k < with_row.size(); ++k) {
+      files_[with_row[k]].slot = slots[k];
+      std::copy_n(rows.data() + k * key_.dim, key_.dim, rows_.data() + files_[with_row[k]].row * key_.dim);
+    }
   }
 
   void Describe(const ImageRecord& record, StoredFile* file) const {
