@@ -54,7 +54,9 @@ Status WriteMarker(const std::string& folder) {
   const std::string text = std::string(kMarkerLine) +
                            "\nThe documentation of rrn says what is in this folder (\"The format of a store\").\n"
                            "It can be deleted: all of it can be computed again.\n";
-  const int error = WriteWhole(folder + "/" + kMarkerFile, {{text.data(), text.size()}});
+  int error = WriteWhole(folder + "/" + kMarkerFile, {{text.data(), text.size()}});
+  // On the disk before anything else is in the folder, which would be taken for another's without it.
+  if (error == 0) error = SyncFolder(folder);
   return error == 0 ? Status() : Unusable(folder, "make a store there", error);
 }
 
