@@ -164,9 +164,8 @@ class Checker {
 
   Status CheckRowsWithoutEntries() {
     Statement rows(*database_,
-                   "SELECT r.column_id, r.slot FROM rows r LEFT JOIN"
-                   " (SELECT column_id, slot FROM entries WHERE slot IS NOT NULL) e"
-                   " ON e.column_id = r.column_id AND e.slot = r.slot WHERE e.slot IS NULL");
+                   "SELECT column_id, slot FROM rows WHERE (column_id, slot) NOT IN"
+                   " (SELECT column_id, slot FROM entries WHERE slot IS NOT NULL)");
     while (rows.Step()) {
       findings_.Note("a row without a file", "column " + Digits(rows.BitsAt(0)) + ", slot " + Digits(rows.BitsAt(1)),
                      &report.findings);

@@ -1,6 +1,7 @@
 // A program for tests: takes steps of a writer (store/test_steps.h), and writes a byte to standard output after each.
-//   store_test_writer FOLDER WRITER FIRST COUNT DIM f32|f16 [reopen]
-// With `reopen` it opens the store again every nine steps. Ends with 1 and a message if a step fails.
+//   store_test_writer FOLDER WRITER FIRST COUNT DIM f32|f16 [reopen|compact]
+// With `reopen` it opens the store again every nine steps, with `compact` Compact is a part of each step. Ends with 1
+// and a message if a step fails.
 #include <unistd.h>
 
 #include <cstdint>
@@ -22,12 +23,12 @@ int Run(int argc, char** argv) {
   const std::uint64_t first = std::strtoull(argv[3], nullptr, 10);
   const std::uint64_t end = first + std::strtoull(argv[4], nullptr, 10);
   const ColumnKey key = TestKey("model", std::strtoull(argv[5], nullptr, 10));
-  const bool reopens = argc > 7;
+  const std::string mode = argc > 7 ? argv[7] : "";
   StoreOptions options;
   if (std::string(argv[6]) == "f16") options.floats = StoreFloat::kFloat16;
   std::optional<Store> store;
   for (std::uint64_t count = first; count < end; ++count) {
-    if (!store || (reopens && count % 9 == 0)) {
+    if (!store || (mode == "reopen" && count % 9 == 0)) {
       store.reset();
       Result<Store> opened = Store::Open(folder, options);
       if (!opened.ok()) {
@@ -36,7 +37,8 @@ int Run(int argc, char** argv) {
       }
       store.emplace(*std::move(opened));
     }
-    const Status taken = Take(StepOf(writer, count), key, &*store);
+    Status taken = Take(StepOf(writer, count), key, &*store);
+    if (taken.ok() && mode == "compact") taken = store->Compact().status();
     if (!taken.ok()) {
       std::fprintf(stderr, "step %llu: %s\n", static_cast<unsigned long long>(count), taken.message().c_str());
       return 1;
