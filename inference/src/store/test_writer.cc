@@ -1,7 +1,7 @@
 // A program for tests: takes steps of a writer (store/test_steps.h), and writes a byte to standard output after each.
-//   store_test_writer FOLDER WRITER FIRST COUNT DIM f32|f16 [reopen|compact]
-// With `reopen` it opens the store again every nine steps, with `compact` Compact is a part of each step. Ends with 1
-// and a message if a step fails.
+//   store_test_writer FOLDER WRITER FIRST COUNT DIM f32|f16 [reopen|compact|network]
+// With `reopen` and `network` it opens the store again every nine steps, with `network` as on a network file system,
+// with `compact` Compact is a part of each step. Ends with 1 and a message if a step fails.
 #include <unistd.h>
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "rrn/store.h"
+#include "store/state.h"
 #include "store/test_steps.h"
 
 namespace rrn::test_support {
@@ -28,9 +29,11 @@ int Run(int argc, char** argv) {
   if (std::string(argv[6]) == "f16") options.floats = StoreFloat::kFloat16;
   std::optional<Store> store;
   for (std::uint64_t count = first; count < end; ++count) {
-    if (!store || (mode == "reopen" && count % 9 == 0)) {
+    if (!store || (mode != "compact" && !mode.empty() && count % 9 == 0)) {
       store.reset();
-      Result<Store> opened = Store::Open(folder, options);
+      const auto nfs = [](const std::string&) { return std::uint64_t{0x6969}; };
+      Result<Store> opened =
+          mode == "network" ? internal::StoreAccess::Open(folder, options, {}, nfs) : Store::Open(folder, options);
       if (!opened.ok()) {
         std::fprintf(stderr, "%s\n", opened.status().message().c_str());
         return 1;
