@@ -35,8 +35,10 @@ enum class StoreFloat { kFloat32, kFloat16 };
 
 // How to open a store.
 struct StoreOptions {
-  bool create = true;      // make it where it is missing; false: kNotFound
-  bool read_only = false;  // nothing is written, and nothing made; several functions then fail with kInvalidArgument
+  bool create = true;  // make it where it is missing; false: kNotFound
+  // Nothing is written and nothing made; functions that write fail with kInvalidArgument. In a folder that this user
+  // may not write to, nobody else should write meanwhile.
+  bool read_only = false;
   StoreFloat floats = StoreFloat::kFloat32;  // of columns made from now on; an existing column keeps its own
   int wait_ms =
       30'000;  // for another process that writes, 0 or more milliseconds; then kUnreadable, which names its pid

@@ -1,4 +1,5 @@
 // Looking at all that is in a store, and removing what is damaged.
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -91,6 +92,9 @@ class Checker {
 
   Status CheckColumn(const Column& column) {
     const auto file = VectorFile::Open(folder_, column, VectorFile::Access::kRead);
+    if (file == nullptr && column.next_slot > column.first_slot) {
+      findings_.Note("the vector file is missing", column.FileName(), &report.findings);
+    }
     Statement entries(*database_,
                       "SELECT e.path, e.slot, r.checksum FROM entries e LEFT JOIN rows r"
                       " ON r.column_id = e.column_id AND r.slot = e.slot"
@@ -131,7 +135,7 @@ class Checker {
       } else if (!entry.checksum) {
         entry.problem = "the checksum of its row is missing";
       } else if (file == nullptr) {
-        entry.problem = "the vector file is missing";
+        entry.problem = "its vector file is missing";
       } else {
         slots.push_back(entry.slot);
         readable.push_back(&entry);
@@ -160,9 +164,8 @@ class Checker {
 
   Status CheckRowsWithoutEntries() {
     Statement rows(*database_,
-                   "SELECT r.column_id, r.slot FROM rows r LEFT JOIN"
-                   " (SELECT column_id, slot FROM entries WHERE slot IS NOT NULL) e"
-                   " ON e.column_id = r.column_id AND e.slot = r.slot WHERE e.slot IS NULL");
+                   "SELECT column_id, slot FROM rows WHERE (column_id, slot) NOT IN"
+                   " (SELECT column_id, slot FROM entries WHERE slot IS NOT NULL)");
     while (rows.Step()) {
       findings_.Note("a row without a file", "column " + Digits(rows.BitsAt(0)) + ", slot " + Digits(rows.BitsAt(1)),
                      &report.findings);
@@ -194,6 +197,19 @@ Status RemoveBad(StoreState* state, const std::vector<BadEntry>& bad) {
       "DELETE FROM entries WHERE column_id NOT IN (SELECT id FROM columns);"
       "DELETE FROM rows WHERE (column_id, slot) NOT IN"
       " (SELECT column_id, slot FROM entries WHERE slot IS NOT NULL)");
+}
+
+// Makes missing vector files, without rows, so that rows can be added.
+Status MakeMissingFiles(StoreState* state) {
+  const Result<std::vector<Column>> columns = ReadColumns(*state->writer);
+  if (!columns.ok()) return columns.status();
+  for (const Column& column : *columns) {
+    if (VectorFile::Open(state->folder, column, VectorFile::Access::kMake) == nullptr) {
+      return FileError(*state, "make " + column.FileName(), errno);
+    }
+  }
+  const int error = SyncFolder(state->folder);
+  return error == 0 ? Status() : FileError(*state, "write the folder", error);
 }
 
 // Makes indexes of the database again where its own check fails.
@@ -232,6 +248,7 @@ Result<StoreReport> Store::Repair(const Progress& progress) {
   }
   if (!checker.report.findings.empty()) {
     if (Status done = RemoveBad(state_.get(), checker.bad); !done.ok()) return done;
+    if (Status done = MakeMissingFiles(state_.get()); !done.ok()) return done;
     if (Status done = writing.Commit(); !done.ok()) return done;
   }
   RemoveDerived(state_->folder, [](const std::string&) { return false; });

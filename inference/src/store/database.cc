@@ -112,11 +112,6 @@ bool Database::IsBusy() const {
   return code == SQLITE_BUSY || code == SQLITE_LOCKED;
 }
 
-bool Database::IsRefused() const {
-  const int code = sqlite3_errcode(handle()) & 0xff;
-  return code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
-}
-
 void Database::SetWait(int wait_ms) { sqlite3_busy_timeout(handle(), wait_ms); }
 
 bool Database::IsIdle() const { return sqlite3_get_autocommit(handle()) != 0; }

@@ -36,9 +36,6 @@ class Database {
   // Whether it failed because another connection has the lock.
   bool IsBusy() const;
 
-  // Whether it failed because files cannot be made or written.
-  bool IsRefused() const;
-
   // How long to wait for another connection's lock from now on.
   void SetWait(int wait_ms);
 

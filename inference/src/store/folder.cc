@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -54,7 +55,9 @@ Status WriteMarker(const std::string& folder) {
   const std::string text = std::string(kMarkerLine) +
                            "\nThe documentation of rrn says what is in this folder (\"The format of a store\").\n"
                            "It can be deleted: all of it can be computed again.\n";
-  const int error = WriteWhole(folder + "/" + kMarkerFile, {{text.data(), text.size()}});
+  int error = WriteWhole(folder + "/" + kMarkerFile, {{text.data(), text.size()}});
+  // On the disk before anything else is in the folder, which would be taken for another's without it.
+  if (error == 0) error = SyncFolder(folder);
   return error == 0 ? Status() : Unusable(folder, "make a store there", error);
 }
 
@@ -77,6 +80,14 @@ int MakeFolders(const std::string& folder) {
 }
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+// Has a file that is not finished been left by a process that was killed? One that is being written is changed all the
+// time.
+bool IsLeft(const fs::path& path) {
+  std::error_code gone;
+  const fs::file_time_type written = fs::last_write_time(path, gone);
+  return !gone && fs::file_time_type::clock::now() - written > std::chrono::hours(1);
+}
 
 // KIND-HASH-GENERATION.f32 or .f16
 bool IsVectorFile(const std::string& name) {
@@ -187,7 +198,9 @@ void RemoveDerived(const std::string& folder, const std::function<bool(const std
   std::error_code error;
   for (fs::directory_iterator entries(folder + "/" + kDerivedFolder, error);
        !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    if (!keep(entries->path().filename().string())) unwanted.push_back(entries->path());
+    const std::string name = entries->path().filename().string();
+    const bool finished = name.size() > 4 && name.compare(name.size() - 4, 4, ".bin") == 0;
+    if (finished ? !keep(name) : IsLeft(entries->path())) unwanted.push_back(entries->path());
   }
   for (const fs::path& path : unwanted) fs::remove(path, error);
 }

@@ -48,7 +48,8 @@ std::string DerivedFileName(const std::string& column_name, std::uint64_t genera
 // The vector files of the folder, whether a column refers to them or not; empty if it cannot be listed.
 std::vector<std::string> ListVectorFiles(const std::string& folder);
 
-// Removes derived files for which `keep` is false; receives names like DerivedFileName's.
+// Removes derived files for which `keep` is false, which receives names like DerivedFileName's, and files that were
+// being written an hour ago or longer.
 void RemoveDerived(const std::string& folder, const std::function<bool(const std::string& name)>& keep);
 
 // The type of the file system of a folder, as statfs has it; empty if that cannot be told.

@@ -1,6 +1,8 @@
 // Opening and making stores.
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -9,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "rrn/store.h"
 #include "store/database.h"
@@ -90,6 +93,10 @@ Status Connect(StoreState* state, const Formats& formats, bool network) {
     }
   }
   if (!read_only) {
+    if (access(state->folder.c_str(), W_OK) != 0) {
+      return {StatusCode::kUnreadable, state->place + ": cannot be written to: " + ErrorText(errno) +
+                                           "; open it for reading only, or take another folder"};
+    }
     Result<Database> writer = Database::Open(index, state->place, Access::kWrite, state->options.wait_ms);
     if (!writer.ok()) return writer.status();
     state->writer.emplace(*std::move(writer));

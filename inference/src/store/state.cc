@@ -1,5 +1,8 @@
 #include "store/state.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -71,17 +74,12 @@ Status FileError(const StoreState& state, const std::string& doing, int error) {
 
 Result<Database> OpenReader(const std::string& folder, const std::string& place, const StoreOptions& options) {
   const std::string path = folder + "/" + kIndexFile;
-  const Access access = options.read_only ? Access::kRead : Access::kWrite;
-  Result<Database> database = Database::Open(path, place, access, options.wait_ms);
-  if (!database.ok() || !options.read_only) return database;
-  const Result<std::string> read = database->Text("SELECT count(*) FROM sqlite_master");
-  if (read.ok() || !database->IsRefused()) return database;
-  // A log needs files beside the database, which cannot be made in a folder that is only for reading. Without a log
-  // that has something in it, all is in the database, and nobody can be changing it there.
-  std::error_code missing;
-  const std::uintmax_t log = fs::file_size(path + "-wal", missing);
-  if (!missing && log > 0) return database;
-  return Database::Open(path, place, Access::kFixed, options.wait_ms);
+  if (!options.read_only) return Database::Open(path, place, Access::kWrite, options.wait_ms);
+  // A log needs files beside the database, which cannot be made in a folder that is only for reading. Without a log,
+  // all is in the database.
+  struct stat info = {};
+  const bool fixed = access(folder.c_str(), W_OK) != 0 && stat((path + "-wal").c_str(), &info) != 0;
+  return Database::Open(path, place, fixed ? Access::kFixed : Access::kRead, options.wait_ms);
 }
 
 Result<std::vector<Column>> ReadColumns(const Database& database) {

@@ -1,0 +1,86 @@
+// For tests: a program whose output is read, and which may be killed.
+#ifndef RRN_STORE_TEST_PROCESS_H_
+#define RRN_STORE_TEST_PROCESS_H_
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+namespace rrn::test_support {
+
+// Kills it when it goes, if it still runs.
+class Process {
+ public:
+  // variables: NAME=VALUE, added to the environment.
+  explicit Process(std::vector<std::string> words, const std::vector<std::string>& variables = {}) {
+    std::array<int, 2> ends = {-1, -1};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) ADD_FAILURE() << "cannot make a pipe";
+    output_ = ends[0];
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    std::vector<std::string> own = variables;
+    std::vector<char*> environment;
+    for (std::string& variable : own) environment.push_back(variable.data());
+    for (char** at = environ; *at != nullptr; ++at) environment.push_back(*at);
+    environment.push_back(nullptr);
+    if (posix_spawn(&id_, arguments[0], &actions, nullptr, arguments.data(), environment.data()) != 0) {
+      ADD_FAILURE() << "cannot start " << words[0];
+      id_ = -1;
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+  }
+  ~Process() {
+    Kill();
+    close(output_);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  // Ends it now; returns what it wrote since the last call.
+  std::string Kill() {
+    if (id_ > 0) kill(id_, SIGKILL);
+    return Wait();
+  }
+
+  // Waits for its end; returns what it wrote.
+  std::string Wait() {
+    std::string text;
+    std::array<char, 4096> piece;
+    for (;;) {
+      const ssize_t got = read(output_, piece.data(), piece.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) break;
+      text.append(piece.data(), static_cast<std::size_t>(got));
+    }
+    if (id_ > 0) waitpid(id_, &status_, 0);
+    id_ = -1;
+    return text;
+  }
+
+  // After Wait: the exit status, or minus the signal.
+  int status() const { return WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_); }
+  pid_t id() const { return id_; }
+
+ private:
+  pid_t id_ = -1;
+  int output_ = -1;
+  int status_ = 0;
+};
+
+}  // namespace rrn::test_support
+
+#endif  // RRN_STORE_TEST_PROCESS_H_
