@@ -148,10 +148,8 @@ Result<Neighbours> FindNearest(const EmbeddingsView& rows, const EmbeddingsView&
   Scanner from(rows, target);
   Scanner against(columns, target);
   if (rows.count >= kFewRows) {
-    for (Scanner* scanner : {&from, &against}) {
-      status = scanner->Prepare(options.threads);
-      if (!status.ok()) return status;
-    }
+    status = internal::PrepareSides(options, true, {rows, columns, &from, &against});
+    if (!status.ok()) return status;
   }
   return NearestJobs(rows.count, columns.count, options).Run(from, against, {k, options.threshold, Columns::kAll});
 }
@@ -163,7 +161,7 @@ Result<Neighbours> FindNearest(const EmbeddingsView& rows, std::size_t k, const 
   if (!status.ok()) return status;
   Scanner scanner(rows, *internal::ChooseTarget(options.target));
   if (rows.count >= kFewRows) {
-    status = scanner.Prepare(options.threads);
+    status = internal::PrepareSides(options, true, {rows, rows, &scanner, &scanner});
     if (!status.ok()) return status;
   }
   return NearestJobs(rows.count, rows.count, options).Run(scanner, scanner, {k, options.threshold, Columns::kOthers});

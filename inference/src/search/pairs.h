@@ -18,8 +18,20 @@ Status CheckSides(const EmbeddingsView& rows, const EmbeddingsView& columns, con
 Status ScanPairs(const EmbeddingsView& rows, const Scanner& scanner, const SearchOptions& options,
                  const PairSink& sink);
 
-// Prepares a scanner for pairs above a threshold. Errors: kRuntime.
+// Prepares a scanner for pairs above a threshold, without short rows. Errors: kRuntime.
 Status PrepareForPairs(const SearchOptions& options, Scanner* scanner);
+
+// Two sets of embeddings that are compared, and their scanners; one and the same for a search among one set.
+struct Sides {
+  EmbeddingsView rows;
+  EmbeddingsView columns;
+  Scanner* from = nullptr;
+  Scanner* against = nullptr;
+};
+
+// Prepares both scanners for pairs above a threshold, or for the `nearest` columns of each row; with short rows where
+// these pay, or as the options say. Errors: kRuntime.
+Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sides);
 
 }  // namespace rrn::internal
 
