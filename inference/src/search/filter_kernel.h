@@ -50,10 +50,39 @@ struct Filter {
 // dot(a, b) of `dim` bytes, -127 ... 127.
 using DotBytesFunction = std::int32_t (*)(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
 
-std::int32_t DotBytesPortable(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
+// Pairs of rows whose bytes, -127 ... 127, are multiplied one by one.
+struct BytePairs {
+  const std::int8_t* const* a = nullptr;  // [32] rows
+  const std::int8_t* b = nullptr;         // [32][depth]
+  std::size_t depth = 0;                  // a multiple of kFilterDepth
+  const float* b_scales = nullptr;        // [32]
+  const float* a_limits = nullptr;        // [32]
+};
+
+// Of `count` pairs, as 32 i + j, keeps those at the front that Filter::run would flag. Returns how many.
+using KeepPairsFunction = std::size_t (*)(const BytePairs& bytes, std::uint16_t* pairs, std::size_t count);
+
+// The same for any instruction set; `dot` is a DotBytesFunction that can be inlined. Static, so that each has a copy of
+// its own. Without branches: which pairs are kept cannot be foreseen.
+template <typename Dot>
+static inline std::size_t KeepPairs(const BytePairs& bytes, std::uint16_t* pairs, std::size_t count, const Dot& dot) {
+  std::size_t kept = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::uint16_t pair = pairs[k];
+    const std::size_t i = pair / kFilterRows;
+    const std::size_t j = pair % kFilterRows;
+    const std::int32_t product = dot(bytes.a[i], bytes.b + j * bytes.depth, bytes.depth);
+    pairs[kept] = pair;
+    kept += static_cast<float>(product) * bytes.b_scales[j] <= bytes.a_limits[i] ? 0 : 1;
+  }
+  return kept;
+}
+
+std::size_t KeepPairsPortable(const BytePairs& bytes, std::uint16_t* pairs, std::size_t count);
 
 #ifdef __x86_64__
 std::int32_t DotBytesAvx2(const std::int8_t* a, const std::int8_t* b, std::size_t dim);
+std::size_t KeepPairsAvx2(const BytePairs& bytes, std::uint16_t* pairs, std::size_t count);
 bool FilterAvx2(const FilterBlock& block);
 bool FilterNarrowAvx2(const FilterBlock& block);
 bool FilterAvxVnni(const FilterBlock& block);     // offset

@@ -145,12 +145,13 @@ double SquaredLength(const float* x, std::size_t dim) {
 
 bool HasUsualLength(double length) { return length >= kShortest && length <= kLongest; }
 
-Projection::Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, DotTileFunction dot_tile)
+Projection::Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, std::size_t longest,
+                       DotTileFunction dot_tile)
     : dim_(sides.front().dim), dot_tile_(dot_tile) {
   const std::vector<float> sample = Sample(sides, most, 0);
   const std::size_t count = sample.size() / dim_;
   const std::vector<float> columns = Transpose(sample, count, dim_);
-  std::size_t found = std::min({kShortDim - 1, dim_, count});
+  std::size_t found = std::min({longest - 1, dim_, count});
   // Any start would do; this one is the same everywhere.
   std::minstd_rand random(1);
   basis_.resize(found * dim_);
@@ -176,32 +177,37 @@ Projection::Projection(const std::vector<EmbeddingsView>& sides, std::size_t mos
   // Over the roundings of these sums, and of this number and the products with it.
   constexpr double kSafety = 1 - 1e-6;
   shrink_ = found == 0 ? 1.0F : static_cast<float>(kSafety / std::sqrt(largest));
-  const double products_error = std::sqrt(static_cast<double>(kShortDim)) * SumError(dim_);
+  const double products_error = std::sqrt(static_cast<double>(kMediumDim)) * SumError(dim_);
   rest_error_ = 3 * products_error;
   const double h = products_error + 1e-6;
   error_ = (SumError(dim_) + 2 * h + 7 * h * h) / ((1 - h) * (1 - h));
 }
 
-void Projection::Shorten(const float* row, const float* products, float* to) const {
+void Projection::ShortenRow(const float* row, const float* products, std::size_t directions, std::size_t size,
+                            float* to) const {
   const double squares = SquaredLength(row, dim_);
   const double length = std::sqrt(squares);
   if (!HasUsualLength(length)) {
-    std::fill_n(to, kShortDim, squares == 0 ? 0.0F : std::numeric_limits<float>::quiet_NaN());
+    std::fill_n(to, size, squares == 0 ? 0.0F : std::numeric_limits<float>::quiet_NaN());
     return;
   }
-  for (std::size_t i = 0; i < directions_; ++i) to[i] = products[i] * shrink_;
-  std::fill(to + directions_, to + kShortDim, 0.0F);
-  const double rest = std::max(squares - SquaredLength(to, directions_), 0.0) + rest_error_ * squares;
+  for (std::size_t i = 0; i < directions; ++i) to[i] = products[i] * shrink_;
+  std::fill(to + directions, to + size, 0.0F);
+  const double rest = std::max(squares - SquaredLength(to, directions), 0.0) + rest_error_ * squares;
   constexpr double kRoundUp = 1 + 1e-6;
-  to[kShortDim - 1] = static_cast<float>(std::sqrt(rest) * kRoundUp);
-  Spread(to);
+  to[size - 1] = static_cast<float>(std::sqrt(rest) * kRoundUp);
+  for (std::size_t begin = 0; begin < size; begin += kShortDim) Spread(to + begin);
 }
 
-void Projection::Shorten(const float* rows, std::size_t count, float* to) const {
-  std::vector<float> products(std::max(count * directions_, std::size_t{1}));
-  Products(rows, count, basis_.data(), directions_, dim_, dot_tile_, products.data());
+void Projection::Multiply(const float* rows, std::size_t count, float* to) const {
+  Products(rows, count, basis_.data(), directions_, dim_, dot_tile_, to);
+}
+
+void Projection::Shorten(const float* rows, const float* products, std::size_t count, std::size_t size,
+                         float* to) const {
+  const std::size_t directions = std::min(directions_, size - 1);
   for (std::size_t i = 0; i < count; ++i) {
-    Shorten(rows + i * dim_, products.data() + i * directions_, to + i * kShortDim);
+    ShortenRow(rows + i * dim_, products + i * directions_, directions, size, to + i * size);
   }
 }
 
@@ -216,7 +222,9 @@ double LeftOver(const std::vector<float>& sample, std::size_t dim, const Project
   const std::size_t count = sample.size() / dim;
   if (count < 2) return 1;
   std::vector<float> rows(count * kShortDim);
-  projection.Shorten(sample.data(), count, rows.data());
+  std::vector<float> products(count * projection.directions());
+  projection.Multiply(sample.data(), count, products.data());
+  projection.Shorten(sample.data(), products.data(), count, kShortDim, rows.data());
   std::vector<float> bounds(count * count);
   Products(rows.data(), count, rows.data(), count, kShortDim, dot_tile, bounds.data());
   std::vector<float> found;
@@ -248,9 +256,9 @@ std::shared_ptr<const Projection> ChooseProjection(const EmbeddingsView& rows, c
   const std::vector<float> others = Sample(sides, kSmallSample, 1);
   // A projection from few rows leaves over more than one from many.
   constexpr double kWorse = 3;
-  const Projection quick(sides, kSmallSample, dot_tile);
+  const Projection quick(sides, kSmallSample, kShortDim, dot_tile);
   if (LeftOver(others, columns.dim, quick, threshold, nearest, dot_tile) > kWorse * most) return nullptr;
-  auto projection = std::make_shared<const Projection>(sides, kSampleRows, dot_tile);
+  auto projection = std::make_shared<const Projection>(sides, kSampleRows, kMediumDim, dot_tile);
   if (LeftOver(others, columns.dim, *projection, threshold, nearest, dot_tile) > most) return nullptr;
   return projection;
 }

@@ -5,10 +5,10 @@
 //
 //   x.y = Qx.Qy + x'(I - Q'Q)y <= Qx.Qy + r(x) r(y)   with r(x)^2 = |x|^2 - |Qx|^2.
 //
-// So x.y <= u(x).u(y) for the short rows u(x) = (Qx, r(x)) of kShortDim numbers, as long as the rows themselves:
-// |u(x)| = |x|. No orthogonal matrix changes their products; one of Hadamard's spreads the first, largest numbers over
-// all, so that 8 bits round them well. Q holds the principal directions of a sample, which make r small; if they were
-// anything else, more pairs would be left over, and none would be lost.
+// So x.y <= u(x).u(y) for the short rows u(x) = (Qx, r(x)), of 64 or 128 numbers, which are as long as the rows
+// themselves: |u(x)| = |x|. No orthogonal matrix changes their products; Hadamard's for each 64 numbers spreads the
+// largest ones over all, so that 8 bits round them well. Q holds the principal directions of a sample, which make r
+// small; if they were anything else, more pairs would be left over, and none would be lost.
 //
 // What is computed differs. Products with the k rows of Q are float32 sums, each off by at most g |x| |q| (g of
 // rounded_rows.h), so Qx by sqrt(k) g |x|; |x|^2 - |Qx|^2 is raised by 3 sqrt(k) g |x|^2, which is more than that can
@@ -32,8 +32,9 @@
 
 namespace rrn::internal {
 
-// Numbers of a short row.
+// Numbers of a short row: for a first look at all pairs, and for a second one at those that are left over.
 inline constexpr std::size_t kShortDim = 64;
+inline constexpr std::size_t kMediumDim = 128;
 
 // Rows of a sample, from which a projection is made.
 inline constexpr std::size_t kSampleRows = 1536;
@@ -50,23 +51,30 @@ bool HasUsualLength(double length);
 // Thread-safety: immutable.
 class Projection {
  public:
-  // The principal directions of a sample of at most `most` rows of all `sides`, which have one dim above 0. Depends on
-  // nothing but these. Throws std::bad_alloc.
-  Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, DotTileFunction dot_tile);
+  // The principal directions of a sample of at most `most` rows of all `sides`, which have one dim above 0: enough for
+  // short rows of `longest` numbers. Depends on nothing but these. Throws std::bad_alloc.
+  Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, std::size_t longest,
+             DotTileFunction dot_tile);
 
-  // Short rows [count, kShortDim] of rows [count, dim]; all NaN for those of an unusual length, zeros for zeros.
-  void Shorten(const float* rows, std::size_t count, float* to) const;
+  // The products [count, directions()] of rows [count, dim] with the directions.
+  void Multiply(const float* rows, std::size_t count, float* to) const;
+
+  // Short rows [count, size] of rows [count, dim] and their products, for a `size` of kShortDim or kMediumDim, at most
+  // `longest`. All NaN for rows of an unusual length, zeros for zeros.
+  void Shorten(const float* rows, const float* products, std::size_t count, std::size_t size, float* to) const;
+
+  std::size_t directions() const { return directions_; }
 
   // What the float32 sum of products of two rows can be above the product of their short rows, as a share of the product
   // of these rows' lengths.
   double error() const { return error_; }
 
  private:
-  void Shorten(const float* row, const float* products, float* to) const;
+  void ShortenRow(const float* row, const float* products, std::size_t directions, std::size_t size, float* to) const;
 
   const std::size_t dim_;
   const DotTileFunction dot_tile_;
-  std::size_t directions_ = 0;      // k, below kShortDim
+  std::size_t directions_ = 0;      // k, below `longest`
   std::vector<float> basis_;        // [k, dim]
   float shrink_ = 1;                // what Q is multiplied by
   double error_ = 0;                // (g + 2 h + 7 h^2) / (1 - h)^2

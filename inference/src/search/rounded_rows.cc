@@ -82,60 +82,90 @@ RoundedRows::RoundedRows(const EmbeddingsView& embeddings, Layout layout)
       depth_(RoundUp(dim_, kFilterDepth)),
       sum_error_(SumError(dim_)) {}
 
-RoundedRows::RoundedRows(const EmbeddingsView& embeddings, std::shared_ptr<const Projection> projection, bool narrow)
+RoundedRows::RoundedRows(const EmbeddingsView& embeddings, std::shared_ptr<const Projection> projection, Layout layout,
+                         bool narrow)
     : embeddings_(embeddings),
       projection_(std::move(projection)),
-      layout_(Layout::kPacked),
+      layout_(layout),
       narrow_(narrow),
-      dim_(kShortDim),
-      depth_(kShortDim),
+      dim_(layout == Layout::kPacked ? kShortDim : kMediumDim),
+      depth_(dim_),
       sum_error_(projection_->error()) {
-  static_assert(kShortDim == kFilterDepth);
+  static_assert(kShortDim == kFilterDepth && kMediumDim % kFilterDepth == 0);
 }
 
-Status RoundedRows::Prepare(int threads) {
+std::size_t RoundedRows::chunks() const { return RoundUp(embeddings_.count, kChunk) / kChunk; }
+
+bool RoundedRows::Allocate() {
   const std::size_t padded = RoundUp(embeddings_.count, kFilterRows);
-  if (padded == 0 || depth_ == 0 || depth_ > kMaxDepth) return {};
-  const std::size_t chunks = RoundUp(padded, kChunk) / kChunk;
+  if (padded == 0 || depth_ == 0 || depth_ > kMaxDepth) return false;
   bytes_ = AllocateBytes(padded * depth_);
   if (narrow_) narrow_rows_ = AllocateBytes(padded * depth_);
-  if (bytes_ == nullptr || (narrow_ && narrow_rows_ == nullptr)) return {};
+  if (bytes_ == nullptr || (narrow_ && narrow_rows_ == nullptr)) return false;
   try {
     rows_.resize(embeddings_.count);
     scales_.resize(padded);
     sums_.resize(padded);
-    bounds_.resize(chunks);
+    bounds_.resize(chunks());
   } catch (const std::bad_alloc& no_memory) {
     static_cast<void>(no_memory);
     bytes_.reset();
-    return {};
+    return false;
   }
+  return true;
+}
+
+namespace {
+
+// Calls `work(chunk)` for all chunks on all threads.
+template <typename Work>
+Status ForChunks(int threads, std::size_t chunks, const Work& work) {
   std::atomic<std::size_t> next{0};
-  Status status = RunOnThreads(
+  return RunOnThreads(
       ThreadCount(threads, chunks),
       [&] {
-        for (std::size_t chunk = next++; chunk < chunks; chunk = next++) RoundChunk(chunk);
+        for (std::size_t chunk = next++; chunk < chunks; chunk = next++) work(chunk);
       },
       [&] { next = chunks; });
+}
+
+}  // namespace
+
+Status RoundedRows::Prepare(int threads) {
+  if (!Allocate()) return {};
+  Status status = ForChunks(threads, chunks(), [this](std::size_t chunk) {
+    RoundChunk(chunk, embeddings_.data + chunk * kChunk * embeddings_.dim);
+  });
   ready_ = status.ok();
   return status;
 }
 
-void RoundedRows::RoundChunk(std::size_t chunk) {
+Status RoundedRows::PrepareShort(int threads, RoundedRows* packed, RoundedRows* row_by_row) {
+  if (!packed->Allocate() || !row_by_row->Allocate()) return {};
+  const EmbeddingsView& embeddings = packed->embeddings_;
+  const Projection& projection = *packed->projection_;
+  Status status = ForChunks(threads, packed->chunks(), [&](std::size_t chunk) {
+    const std::size_t count = std::min(kChunk, embeddings.count - chunk * kChunk);
+    const float* rows = embeddings.data + chunk * kChunk * embeddings.dim;
+    std::vector<float> products(count * projection.directions());
+    projection.Multiply(rows, count, products.data());
+    std::vector<float> short_rows(count * kMediumDim);
+    for (RoundedRows* to : {packed, row_by_row}) {
+      projection.Shorten(rows, products.data(), count, to->dim_, short_rows.data());
+      to->RoundChunk(chunk, short_rows.data());
+    }
+  });
+  packed->ready_ = row_by_row->ready_ = status.ok();
+  return status;
+}
+
+void RoundedRows::RoundChunk(std::size_t chunk, const float* x) {
   const std::size_t begin = chunk * kChunk;
   const std::size_t end = std::min(begin + kChunk, scales_.size());
-  const std::size_t rows_end = std::min(end, embeddings_.count);
   std::memset(bytes_.get() + begin * depth_, 0, (end - begin) * depth_);
-  const float* from = embeddings_.data + begin * embeddings_.dim;
-  std::vector<float> short_rows;
-  if (projection_ != nullptr) {
-    short_rows.resize((rows_end - begin) * dim_);
-    projection_->Shorten(from, rows_end - begin, short_rows.data());
-    from = short_rows.data();
-  }
   Bound& bound = bounds_[chunk];
-  for (std::size_t row = begin; row < rows_end; ++row) {
-    const double error = RoundRow(row, from + (row - begin) * dim_);
+  for (std::size_t row = begin; row < std::min(end, embeddings_.count); ++row) {
+    const double error = RoundRow(row, x + (row - begin) * dim_);
     const double length = rows_[row].length;
     if (std::isnan(length)) continue;
     bound.error = std::max(bound.error, error + sum_error_ * length);

@@ -69,12 +69,17 @@ class RoundedRows {
   // The embeddings must stay where they are.
   RoundedRows(const EmbeddingsView& embeddings, Layout layout);
 
-  // Their short rows, packed; with `narrow`, for kernels that add in 16 bits.
-  RoundedRows(const EmbeddingsView& embeddings, std::shared_ptr<const Projection> projection, bool narrow);
+  // Their short rows: of kShortDim numbers, packed, with `narrow` for kernels that add in 16 bits; or of kMediumDim, row
+  // after row.
+  RoundedRows(const EmbeddingsView& embeddings, std::shared_ptr<const Projection> projection, Layout layout,
+              bool narrow);
 
-  // Rounds the rows: a quarter of the embeddings' memory, for short rows 64 bytes a row, twice for narrow ones. Where there is no memory for that, or where rows are too long
+  // Rounds the rows: a quarter of the embeddings' memory. Where there is no memory for that, or where rows are too long
   // for the bound, nothing is rounded. Errors: kRuntime.
   Status Prepare(int threads);
+
+  // The same for short rows of the same embeddings and projection: 64 and 128 bytes a row, and 64 more for narrow ones.
+  static Status PrepareShort(int threads, RoundedRows* packed, RoundedRows* row_by_row);
 
   // Whether the rows are rounded; the functions below may be called only then.
   bool ready() const { return ready_; }
@@ -109,7 +114,10 @@ class RoundedRows {
   };
 
   float Limit(const Row& row, const Bound& bound, float threshold) const;
-  void RoundChunk(std::size_t chunk);
+  std::size_t chunks() const;
+  bool Allocate();
+  // x: [rows of the chunk, dim_].
+  void RoundChunk(std::size_t chunk, const float* x);
   // x: [dim_]. Returns the column's |f|.
   double RoundRow(std::size_t row, const float* x);
   void RoundNarrowRow(std::size_t row, const float* x, float largest, double half);

@@ -113,8 +113,10 @@ Status Scanner::PrepareStages(int threads, const std::shared_ptr<const Projectio
   rounded_ = std::make_unique<RoundedRows>(embeddings_, RoundedRows::Layout::kRowByRow);
   Status status = rounded_->Prepare(threads);
   if (!status.ok() || projection == nullptr) return status;
-  short_ = std::make_unique<RoundedRows>(embeddings_, projection, target_.filter.run_narrow != nullptr);
-  return short_->Prepare(threads);
+  short_ = std::make_unique<RoundedRows>(embeddings_, projection, RoundedRows::Layout::kPacked,
+                                         target_.filter.run_narrow != nullptr);
+  medium_ = std::make_unique<RoundedRows>(embeddings_, projection, RoundedRows::Layout::kRowByRow, false);
+  return RoundedRows::PrepareShort(threads, short_.get(), medium_.get());
 }
 
 void Scanner::ExactTile(std::size_t row, std::size_t rows, std::size_t column, std::size_t columns, Left* left) const {
@@ -184,7 +186,7 @@ Scanner::Left Scanner::Take(const Scanner& from, const std::vector<std::uint32_t
   }
   const auto ready = [](const std::unique_ptr<RoundedRows>& some) { return some != nullptr && some->ready(); };
   if (!ready(rounded_) || !ready(from.rounded_)) return left;
-  if (in_stages_ && (!ready(short_) || !ready(from.short_))) {
+  if (in_stages_ && !(ready(short_) && ready(medium_) && ready(from.short_) && ready(from.medium_))) {
     left.filtering = true;
     return left;
   }
@@ -235,58 +237,94 @@ struct Scanner::StagesLeftOver {
   std::size_t by_bytes = 0;
 };
 
-std::size_t Scanner::ClearByBytes(const Scanner& from, std::size_t row, std::size_t column, const float* limits,
-                                  const Left& left, std::uint32_t* flags) const {
-  const std::uint32_t columns = FirstBits(embeddings_.count - column);
-  const std::size_t rows = std::min(kFilterRows, left.rows->size() - row);
-  const std::size_t depth = rounded_->depth();
-  const float* scales = rounded_->scales(column);
-  std::size_t set = 0;
-  for (std::size_t i = 0; i < rows; ++i) {
-    const std::int8_t* bytes = from.rounded_->packed((*left.rows)[row + i]);
-    for (std::uint32_t bits = flags[i] & columns; bits != 0; bits &= bits - 1) {
-      const auto j = static_cast<std::size_t>(__builtin_ctz(bits));
-      ++set;
-      const std::int32_t product = target_.dot_bytes(bytes, rounded_->packed(column + j), depth);
-      if (static_cast<float>(product) * scales[j] <= limits[i]) flags[i] &= ~(std::uint32_t{1} << j);
+namespace {
+
+// The pairs of a block that a stage has left over, as 32 i + j.
+struct LeftPairs {
+  std::array<std::uint16_t, kFilterRows * kFilterRows> pairs;
+  std::size_t count = 0;
+
+  // Two rows at a time, because most have no flag or one.
+  void Take(const std::uint32_t* flags, std::size_t rows, std::uint32_t columns) {
+    count = 0;
+    for (std::size_t i = 0; i < rows; i += 2) {
+      const std::uint32_t second = i + 1 < rows ? flags[i + 1] & columns : 0;
+      std::uint64_t bits = (flags[i] & columns) | std::uint64_t{second} << kFilterRows;
+      for (; bits != 0; bits &= bits - 1) {
+        const auto place = static_cast<std::size_t>(__builtin_ctzll(bits));
+        pairs[count++] = static_cast<std::uint16_t>(i * kFilterRows + place);
+      }
     }
   }
-  return set;
-}
+
+  void ToFlags(std::uint32_t* flags) const {
+    std::fill_n(flags, kFilterRows, 0U);
+    for (std::size_t k = 0; k < count; ++k) flags[pairs[k] / kFilterRows] |= 1U << pairs[k] % kFilterRows;
+  }
+};
+
+// One stage of pairs of a block: rows that lie row by row.
+struct Stage {
+  const RoundedRows* rows = nullptr;
+  const RoundedRows* columns = nullptr;
+  std::array<const std::int8_t*, kFilterRows> bytes;
+  std::array<float, kFilterRows> limits;
+
+  void SetRows(const std::uint32_t* some, std::size_t count, const RoundedRows::Bound& bound, const float* above) {
+    rows->Limits(some, count, bound, above, limits.data());
+    for (std::size_t i = 0; i < count; ++i) bytes[i] = rows->packed(some[i]);
+  }
+
+  void Keep(KeepPairsFunction keep, std::size_t column, LeftPairs* left) const {
+    const BytePairs pairs{bytes.data(), columns->packed(column), columns->depth(), columns->scales(column),
+                          limits.data()};
+    left->count = keep(pairs, left->pairs.data(), left->count);
+  }
+};
+
+}  // namespace
 
 Scanner::StagesLeftOver Scanner::ScanChunkInStages(const Scanner& from, std::size_t column, std::size_t column_end,
                                                    bool use_short, Left* left) const {
   const std::vector<std::uint32_t>& rows = *left->rows;
   const FilterFunction run = target_.filter.run_narrow != nullptr ? target_.filter.run_narrow : target_.filter.run;
   const std::size_t chunk = column / RoundedRows::kChunk;
+  Stage medium{from.medium_.get(), medium_.get(), {}, {}};
+  Stage whole{from.rounded_.get(), rounded_.get(), {}, {}};
   std::array<float, kFilterRows> limits;
-  std::array<float, kFilterRows> short_limits;
   std::array<std::uint32_t, kFilterRows> flags;
+  LeftPairs pairs;
   FilterBlock block;
   block.depth = kShortDim;
-  block.a_limits = short_limits.data();
+  block.a_limits = limits.data();
   block.flags = flags.data();
   StagesLeftOver result;
   for (std::size_t i = 0; i < rows.size(); i += kFilterRows) {
     block.rows = std::min(kFilterRows, rows.size() - i);
-    from.rounded_->Limits(&rows[i], block.rows, rounded_->bound(chunk), &left->above[i], limits.data());
+    const float* above = &left->above[i];
+    whole.SetRows(&rows[i], block.rows, rounded_->bound(chunk), above);
     if (use_short) {
-      short_limits.fill(std::numeric_limits<float>::infinity());
-      from.short_->Limits(&rows[i], block.rows, short_->bound(chunk), &left->above[i], short_limits.data());
+      limits.fill(std::numeric_limits<float>::infinity());
+      from.short_->Limits(&rows[i], block.rows, short_->bound(chunk), above, limits.data());
+      medium.SetRows(&rows[i], block.rows, medium_->bound(chunk), above);
       block.a = left->bytes.get() + i * block.depth;
     }
     for (std::size_t j = column; j < column_end; j += kFilterRows) {
       if (left->columns == Columns::kLater && j + kFilterRows - 1 <= rows[i]) continue;
       result.looked_at += block.rows * std::min(kFilterRows, column_end - j);
+      flags.fill(~std::uint32_t{0});
       if (use_short) {
         block.b = short_->packed(j);
         block.b_sums = short_->sums(j);
         block.b_scales = short_->scales(j);
         if (!run(block)) continue;
-      } else {
-        flags.fill(~std::uint32_t{0});
       }
-      result.by_short += ClearByBytes(from, i, j, limits.data(), *left, flags.data());
+      pairs.Take(flags.data(), block.rows, FirstBits(embeddings_.count - j));
+      result.by_short += pairs.count;
+      if (use_short) medium.Keep(target_.keep_pairs, j, &pairs);
+      whole.Keep(target_.keep_pairs, j, &pairs);
+      if (pairs.count == 0) continue;
+      pairs.ToFlags(flags.data());
       result.by_bytes += Recheck(i, j, flags.data(), left);
     }
   }

@@ -1,8 +1,8 @@
 // Compares given rows with all columns: a filter on 8-bit rows (rounded_rows.h says why it loses nothing), then the
 // exact product of what it leaves over.
 //
-// In stages, the filter gets short rows (projection.h). Of each pair that it leaves over, the 8-bit rows are multiplied
-// one by one, and the exact product is computed of what that leaves over.
+// In stages, the filter gets short rows (projection.h). Of each pair that it leaves over, rows of twice as many numbers
+// are multiplied, then the 8-bit rows, and the exact product is computed of what these leave over.
 #ifndef RRN_SEARCH_SCANNER_H_
 #define RRN_SEARCH_SCANNER_H_
 
@@ -46,7 +46,7 @@ class Scanner {
   // Errors: kRuntime.
   Status Prepare(int threads);
 
-  // The same, to scan in stages. Without a projection, the first stage is left out: for few rows that are compared with
+  // The same, to scan in stages. Without a projection, short rows are left out: for few rows that are compared with
   // many columns. Scanners of one scan have the same projection.
   Status PrepareStages(int threads, const std::shared_ptr<const Projection>& projection);
 
@@ -78,9 +78,6 @@ class Scanner {
   struct StagesLeftOver;
   StagesLeftOver ScanChunkInStages(const Scanner& from, std::size_t column, std::size_t column_end, bool use_short,
                                    Left* left) const;
-  // Clears the flags of the pairs that their 8-bit rows exclude. Returns how many were set.
-  std::size_t ClearByBytes(const Scanner& from, std::size_t row, std::size_t column, const float* limits,
-                           const Left& left, std::uint32_t* flags) const;
   void ScanExactly(std::size_t row, std::size_t row_end, std::size_t column, std::size_t column_end, Left* left) const;
   // `flags` as from the filter. Returns the number of pairs that were left over.
   std::size_t Recheck(std::size_t row, std::size_t column, const std::uint32_t* flags, Left* left) const;
@@ -89,7 +86,8 @@ class Scanner {
   const EmbeddingsView embeddings_;
   const SearchTarget target_;
   std::unique_ptr<RoundedRows> rounded_;  // null: no filter
-  std::unique_ptr<RoundedRows> short_;    // null: no first stage
+  std::unique_ptr<RoundedRows> short_;    // null: no such stage
+  std::unique_ptr<RoundedRows> medium_;   // null exactly where short_ is
   bool in_stages_ = false;
 };
 
