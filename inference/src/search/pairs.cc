@@ -53,7 +53,7 @@ Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sid
         [&] {
           if (options.short_rows == ShortRows::kAlways) {
             projection = std::make_shared<const Projection>(std::vector<EmbeddingsView>{sides.columns, sides.rows},
-                                                            kSampleRows, kMediumDim, target.dot_tile);
+                                                            SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
           } else {
             projection = ChooseProjection(sides.rows, sides.columns, options.threshold, nearest,
                                           target.filter.most_left_over, target.dot_tile);

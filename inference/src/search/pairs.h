@@ -2,6 +2,8 @@
 #ifndef RRN_SEARCH_PAIRS_H_
 #define RRN_SEARCH_PAIRS_H_
 
+#include <cstddef>
+
 #include "rrn/search.h"
 #include "rrn/status.h"
 #include "search/scanner.h"
@@ -32,6 +34,20 @@ struct Sides {
 // Prepares both scanners for pairs above a threshold, or for the `nearest` columns of each row; with short rows where
 // these pay, or as the options say. Errors: kRuntime.
 Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sides);
+
+// Errors: kInvalidArgument (k is 0).
+Status CheckK(std::size_t k);
+
+// How many rows are compared with how many columns.
+struct Counts {
+  std::size_t rows = 0;
+  std::size_t columns = 0;
+};
+
+// Blocks of rows of `from` against spans of the columns of `against`, on all threads. Both scanners are prepared, or
+// neither is; they are one and the same for Columns::kOthers. Errors: kCancelled, kRuntime.
+Result<Neighbours> ScanForNearest(const Scanner& from, const Scanner& against, const NearestScan& scan,
+                                  const Counts& counts, const SearchOptions& options);
 
 }  // namespace rrn::internal
 

@@ -122,6 +122,12 @@ void Spread(float* row) {
 
 }  // namespace
 
+std::size_t SampleRows(std::size_t count) {
+  constexpr std::size_t kFewest = 1024;
+  constexpr std::size_t kMost = 4096;
+  return std::clamp(count / 32, kFewest, kMost);
+}
+
 double SumError(std::size_t dim) {
   const std::size_t terms = (dim + kLanes - 1) / kLanes + 4;
   const double roundings = static_cast<double>(terms) * 0x1p-24;
@@ -258,7 +264,7 @@ std::shared_ptr<const Projection> ChooseProjection(const EmbeddingsView& rows, c
   constexpr double kWorse = 3;
   const Projection quick(sides, kSmallSample, kShortDim, dot_tile);
   if (LeftOver(others, columns.dim, quick, threshold, nearest, dot_tile) > kWorse * most) return nullptr;
-  auto projection = std::make_shared<const Projection>(sides, kSampleRows, kMediumDim, dot_tile);
+  auto projection = std::make_shared<const Projection>(sides, SampleRows(columns.count), kMediumDim, dot_tile);
   if (LeftOver(others, columns.dim, *projection, threshold, nearest, dot_tile) > most) return nullptr;
   return projection;
 }

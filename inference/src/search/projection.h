@@ -36,8 +36,8 @@ namespace rrn::internal {
 inline constexpr std::size_t kShortDim = 64;
 inline constexpr std::size_t kMediumDim = 128;
 
-// Rows of a sample, from which a projection is made.
-inline constexpr std::size_t kSampleRows = 1536;
+// Rows of a sample from which a projection of `count` rows is made: more leave over fewer pairs.
+std::size_t SampleRows(std::size_t count);
 
 // The float32 sums of products of `dim` numbers are off by at most this times the rows' lengths.
 double SumError(std::size_t dim);
