@@ -14,7 +14,6 @@
 #include "rrn/search.h"
 #include "rrn/similarity.h"
 #include "rrn/store.h"
-#include "search/ordered_jobs.h"
 #include "testing/temporary_folder.h"
 
 namespace rrn {
@@ -108,8 +107,8 @@ class KnownPairsTest : public testing::Test {
   std::vector<std::uint64_t> slots_;
 };
 
-// Of the search for few rows.
-std::size_t Jobs(std::size_t rows) { return (rows + internal::kMinRowsPerJob - 1) / internal::kMinRowsPerJob; }
+// The search takes so few rows in jobs of 32.
+std::size_t Jobs(std::size_t rows) { return (rows + 31) / 32; }
 
 TEST_F(KnownPairsTest, OnlyNewRowsAreCompared) {
   EXPECT_EQ(Check(0, 340, 0.5F), Jobs(340));
