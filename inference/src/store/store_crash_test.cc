@@ -1,13 +1,13 @@
 // Processes that are killed while they write, and that wait for each other; threads.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -41,7 +41,6 @@ using test_support::kDim;
 using test_support::MustOpen;
 using test_support::Process;
 using test_support::ReadAll;
-using test_support::Step;
 using test_support::StepOf;
 using test_support::TemporaryFolder;
 using test_support::TestKey;
@@ -76,7 +75,7 @@ struct Writer {
                                                               "f32", mode});
   }
 
-  // It reported so many steps; the one after them is there as a whole or not at all.
+  // It reported this number of steps; the one after them is there as a whole or not at all.
   void Check(const Store& store, std::size_t reported) {
     const ColumnKey key = TestKey("model");
     for (std::size_t i = 0; i < reported; ++i) Apply(StepOf(number, done++), &contents);

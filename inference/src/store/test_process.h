@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -12,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -29,10 +29,12 @@ class Process {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     std::vector<std::string> own = variables;
     std::vector<char*> environment;
+    environment.reserve(own.size());
     for (std::string& variable : own) environment.push_back(variable.data());
     for (char** at = environ; *at != nullptr; ++at) environment.push_back(*at);
     environment.push_back(nullptr);
