@@ -86,6 +86,12 @@ struct Writer {
   }
 };
 
+// For some steps of a process and a part of the next one; also none, while it starts.
+void WaitAWhile(Process* process, std::mt19937* random) {
+  process->WaitForOutput(std::uniform_int_distribution<std::size_t>(0, 4)(*random));
+  std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 12'000)(*random)));
+}
+
 TEST(StoreCrashTest, NothingThatWasReportedIsLostWhenWritersAreKilled) {
   const TemporaryFolder folder(FastFolder());
   const std::string place = folder.Sub("store");
@@ -98,7 +104,7 @@ TEST(StoreCrashTest, NothingThatWasReportedIsLostWhenWritersAreKilled) {
     std::array<std::unique_ptr<Process>, 2> processes = {writers[0].Start(place), writers[1].Start(place)};
     std::array<std::string, 2> reported;
     for (const std::size_t victim : {std::size_t{i % 2 == 0}, std::size_t{i % 2 == 1}}) {
-      std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 40'000)(random)));
+      WaitAWhile(processes[victim].get(), &random);
       reported[victim] = processes[victim]->Kill();
       ASSERT_EQ(processes[victim]->status(), -SIGKILL) << "it ended by itself";
     }
@@ -132,7 +138,7 @@ TEST(StoreCrashTest, CompactMayBeKilled) {
   const int kills = Setting("RRN_STORE_KILLS", 40) / 2;
   for (int i = 0; i < kills; ++i) {
     const std::unique_ptr<Process> process = writer.Start(place, "compact");
-    std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 60'000)(random)));
+    WaitAWhile(process.get(), &random);
     const std::string reported = process->Kill();
     ASSERT_EQ(process->status(), -SIGKILL) << "it ended by itself";
     const Store store = MustOpen(place);
@@ -160,13 +166,13 @@ TEST(StoreLockTest, AWriterThatTakesTooLongIsNamed) {
   const Writer writer;
   const std::unique_ptr<Process> process = writer.Start(place, "compact");
   const std::string id = std::to_string(process->id());
-  // Stopped at random until it has the lock.
+  // Stopped at random until it has the lock and has said so.
   Status status;
-  for (int i = 0; i < 2000 && status.ok(); ++i) {
+  for (int i = 0; i < 2000 && status.message().find("process " + id) == std::string::npos; ++i) {
+    kill(process->id(), SIGCONT);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     kill(process->id(), SIGSTOP);
     status = AddTestFiles(&store, TestKey(), 0, 1);
-    if (status.ok()) kill(process->id(), SIGCONT);
   }
   EXPECT_EQ(status.code(), StatusCode::kUnreadable);
   EXPECT_THAT(status.message(), HasSubstr(place + ": process " + id + " on "));
