@@ -188,7 +188,7 @@ def nearest(
 
 
 class SearchIndex:
-    """Rows that are prepared once for many searches: the nearest of one row among a million take some hundredths of a second.
+    """Rows that are prepared once for many exact searches: one row among a million takes some hundredths of a second.
 
     It holds a normalised copy of the rows in float32, and 8-bit forms of them: about 1.4 times the memory of the rows.
     Its methods may run on several threads at the same time.
@@ -264,8 +264,8 @@ def group_pairs(
 ) -> tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]]:
     """Groups rows by pairs that were found before, by the rule of the program: nothing is chained through third rows.
 
-    Rows are taken in the order of ``rank``, or without one in descending order of how many others are similar to them. A
-    row that is similar to no earlier representative becomes one; every other row joins the representative that it is
+    Rows are taken in the order of ``rank``, or without one in descending order of how many others are similar to them.
+    A row that is similar to no earlier representative becomes one; every other row joins the representative that it is
     most similar to, the first of equally similar ones.
 
     Args:

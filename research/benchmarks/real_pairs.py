@@ -2,9 +2,9 @@
 
 python -m research.benchmarks.real_pairs --data DATA --cache FOLDER
 
-DATA is a folder with what `real_pictures.py` lists. The embeddings are those of the default model with an input of 64x64,
-the size of most of these pictures: enlarged to 224x224 all tiny pictures look alike, because all of them are blurred. They
-are kept in FOLDER, so that only the first run embeds. See pairs.md.
+DATA is a folder with what `real_pictures.py` lists. The embeddings are those of the default model with an input of
+64x64, the size of most of these pictures: enlarged to 224x224 all tiny pictures look alike, because all of them are
+blurred. They are kept in FOLDER, so that only the first run embeds. See pairs.md.
 """
 
 from __future__ import annotations
@@ -176,7 +176,9 @@ def main(words: list[str] | None = None) -> int:
     for kind, some in (("real", rows), ("random", pairs.make_rows(arguments.count))):
         measured += compare(kind, some, arguments.threshold, arguments.runs, not arguments.no_faiss)
         for entry in measured[-len(ways(not arguments.no_faiss)) :]:
-            print(f"{kind:8} {entry['way']:20} {entry['median_s']:9.3f} s {entry['times_rrn']:7.2f} times rrn", flush=True)
+            print(
+                f"{kind:8} {entry['way']:20} {entry['median_s']:9.3f} s {entry['times_rrn']:7.2f} times rrn", flush=True
+            )
     result = {
         **head,
         "threshold": arguments.threshold,

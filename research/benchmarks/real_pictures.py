@@ -1,9 +1,10 @@
 """100,000 pictures to measure the search on: photos and small labelled pictures that the user has, and copies of them.
 
 The set: every photo of UKBench (500) and COCO val2017 (128), every picture of Tiny ImageNet's subset at 32x32 and of
-CIFAR-100's (10,000 each to test and to train), 40,628 in all, in the order of their names, then two copies of each (`research.common.copies`): the transforms take turns, so that picture i gets transforms i and i + 9
-modulo 18. Tiny pictures are copied at 64x64, or text and frames would cover them. A fixed permutation of all
-these is cut after as many pictures as are wanted, 100,000 of 121,884. Any first part of it is a sample of the whole.
+CIFAR-100's (10,000 each to test and to train), 40,628 in all, in the order of their names, then two copies of each
+(`research.common.copies`): the transforms take turns, so that picture i gets transforms i and i + 9 modulo 18. Tiny
+pictures are copied at 64x64, or text and frames would cover them. A fixed permutation of all these is cut after as many
+pictures as are wanted, 100,000 of 121,884. Any first part of it is a sample of the whole.
 """
 
 from __future__ import annotations

@@ -40,7 +40,9 @@ def test_pictures_are_the_same_every_time_and_copies_are_others(data: Path) -> N
 def test_small_pictures_follow_the_files(data: Path) -> None:
     from research.common.image_sets import Split
 
-    split = Split(np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3), np.zeros(2, np.int64), ("a",), "", "")
+    split = Split(
+        np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3), np.zeros(2, np.int64), ("a",), "", ""
+    )
     originals = real_pictures.Originals(real_pictures.read_originals(data).files, [split, split])
     assert len(originals) == 10
     assert np.array_equal(np.asarray(originals.load(7)), split.pixels[1])

@@ -147,7 +147,7 @@ TEST(StagesTest, ZerosAndRowsOfAnyMagnitude) {
   }
 }
 
-// So many pairs are left over that a stage is skipped for some chunks.
+// Enough pairs are left over that a stage is skipped for some chunks.
 TEST(StagesTest, ManySimilarRowsThenFew) {
   const std::size_t dim = 140;
   std::vector<float> rows = DecayingRows(2600, dim, 13);
@@ -255,7 +255,21 @@ TEST(ProjectionTest, ShortRowsAreAsLongAsTheRows) {
   std::vector<float> short_rows(20 * kShortDim);
   projection.Shorten(rows.data(), products.data(), 20, kShortDim, short_rows.data());
   for (std::size_t i = 0; i < 20; ++i) {
-    EXPECT_NEAR(std::sqrt(SquaredLength(&short_rows[i * kShortDim], kShortDim)), 1.0, 1e-3) << i;
+    const double squares = SquaredLength(&short_rows[i * kShortDim], kShortDim);
+    EXPECT_NEAR(squares, 1.0, 1e-3) << i;
+    // The rest is raised by more than what the errors of the products can have taken from it.
+    EXPECT_GE(squares, 1.0 + 2 * std::sqrt(128.0) * SumError(dim)) << i;
+  }
+}
+
+// Roundings are far smaller than what they may be, so no rows show that this is too little.
+TEST(ProjectionTest, TheErrorCoversAllItsTerms) {
+  for (const std::size_t dim : {1U, 512U, 64000U}) {
+    const std::vector<float> rows = DecayingRows(2, dim, 5);
+    const Projection projection({{rows.data(), 2, dim}}, 2, kMediumDim, DotTilePortable);
+    const double h = std::sqrt(128.0) * SumError(dim) + 1e-6;
+    EXPECT_GE(projection.error(), SumError(dim) + 2 * h + h * h) << dim;
+    EXPECT_LE(projection.error(), 1.1 * (SumError(dim) + 2 * h + h * h)) << dim;
   }
 }
 

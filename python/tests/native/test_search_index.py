@@ -9,7 +9,7 @@ import rrn_native
 
 
 def decaying_rows(count: int, dim: int, seed: int = 1) -> npt.NDArray[np.float32]:
-    """Rows whose directions get weaker and weaker, as those of photos do; every third is a near-copy of the one before."""
+    """Rows whose directions get weaker, as those of photos do; every third is a near-copy of the one before."""
     random = np.random.default_rng(seed)
     rows = random.standard_normal((count, dim)) / (1 + 0.2 * np.arange(dim))
     rows[1::3] = rows[::3][: len(rows[1::3])] + 0.2 * rows[1::3]
@@ -68,7 +68,9 @@ def test_short_rows_change_no_result() -> None:
         assert same(rrn_native.similar_pairs(rows, 0.9, short_rows=way), without)
 
 
-def by_rule(count: int, pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]) -> list[int]:
+def by_rule(
+    count: int, pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+) -> list[int]:
     """The representative of each row, by the words of the documentation."""
     near: list[dict[int, float]] = [{} for _ in range(count)]
     for i, j, similarity in zip(*(column.tolist() for column in pairs), strict=True):
