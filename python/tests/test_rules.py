@@ -310,9 +310,10 @@ def test_only_the_engine_and_base_read_the_environment() -> None:
 # What takes long enough that other Python threads have to run meanwhile. Functions of include/rrn that take a callback
 # of progress or options of a search are all among them.
 LONG_CALLS = {
-    *("Embedder::Create", "FilesFingerprint", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
+    *("Create", "FilesFingerprint", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
     *("DecodeImage", "ReadImage", "ResizeImage", "EncodeJpeg", "MakeThumbnail", "MeasureDetail", "PreprocessImage"),
-    *("FindPairs", "FindNearest", "GroupRows", "EstimateSimilarShare", r"UnitRows(?!\(const)"),
+    *("FindPairs", "FindNearest", "GroupRows", "GroupPairs", "EstimateSimilarShare", r"UnitRows(?!\(const)"),
+    *("Nearest", "Range"),
     *("FindSimilar", "ListFolder", "ListFiles", "RankImages", "WriteText", "WriteJson", "WriteNpy"),
     *("EmbedEncoded", "ReduceCpu", "RunCommandLine", "EmbedThroughStore", "Store::Open", "Verify", "Repair", "Compact"),
 }
