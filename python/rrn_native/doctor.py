@@ -372,6 +372,8 @@ def _optional() -> list[Check]:
                 *("starlette", "uvicorn", "websockets", "prometheus_client"),
             )
         ),
+        _distribution("watchfiles", "pip install watchfiles (rrn's extra [watch-folder])", why="for rrn watch-folder"),
+        _distribution("pyarrow", "pip install pyarrow (rrn's extra [parquet])", why="for rrn index export"),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 
