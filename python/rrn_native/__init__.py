@@ -33,6 +33,7 @@ from rrn_native.arrays import (
     cosine_similarity,
     decode,
     decode_bytes,
+    decode_sized,
     encode_jpeg,
     nearest,
     preprocess,
@@ -40,6 +41,7 @@ from rrn_native.arrays import (
     search_targets,
     similar_pairs,
     similar_pairs_approximate,
+    similar_pairs_between,
 )
 from rrn_native.detections import Detections
 from rrn_native.detector import Detector, DetectorInfo, StepTimes
@@ -97,6 +99,7 @@ __all__ = [
     "custom_op_library",
     "decode",
     "decode_bytes",
+    "decode_sized",
     "default_model",
     "encode_jpeg",
     "find_images",
@@ -108,6 +111,7 @@ __all__ = [
     "search_targets",
     "similar_pairs",
     "similar_pairs_approximate",
+    "similar_pairs_between",
 ]
 
 
