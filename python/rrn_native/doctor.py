@@ -372,6 +372,10 @@ def _optional() -> list[Check]:
                 *("starlette", "uvicorn", "websockets", "prometheus_client"),
             )
         ),
+        *(
+            _distribution(name, "pip install pyarrow fsspec 'ray[data]' (rrn's extra [scale])", why="for rrn scale")
+            for name in ("pyarrow", "fsspec", "ray")
+        ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 

@@ -1,8 +1,8 @@
 """Pairs of very large sets: rows are put into cells, and only rows that share a cell are compared.
 
-Cells are the nearest of K directions, found by spherical k-means on a sample. A row lives in its nearest cell (its home)
-and visits the next ones, ``probes`` cells in all. Two rows are compared where one of them lives and the other lives or
-visits. What that misses is measured: the pairs of a sample of rows are searched in the whole set, exactly.
+Cells are the nearest of K directions, found by spherical k-means on a sample. A row lives in its nearest cell (its
+home) and visits the next ones, ``probes`` cells in all. Two rows are compared where one of them lives and the other
+lives or visits. What that misses is measured: the pairs of a sample of rows are searched in the whole set, exactly.
 """
 
 from __future__ import annotations
@@ -234,7 +234,9 @@ class CellTask:
         cell = int(task["cell"])
         left = self._read(cell, task["left"])
         right = left if task["right"] is None else self._read(cell, task["right"])
-        (here, guests), (there, others) = ((each[each.near[:, 0] == cell], each[each.near[:, 0] != cell]) for each in (left, right))
+        (here, guests), (there, others) = (
+            (each[each.near[:, 0] == cell], each[each.near[:, 0] != cell]) for each in (left, right)
+        )
         found = [self._between(cell, here, others)]
         if task["right"] is None:
             first, second, similarity = rrn_native.similar_pairs(

@@ -73,7 +73,7 @@ _task: Task | None = None
 
 
 def _begin(work: Work) -> None:
-    global _task  # noqa: PLW0603 - a pool's worker has no other place for what it keeps
+    global _task
     _task = work.start()
 
 

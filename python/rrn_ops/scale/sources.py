@@ -1,8 +1,8 @@
-"""Where pictures come from, cut into partitions: folders, lists, Parquet, WebDataset tars, on any file system of fsspec.
+"""Where pictures come from, cut into partitions: folders, lists, Parquet, WebDataset tars, on what fsspec opens.
 
 A partition is the unit of work and of resumption. Files are put into partitions by a hash of their path, so that a new
-file changes one partition and not the place of all files after it; a shard (a tar, a row group of Parquet) is a partition
-of its own. Partitions are known before any picture is read, which a hash of the content would not be.
+file changes one partition and not the place of all files after it; a shard (a tar, a row group of Parquet) is a
+partition of its own. Partitions are known before any picture is read, which a hash of the content would not be.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def find(source: str) -> Iterator[Found]:
 
 
 def state_of(place: str) -> list[Any]:
-    """Returns what tells whether a file has changed; a missing one has a state too, because it is a row with a reason."""
+    """Returns what tells whether a file has changed; a missing one, which is a row with a reason, has a state too."""
     if not storage.is_url(place):
         return list(file_state(place)[:2])
     system, path = storage.filesystem(place)
@@ -168,9 +168,7 @@ def partitions(files: Iterable[Found], count: int) -> list[Partition]:
     made = []
     for number, part in enumerate(held):
         listed = sorted(part.items())
-        made.append(
-            Partition(f"part-{number:06d}", "files", storage.digest(listed), tuple(path for path, _ in listed))
-        )
+        made.append(Partition(f"part-{number:06d}", "files", storage.digest(listed), tuple(path for path, _ in listed)))
     return made
 
 
@@ -189,9 +187,7 @@ def shards(source: str, columns: Columns) -> Iterator[Partition]:
     for number in range(_open_parquet(source, columns.content).num_row_groups):
         key = [source, state, number, dataclasses.astuple(columns)]
         name = _shard_name(source, number)
-        yield Partition(
-            name, "parquet", storage.digest(key), url=source, row_group=number, columns=columns
-        )
+        yield Partition(name, "parquet", storage.digest(key), url=source, row_group=number, columns=columns)
 
 
 def _shard_name(source: str, number: int) -> str:
@@ -200,11 +196,8 @@ def _shard_name(source: str, number: int) -> str:
 
 def _open_parquet(source: str, column: str) -> pq.ParquetFile:
     try:
-        if storage.is_url(source):
-            system, path = storage.filesystem(source)
-            opened = pq.ParquetFile(system.open(path))
-        else:
-            opened = pq.ParquetFile(source)
+        system, path = storage.filesystem(source)
+        opened = pq.ParquetFile(system.open(path))
     except (OSError, pa.ArrowException) as error:
         raise ScaleError(f"{source}: {error}") from error
     if column not in opened.schema_arrow.names:
@@ -271,12 +264,8 @@ def _table(rows: Sequence[tuple[str, bytes | None, str | None]]) -> pa.Table:
 
 
 def _tar_rows(url: str, most: int) -> Iterator[tuple[str, bytes | None, str | None]]:
-    if storage.is_url(url):
-        system, path = storage.filesystem(url)
-        stream = system.open(path)
-    else:
-        stream = Path(url).open("rb")
-    with stream:
+    system, path = storage.filesystem(url)
+    with system.open(path) as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:

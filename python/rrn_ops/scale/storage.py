@@ -1,8 +1,8 @@
 """Files of a job, in a folder or an object store: written whole, with a manifest that says of what they were made.
 
-A place is a path or any URL of fsspec, such as ``s3://bucket/job``. What a store needs to be told (an endpoint, say) comes
-from fsspec's own configuration, for example ``FSSPEC_S3_ENDPOINT_URL`` in the environment. All functions may be called
-from several threads and processes at once.
+A place is a path or any URL of fsspec, such as ``s3://bucket/job``. What a store needs to be told (an endpoint, say)
+comes from fsspec's own configuration, for example ``FSSPEC_S3_ENDPOINT_URL`` in the environment. All functions may be
+called from several threads and processes at once.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def schema(dim: int, dtype: str) -> pa.Schema:
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),
-            pa.field("embedding", pa.list_(number, dim)),
+            # Arrow cannot read lists of a fixed size back where some are null, so NaN stands for none.
+            pa.field("embedding", pa.list_(number, dim), nullable=False),
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("bytes", pa.int64()),
@@ -114,11 +115,11 @@ class Worker:
         settings: How.
 
     Call it with a :class:`pyarrow.Table` or a mapping of columns: ``path`` (str), and where the contents of the files
-    are there, ``bytes`` (the path is then a name only). A row whose column ``reason`` is not null is passed on as skipped.
-    It returns a :class:`pyarrow.Table` of as many rows in the same order, see :func:`schema`: the path; the embedding as
-    the engine computes it (raw, not normalised), null where there is none; width and height of the whole upright picture
-    in pixels; bytes and SHA-256 of the file; state "ok" or "skipped", and the reason. A picture that cannot be read is a
-    row, never an exception. One call at a time.
+    are there, ``bytes`` (the path is then a name only). A row whose column ``reason`` is not null is passed on as
+    skipped. It returns a :class:`pyarrow.Table` of as many rows in the same order, see :func:`schema`: the path; the
+    embedding as the engine computes it (raw, not normalised), NaN where there is none; width and height of the whole
+    upright picture in pixels; bytes and SHA-256 of the file; state "ok" or "skipped", and the reason. A picture that
+    cannot be read is a row, never an exception. One call at a time.
 
     Raises:
         ScaleError: The model is another one than the job's.
@@ -150,7 +151,7 @@ class Worker:
         reasons = _column(block, "reason") if "reason" in _names(block) else [None] * len(paths)
         held = "bytes" in _names(block)
         rows = [_Row(path, reason=reason) for path, reason in zip(paths, reasons, strict=True)]
-        embeddings = np.zeros((len(rows), self.embedder.dim), np.float32)
+        embeddings = np.full((len(rows), self.embedder.dim), np.nan, np.float32)
         pictures: list[npt.NDArray[np.uint8]] = []
         places: list[int] = []
         for place, content in enumerate(self._read(rows, contents if held else None)):
@@ -205,15 +206,13 @@ class Worker:
 
     def _table(self, rows: Sequence[_Row], embeddings: npt.NDArray[np.float32]) -> pa.Table:
         made = schema(self.embedder.dim, self._settings.dtype)
-        absent = np.array([row.reason is not None for row in rows], bool)
         values = pa.array(embeddings.astype(self._settings.dtype).ravel())
-        lists = pa.FixedSizeListArray.from_arrays(values, self.embedder.dim, mask=pa.array(absent))
+        lists = pa.FixedSizeListArray.from_arrays(values, self.embedder.dim)
         names = ("width", "height", "bytes", "sha256")
         columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
         columns |= {"path": [row.path for row in rows], "reason": [row.reason for row in rows], "embedding": lists}
         columns["state"] = [OK if row.reason is None else SKIPPED for row in rows]
-        arrays = [pa.array(columns[field.name], field.type) if field.name != "embedding" else lists for field in made]
-        return pa.table(arrays, schema=made)
+        return pa.table({field.name: columns[field.name] for field in made}, schema=made)
 
 
 def _names(block: pa.Table | Mapping[str, Any]) -> Sequence[str]:
