@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ from rrn_ops.scale.storage import Json, Product
 ASSIGNED = "cells"
 # Rows of the sample for each cell; k-means gains little from more.
 _SAMPLE = 64
+# The sample's partitions have so many times its rows, and are at least so many.
+_SPREAD = 4
+_PARTITIONS = 64
 _ROUNDS = 12
 
 
@@ -126,20 +129,30 @@ def homes(rows: npt.NDArray[Any], centres: Floats, probes: int, threads: int = 1
 
 
 def train(job: str, held: Sequence[Block], cells: Cells) -> tuple[Floats, str]:
-    """Finds the cells of a job on a sample of its blocks; returns the directions and a digest of them.
+    """Finds the cells of a job on a sample; returns the directions and a digest of them. Same job, same cells.
 
-    Rows are drawn from each block alike, in one pass over the blocks; the same job has the same cells.
+    Rows are drawn from partitions that are drawn at random, so that not all of a large job is read.
 
     Raises:
         ValueError: There are fewer rows than cells.
     """
-    total = sum(block.rows for block in held)
-    share = min(1.0, _SAMPLE * cells.count / max(total, 1))
     random = np.random.default_rng(cells.seed)
-    drawn = [pairs.read_rows(job, block)[random.random(block.rows) < share] for block in held]
-    centres = k_means(np.concatenate(drawn), cells.count, cells.seed)
-    content = centres.tobytes()
-    return centres, sha256_of_bytes(content)
+    manifests = [each for block in held for each in block.manifests]
+    wanted = _SAMPLE * cells.count
+    chosen: list[Json] = []
+    rows = 0
+    for place in random.permutation(len(manifests)):
+        # Shards may each hold pictures of one kind, so some partitions at least, and not all of their rows.
+        if rows >= _SPREAD * wanted and len(chosen) >= _PARTITIONS:
+            break
+        chosen.append(manifests[place])
+        rows += int(manifests[place]["images"])
+    share = min(1.0, wanted / max(rows, 1))
+    parts = (pairs.embeddings_of(job, each) for each in chosen)
+    centres = k_means(
+        np.concatenate([part[random.random(len(part)) <= share] for part in parts]), cells.count, cells.seed
+    )
+    return centres, sha256_of_bytes(centres.tobytes())
 
 
 class AssignTask:
@@ -314,7 +327,7 @@ def find(
     facts: Json = {"method": "cells", "threshold": search.threshold, "cells": dataclasses.asdict(cells)}
     rows = sum(each.rows for each in held)
     done = Found(len(wanted), reused, rows, sum(int(each["pairs"]) for each in made))
-    found = [pairs.read(job, pairs.STAGE, each, held) for each in made]
+    found = (pairs.read(job, pairs.STAGE, each, held) for each in made)
     recall = measure(job, held, found, search, cells, options=options)
     pairs.describe(job, held, search.block_rows, {**facts, "recall": dataclasses.asdict(recall)})
     return done, recall, sizes
@@ -380,7 +393,7 @@ class SampleTask:
 def measure(
     job: str,
     held: Sequence[Block],
-    found: Sequence[Pairs],
+    found: Iterable[Pairs],
     search: Search,
     cells: Cells,
     *,
@@ -400,10 +413,13 @@ def measure(
     random = np.random.default_rng([cells.seed, 1])
     sample = np.sort(random.choice(total, min(cells.sample, total), replace=False)).astype(np.int64)
     parts = []
-    for block in held:
-        mine = sample[(sample >= block.start) & (sample < block.start + block.rows)] - block.start
+    start = 0
+    for manifest in (each for block in held for each in block.manifests):
+        end = start + int(manifest["images"])
+        mine = sample[(sample >= start) & (sample < end)] - start
         if len(mine):
-            parts.append(pairs.read_rows(job, block)[mine])
+            parts.append(pairs.embeddings_of(job, manifest)[mine])
+        start = end
     work = engines.Work(SampleTask, (job, sample, np.concatenate(parts), search.threshold, search.threads))
     wanted: set[tuple[int, int]] = set()
     for answer in engines.run(options, work, [json.dumps(block.to_json()) for block in held]):

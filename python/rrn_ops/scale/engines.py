@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal
@@ -73,8 +74,18 @@ _task: Task | None = None
 
 
 def _begin(work: Work) -> None:
+    # A worker of a pool has no other place for what it keeps.
     global _task
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _task = work.start()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its driver is killed: it would wait for tasks that never come."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(text: str) -> str:

@@ -90,18 +90,27 @@ def blocks(manifests: Sequence[Json], most_rows: int) -> list[Block]:
     return [*made, Block(len(made), start, rows, tuple(held))]
 
 
+def embeddings_of(job: str, manifest: Json) -> Floats:
+    """Returns the embeddings of a partition: float32 [images, dim].
+
+    Raises:
+        ScaleError: The file is not the one of its manifest.
+    """
+    column = embedding.read_partition(job, manifest, ["embedding"]).column("embedding").combine_chunks()
+    values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, int(manifest["dim"]))
+    return values.astype(np.float32)  # type: ignore[no-any-return]
+
+
 def read_rows(job: str, block: Block) -> Floats:
     """Returns the embeddings of a block: float32 [rows, dim].
 
     Raises:
         ScaleError: A file is not the one of its manifest.
     """
-    dim = int(block.manifests[0]["dim"])
-    rows = np.empty((block.rows, dim), np.float32)
+    rows = np.empty((block.rows, int(block.manifests[0]["dim"])), np.float32)
     at = 0
     for manifest in block.manifests:
-        column = embedding.read_partition(job, manifest, ["embedding"]).column("embedding").combine_chunks()
-        values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        values = embeddings_of(job, manifest)
         rows[at : at + len(values)] = values
         at += len(values)
     return rows
