@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal
 
+from rrn_native.cli.common import one_line
+
 from rrn_ops.scale.storage import ScaleError
 
 Engine = Literal["ray", "daft", "processes"]
 ENGINES: tuple[Engine, ...] = ("ray", "daft", "processes")
 Task = Callable[[str], str]
-# A task that killed so many workers would kill all others.
+# A task over which so many processes died would kill all others. Ray and Daft have limits of their own.
 ATTEMPTS = 3
 
 
@@ -61,11 +63,40 @@ def run(options: Options, work: Work, tasks: Sequence[str]) -> Iterator[str]:
     Raises:
         ScaleError: A worker died again and again over one task, or the cluster cannot be reached.
         ImportError: The engine is not installed.
-        Exception: Whatever a task raises; what was finished before stays.
+        Exception: What a task raises, which is a ScaleError with its text on Ray and Daft; what was finished stays.
     """
     if not tasks:
         return
     yield from {"ray": _run_ray, "daft": _run_daft, "processes": _run_processes}[options.engine](options, work, tasks)
+
+
+class _Guarded:
+    """Keeps what a worker has made, and gives errors as answers, of which engines leave no more than a text anyway."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._task: Task | None = None
+
+    def __call__(self, text: str) -> str:
+        try:
+            if self._task is None:
+                self._task = self._work.start()
+            return f"+{self._task(text)}"
+        except Exception as error:  # whatever it is, the driver is to say it in one line
+            return (
+                f"-{one_line(error) if isinstance(error, ScaleError) else f'{type(error).__name__}: {one_line(error)}'}"
+            )
+
+
+def _opened(answer: str) -> str:
+    """Returns the answer of :class:`_Guarded`.
+
+    Raises:
+        ScaleError: It is an error.
+    """
+    if answer.startswith("-"):
+        raise ScaleError(f"a task failed: {answer[1:]}")
+    return answer[1:]
 
 
 # ---- Processes -----------------------------------------------------------------------------------------------------
@@ -134,7 +165,7 @@ class _RayTask:
     """What an actor of Ray Data keeps and calls."""
 
     def __init__(self, work: Work) -> None:
-        self._task = work.start()
+        self._task = _Guarded(work)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {"answer": [self._task(str(text)) for text in batch["task"]]}
@@ -190,27 +221,14 @@ def _run_ray(options: Options, work: Work, tasks: Sequence[str]) -> Iterator[str
             compute=ray.data.ActorPoolStrategy(size=options.workers),
             fn_constructor_args=(work,),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=ATTEMPTS,
         )
         for row in answers.iter_rows():
-            yield str(row["answer"])
+            yield _opened(str(row["answer"]))
     except RayError as error:
-        raise _cause(error) from error
+        raise ScaleError(f"Ray: {error}") from error
     finally:
         if started:
             ray.shutdown()
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a task raised, as far as Ray still has it."""
-    found: BaseException = error
-    for name in ("as_instanceof_cause", "cause"):
-        inner = getattr(error, name, None)
-        inner = inner() if callable(inner) else inner
-        if isinstance(inner, BaseException):
-            found = inner
-    return ScaleError(f"Ray: {found}")
 
 
 # ---- Daft ----------------------------------------------------------------------------------------------------------
@@ -227,7 +245,7 @@ def _run_daft(options: Options, work: Work, tasks: Sequence[str]) -> Iterator[st
 
     class DaftTask:
         def __init__(self) -> None:
-            self._task = work.start()
+            self._task = _Guarded(work)
 
         @daft.method(return_dtype=daft.DataType.string())
         def call(self, text: str) -> str:
@@ -236,4 +254,4 @@ def _run_daft(options: Options, work: Work, tasks: Sequence[str]) -> Iterator[st
     worker = daft.cls(DaftTask, max_concurrency=options.workers, use_process=True)()
     frame = daft.from_pydict({"task": list(tasks)}).into_batches(1)
     for row in frame.select(worker.call(frame["task"]).alias("answer")).iter_rows():
-        yield str(row["answer"])
+        yield _opened(str(row["answer"]))

@@ -92,9 +92,11 @@ def write_rows(job: Path, embeddings: npt.NDArray[np.float32], sizes: Sequence[i
         columns: dict[str, Any] = dict.fromkeys(("width", "height", "bytes"), [1] * size)
         columns |= {"path": [f"{start + k:06d}" for k in range(size)], "state": [OK] * size, "reason": [None] * size}
         columns |= {"sha256": ["0"] * size, "embedding": list(part)}
-        table = pa.table(columns, schema=schema(embeddings.shape[1], "float32")) if size else schema(
-            embeddings.shape[1], "float32"
-        ).empty_table()
+        table = (
+            pa.table(columns, schema=schema(embeddings.shape[1], "float32"))
+            if size
+            else schema(embeddings.shape[1], "float32").empty_table()
+        )
         facts = {"images": size, "skipped": 0, "dim": embeddings.shape[1], "dtype": "float32", "fingerprint": "f"}
         product = storage.Product(embedding.STAGE, f"part-{number:06d}", "x")
         storage.finish(str(job), product, embedding.parquet_bytes(table), facts)

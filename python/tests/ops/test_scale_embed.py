@@ -84,9 +84,7 @@ def test_rows_say_what_the_files_are(tmp_path: Path) -> None:
     assert np.array_equal(np.array(row["embedding"], np.float16), whole[0].astype(np.float16))
 
 
-def test_files_that_are_no_pictures_are_rows(
-    pictures: Path, run_similarity: RunSimilarity, tmp_path: Path
-) -> None:
+def test_files_that_are_no_pictures_are_rows(pictures: Path, run_similarity: RunSimilarity, tmp_path: Path) -> None:
     folder = make_hostile(tmp_path / "in")
     make_picture(5).save(folder / "good.png")
     totals = embed(tmp_path / "job", folder, tmp_path / "missing.jpg")
@@ -203,9 +201,11 @@ def test_lists_and_urls(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_an_object_store(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures in S3, the job in S3, two workers."""
+    """Pictures in S3, the job in S3."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0, verbose=False)
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(
+        port=0, verbose=False
+    )
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -223,8 +223,7 @@ def test_an_object_store(pictures: Path, tmp_path: Path, monkeypatch: pytest.Mon
         for path in names:
             store.pipe_file(f"pictures/in/{path.name}", path.read_bytes())
         store.pipe_file("pictures/in/bad.jpg", b"nothing")
-        options = engines.Options("processes", 2)
-        totals = embed("s3://pictures/job", "s3://pictures/in", options=options)
+        totals = embed("s3://pictures/job", "s3://pictures/in")
         assert (totals.partitions, totals.images, totals.skipped) == (3, 16, 1)
         there = {row["path"]: row["embedding"] for row in rows("s3://pictures/job") if row["state"] == OK}
         expected = rrn_native.Embedder(size=64).embed(names)
@@ -305,9 +304,7 @@ def test_a_killed_driver_loses_nothing(tmp_path: Path, run_similarity: RunSimila
             break
         time.sleep(0.05)
     kept = len([name for name in storage.names_in(str(finished)) if name.endswith(".json")])
-    run = subprocess.run(
-        [*command_line, "--json", "-"], env=environment, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([*command_line, "--json", "-"], env=environment, capture_output=True, text=True, check=True)
     done = json.loads(run.stdout)
     assert (done["partitions"], done["reused"], done["images"]) == (15, kept, 60)
     assert 2 <= kept < 15
@@ -348,7 +345,11 @@ def test_a_task_whose_process_dies_runs_again(tmp_path: Path) -> None:
         (("embed", "no/*.jpg", "--output", "job"), 4, "nothing matches"),
         (("embed", "x.parquet", "--output", "job", "--path-column", "p"), 4, "x.parquet: "),
         (("embed", ".", "--output", "job", "--partition", "0"), 2, "--partition 0: expected at least 1"),
-        (("embed", ".", "--output", "job", "--workers", "0", "--engine", "daft"), 2, "--workers 0: expected at least 1"),
+        (
+            ("embed", ".", "--output", "job", "--workers", "0", "--engine", "daft"),
+            2,
+            "--workers 0: expected at least 1",
+        ),
         (("embed", ".", "--output", "job", "--model", "no.onnx"), 2, "no.onnx"),
         (("embed", "nope://x/y", "--output", "job"), 4, "nope"),
         (("pairs", "job"), 4, "no embeddings here; run rrn scale embed first"),
@@ -376,6 +377,15 @@ def test_failures_are_one_line_and_a_code(
 def test_nothing_readable_has_a_code(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_text("no")
-    words = ["embed", str(tmp_path / "in"), "--output", str(tmp_path / "job"), "--engine", "processes", "--workers", "0"]
+    words = [
+        "embed",
+        str(tmp_path / "in"),
+        "--output",
+        str(tmp_path / "job"),
+        "--engine",
+        "processes",
+        "--workers",
+        "0",
+    ]
     assert command.main([*words, "--json", "-"]) == 3
     assert json.loads(capfd.readouterr().out)["skipped"] == 1
