@@ -49,8 +49,8 @@ def failures(effort: Effort) -> list[Json]:
     """Simulates the embedding for partitions of several lengths and machines that fail more or less often.
 
     Returns:
-        Rows with "partition_min", "failure_h", "time" (times the time without anything going wrong) and "lost" (share of
-        the machines' work), see `_range`.
+        Rows with "partition_min", "failure_h", "time" (times the time without anything going wrong) and "lost" (share
+        of the machines' work), see `_range`.
     """
     rows = []
     for minutes in PARTITIONS:
@@ -83,8 +83,8 @@ def cells(effort: Effort) -> list[Json]:
     """Simulates the search in cells of unequal sizes, whole and in chunks of the mean size.
 
     Returns:
-        Rows with "spread", "skew" (work, in times that of equal cells), "largest" (cell, in times the mean) and "time" by
-        "whole" and "chunks": times the time of the same work in equal shares on the machines.
+        Rows with "spread", "skew" (work, in times that of equal cells), "largest" (cell, in times the mean) and "time"
+        by "whole" and "chunks": times the time of the same work in equal shares on the machines.
     """
     rows = []
     for spread in SPREADS:

@@ -106,7 +106,7 @@ def cell_sizes(count: int, spread: float, seed: int) -> Floats:
 
 
 def skew(sizes: Floats) -> float:
-    """Returns how many times longer a stage takes whose tasks grow with the square of these sizes than with equal ones."""
+    """Returns how many times the work of equal cells cells of these sizes are: work grows with the square of a size."""
     return float(np.mean(sizes**2) / np.mean(sizes) ** 2)
 
 
@@ -118,7 +118,7 @@ def cell_tasks(sizes: Floats, most: float) -> Floats:
         most: Size of a chunk; inf for whole cells.
 
     Returns:
-        float64 [n], the longest first, as a scheduler would take them: the square of a chunk, or twice the product of two.
+        float64 [n], the longest first: the square of a chunk, or twice the product of two.
     """
     tasks: list[float] = []
     for size in sizes.tolist():

@@ -132,7 +132,7 @@ def test_the_recall_is_what_is_lost_at_borders(
     write_rows(tmp_path, embeddings, [16, 16, 16])
     monkeypatch.setattr(cells, "train", lambda *_: (centres, "key"))
     how = cells.Cells(len(centres), probes, sample=sample)
-    found, recall, sizes = cells.find(str(tmp_path), pairs.Search(0.95, 20), how, HERE)
+    _, recall, sizes = cells.find(str(tmp_path), pairs.Search(0.95, 20), how, HERE)
     wanted = exact(embeddings, 0.95)
     assert len(wanted) == 2 * planes
     lost = set(wanted) - set(all_pairs(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -60,7 +61,8 @@ def test_a_killed_worker_costs_nothing(cluster: engines.Options, tmp_path: Path)
     thread.start()
     files, shards = embedding.gather([str(folder)], [], sources.Columns())
     partitions = embedding.plan(str(tmp_path / "job"), files, shards, 4)
-    work = engines.Work(Slow, (str(tmp_path / "job"), SMALL, str(workers)))
+    settings = dataclasses.replace(SMALL, fingerprint=SMALL.embedder().fingerprint)
+    work = engines.Work(Slow, (str(tmp_path / "job"), settings, str(workers)))
     answers = list(engines.run(cluster, work, [each.to_json() for each in partitions]))
     thread.join()
     assert len(killed) == 1
@@ -74,7 +76,7 @@ def test_a_killed_worker_costs_nothing(cluster: engines.Options, tmp_path: Path)
     seen = [name.split("-") for name in storage.names_in(str(workers))]
     assert len({node for _, node in seen}) == 2
     assert len({process for process, _ in seen}) >= 3
-    assert embed(tmp_path / "job", folder, options=cluster, per_partition=4).images == 40
+    assert embed(tmp_path / "job", folder, options=cluster).reused == len(partitions)
 
 
 @pytest.mark.nightly
@@ -100,5 +102,5 @@ def test_cells(cluster: engines.Options, tmp_path: Path) -> None:
 
 
 def test_what_a_task_raises_is_said(cluster: engines.Options) -> None:
-    with pytest.raises(ScaleError, match="^a task failed: the task 7 has failed$"):
+    with pytest.raises(ScaleError, match=r"^a task failed: the task 7 has failed$"):
         list(engines.run(cluster, engines.Work(Fails, ()), ["7"]))
