@@ -37,7 +37,9 @@ def markdown(value: Json, timed: Json | None) -> str:
         "Generated from `results/scale_plan.json` by `scripts/findings.sh`; made by `research.scale.run`, see "
         "`research/scale/README.md`.",
         "",
-        f"## {_count(most['images'])} images",
+        "## The largest collection",
+        "",
+        f"{_count(most['images'])} images:",
         "",
         *_figures(most),
         f"The band of every figure is a factor of {value['band']:g} to both sides. With cells, and float16 embeddings "
@@ -53,6 +55,8 @@ def markdown(value: Json, timed: Json | None) -> str:
         "## Failures, slow machines and unequal cells",
         "",
         *_simulated(value),
+        "## Chart",
+        "",
         "![time by length of a partition; time of unequal cells](scale_plan.png)",
         "",
         "## Throughput of the whole pipeline",

@@ -102,7 +102,8 @@ def cell_sizes(count: int, spread: float, seed: int) -> Floats:
         seed: Of the draw.
     """
     sizes = np.random.default_rng(seed).lognormal(0.0, spread, count)
-    return sizes / sizes.mean()
+    shares: Floats = sizes / sizes.mean()
+    return shares
 
 
 def skew(sizes: Floats) -> float:

@@ -85,7 +85,8 @@ def wilson(found: int, total: int) -> tuple[float, float]:
 def unit(rows: npt.NDArray[Any]) -> Floats:
     """Returns rows of length 1, float32; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=np.zeros_like(rows, np.float32), where=lengths > 0)
+    scaled: Floats = np.divide(rows, lengths, out=np.zeros_like(rows, np.float32), where=lengths > 0)
+    return scaled
 
 
 def k_means(rows: npt.NDArray[Any], count: int, seed: int) -> Floats:

@@ -247,7 +247,7 @@ def _run_daft(options: Options, work: Work, tasks: Sequence[str]) -> Iterator[st
         def __init__(self) -> None:
             self._task = _Guarded(work)
 
-        @daft.method(return_dtype=daft.DataType.string())
+        @daft.method(return_dtype=daft.DataType.string())  # type: ignore[untyped-decorator]
         def call(self, text: str) -> str:
             return self._task(text)
 
