@@ -92,6 +92,7 @@ void BindImage(py::module_& m);
 void BindReduction(py::module_& m);
 void BindSearch(py::module_& m);
 void BindSimilarity(py::module_& m, py::class_<Embedder>* embedder);
+void BindStore(py::module_& m, py::class_<Embedder>* embedder);
 
 // Adds default_options(), which no header has.
 void BindDefaultOptions(py::module_& m);

@@ -24,7 +24,7 @@ py::tuple EmbedFiles(const Embedder& embedder, const std::vector<std::string>& p
   guard.Rethrow();
   FileEmbeddings embedded = Unwrap(std::move(result));
   std::vector<std::pair<py::bytes, std::string>> skipped;
-  for (const auto& [path, reason] : embedded.skipped) skipped.emplace_back(py::bytes(path), reason);
+  for (const SkippedFile& file : embedded.skipped) skipped.emplace_back(py::bytes(file.path), file.reason);
   return py::make_tuple(ToArray(std::move(embedded.rows), static_cast<std::size_t>(embedder.info().dim)), embedded.read,
                         skipped);
 }

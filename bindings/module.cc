@@ -28,6 +28,7 @@ PYBIND11_MODULE(_native, m) {
   rrn::bindings::BindImage(m);
   rrn::bindings::BindReduction(m);
   rrn::bindings::BindSearch(m);
+  rrn::bindings::BindStore(m, &embedder);
   rrn::bindings::BindSimilarity(m, &embedder);
   m.def(
       "run_command_line",

@@ -31,7 +31,8 @@ RepresentativePolicy KeepCalled(const std::string& name) {
 std::pair<py::bytes, Rows> Find(const Embedder& embedder, const std::string& folder,
                                 const std::optional<std::vector<std::string>>& files, const std::string& against,
                                 const std::vector<std::string>& skip, const std::string& keep, float threshold,
-                                bool recursive, int threads, bool approximate, const PhaseCallback& progress) {
+                                bool recursive, int threads, bool approximate, Store* store,
+                                const PhaseCallback& progress) {
   SimilarityOptions options;
   options.skip = skip;
   options.against = against;
@@ -39,6 +40,7 @@ std::pair<py::bytes, Rows> Find(const Embedder& embedder, const std::string& fol
   options.threshold = threshold;
   options.recursive = recursive;
   options.threads = threads;
+  options.store = store;
   if (approximate) options.search = SearchMethod::kApproximate;
   Guard guard;
   std::string json;
@@ -66,7 +68,7 @@ std::pair<py::bytes, Rows> Find(const Embedder& embedder, const std::string& fol
 void BindSimilarity(py::module_& m, py::class_<Embedder>* embedder) {
   embedder->def("find_similar", &Find, py::kw_only(), py::arg("folder"), py::arg("files"), py::arg("against"),
                 py::arg("skip"), py::arg("keep"), py::arg("threshold"), py::arg("recursive"), py::arg("threads"),
-                py::arg("approximate"), py::arg("progress"));
+                py::arg("approximate"), py::arg("store").none(true), py::arg("progress"));
   m.def("list_folder", [](const std::string& folder, bool recursive) {
     Result<FolderListing> result = [&] {
       const py::gil_scoped_release nogil;

@@ -9,13 +9,15 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 # ccache, where it is installed, serves all build folders and the wheel. It caches users of precompiled headers only with
-# this sloppiness. CMAKE_CXX_COMPILER_LAUNCHER, as a variable of CMake or of the environment, takes its place.
+# this sloppiness. Paths count from the source folder, so another clone of the same sources is served too (debug
+# information may then name the first one). CMAKE_CXX_COMPILER_LAUNCHER, as a variable of CMake or of the environment, takes its place.
 find_program(RRN_CCACHE ccache)
 mark_as_advanced(RRN_CCACHE)
 if(RRN_CCACHE)
   foreach(language CXX CUDA)
     if(NOT DEFINED CMAKE_${language}_COMPILER_LAUNCHER)
-      set(CMAKE_${language}_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${RRN_CCACHE}")
+      set(CMAKE_${language}_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+          "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1 "${RRN_CCACHE}")
     endif()
   endforeach()
 endif()

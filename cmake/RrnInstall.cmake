@@ -12,7 +12,7 @@ configure_package_config_file(
   PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_DATADIR)
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/rrnConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/rrnConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/rrnConfigVersion.cmake"
-              cmake/RrnImageCodecs.cmake
+              cmake/RrnImageCodecs.cmake cmake/RrnSqlite.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/rrn)
 
 # The installed program loads lib/libonnxruntime.so.1; a copy makes the install tree complete.

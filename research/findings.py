@@ -109,6 +109,11 @@ _FILES = (
         "float16 weights against float32 ones; `command` in the file says how it was made",
         "",
     ),
+    (
+        "`results/bench_real_pairs.json`",
+        "the pair search on embeddings of real pictures; `command` in the file says how it was made",
+        "",
+    ),
     ("`results/nightly.json`", "the last run of every test that there is", "nightly.sh"),
     ("`results/gpu/*.json`", "the checks of a machine with a GPU", "gpu_check.sh"),
     (

@@ -37,7 +37,7 @@ for argument in "$@"; do
 done
 
 apt_install build-essential cmake ninja-build pkg-config ca-certificates libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
-  libgif-dev libdeflate-dev nlohmann-json3-dev libxxhash-dev python3-venv python3-dev
+  libgif-dev libdeflate-dev nlohmann-json3-dev libxxhash-dev libsqlite3-dev python3-venv python3-dev
 # For the approximate search, which is left out where the package is not known.
 apt-cache show libhnswlib-dev > /dev/null 2>&1 && apt_install libhnswlib-dev
 [ $tests = OFF ] || apt_install libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy ccache git locales groff-base \

@@ -13,6 +13,7 @@ stage its seconds and how many tests passed, failed and were skipped.
 
 Beyond scripts/test.sh:
 
+  C++ tests      a store whose writers are killed 500 times, and lose power at 3000 moments
   sanitizers     all C++ tests under AddressSanitizer and UBSan; those that run on several threads under ThreadSanitizer
   Python tests   those marked `nightly` too, and property tests with ten times as many examples
   clang-tidy     all of our C++ files
@@ -34,7 +35,8 @@ ensure_triton
 ensure_watch
 stage "style" check_style
 stage "types" check_types
-stage "C++ tests" run_ctest release
+# Longer forms of the tests that kill processes of a store and take its power away.
+RRN_STORE_KILLS=500 RRN_STORE_CUTS=3000 stage "C++ tests" run_ctest release
 stage "C++ build with AddressSanitizer and UBSan" build_preset asan
 stage "C++ tests with AddressSanitizer and UBSan" run_ctest asan
 stage "C++ build with ThreadSanitizer" build_preset tsan

@@ -67,7 +67,7 @@ check_types() { "$PYTHON" -m mypy; }
 # Too slow for scripts/test.sh with a sanitizer: the kernels' tables of cases, which watch every access themselves.
 SLOW_WITH_SANITIZER='^(reduction|sums)_test_tables$'
 # What runs on several threads.
-ON_SEVERAL_THREADS='PairsTest|GroupTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
+ON_SEVERAL_THREADS='PairsTest|GroupTest|StoreThreadsTest|RunOnThreadsTest|EmbedderTest|FindSimilarTest|PageTest'
 
 # build_preset PRESET [TARGET...]: configures quietly and builds.
 build_preset() {

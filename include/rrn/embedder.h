@@ -114,6 +114,9 @@ Result<ModelInput> ParseModelInput(const std::string& text);
 struct SkippedFile {
   std::string path;
   std::string reason;
+  // Of DecodeImage, ReadImage or the listing. kUnsupported and kCorrupt are about the bytes of the file, and so stay as
+  // long as those; the others may pass.
+  StatusCode code = StatusCode::kUnreadable;
 };
 
 // Orders by the bytes of the path.
@@ -158,6 +161,9 @@ class Embedder {
 
   // What was loaded, and who computes it.
   const ModelInfo& info() const;
+
+  // How files are decoded; embeddings depend on it. `target` is 0 for EmbedderOptions::full_decode.
+  const DecodeOptions& decode() const;
 
   // Embeds files; unreadable ones are skipped with a reason. Memory: rows, plus `batch` inputs and one decoded picture
   // for each thread, whatever the number of files.

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct Image {
   // and height again. Set by DecodeImage and ReadImage; 0 in other pictures.
   int full_width = 0;
   int full_height = 0;
+  // When the camera says that it took the picture: EXIF's DateTimeOriginal in JPEG, PNG and WebP files, in the camera's
+  // own local time, as seconds since 1970 without a time zone. Empty where the file does not say.
+  std::optional<std::int64_t> captured = std::nullopt;
 };
 
 // The same layout over memory that the caller owns and keeps alive.
@@ -59,12 +63,17 @@ inline constexpr int kReducingGap = 2;
 // options.max_pixels).
 Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const DecodeOptions& options = {});
 
+// XXH3 of a file's bytes (128 bits, the most significant byte first): the same for the same content on every machine.
+// Not for security.
+using ContentHash = std::array<std::uint8_t, 16>;
+
 // A file as it was when it was read.
 struct FileProperties {
   std::uint64_t device = 0;  // with `inode`: which file it is, under any name
   std::uint64_t inode = 0;
   std::uint64_t bytes = 0;
   std::int64_t modified = 0;  // nanoseconds since 1970
+  ContentHash content = {};   // of all bytes; zeros where the file was not read to its end
 };
 
 // Reads the regular file at `path` (any bytes the file system allows) and decodes it.

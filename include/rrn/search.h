@@ -5,10 +5,12 @@
 // embeddings always have the same similarity, bit for bit. A similarity that is not a number is above no threshold.
 //
 // Where the machine has instructions for it, pairs that cannot be similar are excluded by products of 8-bit integers
-// with a proven bound on their error, and only the rest is computed in float32. The result is the same, bit for bit.
+// with a proven bound on their error, and only the rest is computed in float32. Embeddings of photos lie near a space
+// of few dimensions; where a sample shows that, products of 64 numbers a row exclude most pairs before. The result is
+// the same, bit for bit.
 //
-// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows) and of results, never with
-// the square of the number of embeddings.
+// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows, 64 bytes a row for short ones,
+// 128 with AVX2 alone) and of results, never with the square of the number of embeddings.
 //
 // Thread-safety: all functions may run at the same time on different data. Callbacks of one call are never concurrent.
 #ifndef RRN_SEARCH_H_
@@ -18,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -77,6 +80,9 @@ struct RecallEstimate {
   double value() const { return pairs == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(pairs); }
 };
 
+// Whether pairs are looked at by short rows first. Where a sample says that it pays: kSampled.
+enum class ShortRows { kSampled, kNever, kAlways };
+
 // How to search. The result depends on `threshold` and, for the approximate search, on `method` and `approximate`.
 struct SearchOptions {
   float threshold = kDefaultThreshold;  // similar is: similarity > threshold; any number
@@ -85,6 +91,8 @@ struct SearchOptions {
   ApproximateOptions approximate;
   // Instructions to use, one of SearchTargets(); empty: the fastest. For measurements and tests.
   std::string target;
+  // For measurements and tests, too. Without effect for the targets float32 and portable.
+  ShortRows short_rows = ShortRows::kSampled;
   // For GroupRows of one set of rows: where this is below the threshold, the sink also receives the pairs between the
   // two, from the same search. The groups do not depend on it.
   float sink_threshold = std::numeric_limits<float>::infinity();
@@ -148,6 +156,49 @@ Result<Neighbours> FindNearest(const EmbeddingsView& rows, const EmbeddingsView&
 // The same among one set of rows, where a row is not a neighbour of itself.
 Result<Neighbours> FindNearest(const EmbeddingsView& rows, std::size_t k, const SearchOptions& options);
 
+// Rows that are prepared once for many searches: the nearest of few rows among a million take some hundredths of a
+// second. All results are those of FindNearest and FindPairs, bit for bit.
+//
+// Memory: the 8-bit rows (a quarter of the embeddings) and, from 8192 rows of more than 128 numbers on, 192 bytes a row
+// for short ones, 256 with AVX2 alone. With the targets float32 and portable, none, and every search compares
+// everything.
+//
+// Thread-safety: the const functions may run at the same time.
+class SearchIndex {
+ public:
+  // Of `options`: threads, target and short_rows count, for all searches.
+  //   rows: normalized; the caller keeps them as they are for as long as the index lives.
+  // Errors: those of CheckSearchOptions, kInvalidArgument (too many rows, SearchMethod::kApproximate), kRuntime (not
+  // enough memory).
+  static Result<SearchIndex> Create(const EmbeddingsView& rows, const SearchOptions& options = {});
+
+  // The same with normalized rows [n, dim] that the index owns. Errors: also kInvalidArgument (not rows of `dim`
+  // numbers, or `dim` is 0).
+  static Result<SearchIndex> Create(std::vector<float> rows, std::size_t dim, const SearchOptions& options = {});
+
+  SearchIndex(SearchIndex&& other) noexcept;
+  SearchIndex& operator=(SearchIndex&& other) noexcept;
+  ~SearchIndex();
+
+  // Rows of the index, and numbers of each.
+  std::size_t count() const;
+  std::size_t dim() const;
+
+  // As FindNearest of `rows` (normalized) among those of the index.
+  // Errors: kInvalidArgument (another dim, too many rows, k is 0, the threshold is not a number), kRuntime.
+  Result<Neighbours> Nearest(const EmbeddingsView& rows, std::size_t k, float threshold = kNoThreshold) const;
+
+  // As FindPairs of `rows` (normalized) and those of the index, but for memory: 8 bytes for each pair, twice. The sink
+  // is called on the calling thread. Errors: kInvalidArgument (as above), kCancelled (by the sink), kRuntime.
+  Status Range(const EmbeddingsView& rows, float threshold, const PairSink& sink) const;
+
+ private:
+  struct Prepared;
+  explicit SearchIndex(std::unique_ptr<Prepared> prepared);
+
+  std::unique_ptr<Prepared> prepared_;
+};
+
 // A representative and the rows that are similar to it, sorted by descending similarity, then by index. Never empty.
 struct Group {
   std::uint32_t representative = 0;
@@ -178,6 +229,13 @@ using RankRows = std::function<Result<std::vector<std::uint32_t>>(const std::vec
 // Errors: as for FindPairs, those of `rank`, and kInvalidArgument (not one rank for each row).
 Result<Grouping> GroupRows(const EmbeddingsView& rows, const SearchOptions& options, const RankRows& rank = {},
                            const PairSink& sink = {});
+
+// The same groups from pairs that were found before, say by several searches or machines.
+//   count: rows there are.
+//   pairs: first < second < count, in any order, each once, with similarities from -1 to 1.
+// Memory: 28 bytes for each pair, and 8 more while they are checked. Errors: those of `rank`, and kInvalidArgument (a
+// pair is not like that, not one rank for each row).
+Result<Grouping> GroupPairs(std::size_t count, const std::vector<SimilarPair>& pairs, const RankRows& rank = {});
 
 // Groups around the rows of a reference.
 struct ReferenceGrouping {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "rrn/progress.h"
 #include "rrn/search.h"
 #include "rrn/status.h"
+#include "rrn/store.h"
 
 namespace rrn {
 
@@ -56,7 +58,8 @@ struct ImageRecord {
   FileProperties file;
   int width = 0;  // of the upright picture at its full size
   int height = 0;
-  Detail detail;                        // measured for kSharpest only
+  std::optional<std::int64_t> captured = std::nullopt;  // as Image::captured
+  Detail detail;                                        // measured for kSharpest only
   std::vector<std::uint8_t> thumbnail;  // a JPEG file; empty unless SimilarityOptions::thumbnail_edge asks for it
 };
 
@@ -91,6 +94,12 @@ struct SimilarityOptions {
 
   NearPairs near;  // not with `against`
 
+  // Where what is found out of files is kept, and what earlier runs found out of files that have not changed since is
+  // taken from; null: every file is read. Not owned. The result is the same; with `thumbnail_edge`, known pictures are
+  // decoded again for that. A store that cannot be used is no error, see StoreUse::note.
+  Store* store = nullptr;
+  Store* against_store = nullptr;  // the same for the images of `against`; null: `store`
+
   // If not empty, receives a line for people, without a line break, before the pair search of 10,000 images or more,
   // when more than half of a sample of pairs are similar. Called on the calling thread.
   std::function<void(const std::string& line)> notice;
@@ -121,6 +130,14 @@ struct ReferenceResult {
   std::size_t files() const { return paths.size() + skipped.size(); }
 };
 
+// How much a store saved.
+struct StoreUse {
+  std::size_t reused = 0;    // files that were not read, because what is known of them came from the store
+  std::size_t computed = 0;  // all others
+  std::size_t damaged = 0;   // of these, those whose row in the store had a wrong checksum
+  std::string note;          // why what was computed is not all in the store; empty: it is
+};
+
 // The result. Positions refer to `paths`; files = paths.size() + skipped.size(); unique = groups + images in no group.
 //
 // With `reference`, Group::representative is a position in its paths, `grouping.similar` counts similar reference
@@ -137,6 +154,7 @@ struct SimilarityResult {
   RecallEstimate recall;  // of SearchMethod::kApproximate
   RepresentativePolicy keep = RepresentativePolicy::kMostSimilar;
   std::optional<ReferenceResult> reference;
+  std::optional<StoreUse> store;  // with SimilarityOptions::store
 
   // All files that were looked at: those read and those skipped.
   std::size_t files() const { return paths.size() + skipped.size(); }
@@ -156,6 +174,38 @@ Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing ima
 Result<SimilarityResult> FindSimilar(const Embedder& embedder, const std::string& folder,
                                      const SimilarityOptions& options, const PhaseProgress& progress = {},
                                      const PathPairSink& pairs = {});
+
+// Where an embedder's rows are kept in a store. `full_size`: of files that are decoded at their full size, as for
+// RepresentativePolicy::kSharpest, whatever the embedder's own options say.
+ColumnKey EmbeddingColumn(const Embedder& embedder, bool full_size = false);
+
+// Where the store of a folder of images is kept unless somebody names another place: "stores/" and a hash of its real
+// path, in the user's folder for what can be made again ($XDG_CACHE_HOME/rrn, or ~/.cache/rrn). Makes the folder that
+// it is in. `folder`: empty for lists of files.
+// Errors: kUnreadable (no such place here, or it cannot be written).
+Result<std::string> DefaultStoreFolder(const std::string& folder);
+
+// In the place of a slot: the row is not in the store.
+inline constexpr std::uint64_t kNotStored = std::numeric_limits<std::uint64_t>::max();
+
+// Embeddings of files, and what else is known of these.
+struct StoredEmbeddings {
+  FileEmbeddings embeddings;
+  std::vector<ImageRecord> images;   // one for each file of the list
+  std::vector<std::uint64_t> slots;  // one for each row, see Store, or kNotStored
+  StoreUse use;
+};
+
+// Embeds files that the store does not know or that have changed since, and stores what it finds out every few seconds,
+// so a run that is killed loses no more. A file is known under its absolute path, or under another one where only a
+// folder was renamed. Files whose reading failed for a reason that may pass are not stored.
+//   store: not null.
+//   options: keep, thumbnail_edge, threads.
+//   progress: as for EmbedFiles; known files count as done from the beginning.
+// Errors: those of Embedder::EmbedFiles. What the store refuses is in StoreUse::note.
+Result<StoredEmbeddings> EmbedThroughStore(const Embedder& embedder, Store* store,
+                                           const std::vector<std::string>& paths, const SimilarityOptions& options,
+                                           const Progress& progress = {});
 
 // The similarity of two files, in [-1, 1].
 // Errors: kUnreadable (naming the file and the reason), kCancelled, kRuntime.

@@ -30,11 +30,13 @@ from rrn_native.arrays import (
     PathLike,
     PixelArray,
     Progress,
+    SearchIndex,
     cosine_similarity,
     decode,
     decode_bytes,
     decode_sized,
     encode_jpeg,
+    group_pairs,
     nearest,
     preprocess,
     reduction,
@@ -60,6 +62,7 @@ from rrn_native.result import (
     SimilarityResult,
     Skipped,
 )
+from rrn_native.store import Match, Store, StoredImage, StoreReport, StoreUse
 
 if TYPE_CHECKING:
     from rrn_native import analysis, model
@@ -78,6 +81,7 @@ __all__ = [
     "Group",
     "Image",
     "Keep",
+    "Match",
     "Member",
     "Model",
     "PathLike",
@@ -91,9 +95,14 @@ __all__ = [
     "RrnError",
     "SameFile",
     "Search",
+    "SearchIndex",
     "SimilarityResult",
     "Skipped",
     "StepTimes",
+    "Store",
+    "StoreReport",
+    "StoreUse",
+    "StoredImage",
     "analysis",
     "cosine_similarity",
     "custom_op_library",
@@ -104,6 +113,7 @@ __all__ = [
     "encode_jpeg",
     "find_images",
     "find_similar",
+    "group_pairs",
     "model",
     "nearest",
     "preprocess",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from rrn_native.arrays import (
 from rrn_native.errors import RrnError
 from rrn_native.locate import custom_op_library, default_model
 from rrn_native.result import Model, SimilarityResult
+
+if TYPE_CHECKING:
+    from rrn_native.store import Store
 
 PhaseProgress = Callable[[str, int, int], bool | None]
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
@@ -208,6 +211,7 @@ class Embedder:
         recursive: bool = True,
         threads: int | None = None,
         search: Literal["exact", "approximate"] = "exact",
+        store: Store | None = None,
         progress: PhaseProgress | None = None,
     ) -> SimilarityResult:
         """Finds the similar images of a folder with this model; see :func:`find_similar`."""
@@ -226,6 +230,7 @@ class Embedder:
             recursive=recursive,
             threads=checked_threads(threads),
             approximate=search == "approximate",
+            store=None if store is None else store._native,
             progress=continue_unless_false(progress),
         )
         return SimilarityResult.from_json(json_text, embeddings)
@@ -246,6 +251,7 @@ def find_similar(
     batch: int = 8,
     recursive: bool = True,
     search: Literal["exact", "approximate"] = "exact",
+    store: Store | None = None,
     progress: PhaseProgress | None = None,
 ) -> SimilarityResult:
     """Finds the similar images of a folder and counts the unique ones.
@@ -270,6 +276,8 @@ def find_similar(
         recursive: Also look into sub-folders.
         search: "exact", or "approximate" for millions of images: it misses some pairs, and ``result.search`` says how
             many, as far as a sample tells.
+        store: Where embeddings are kept, and taken from for files that have not changed; None reads every file. The
+            result is the same.
         progress: Called with (phase, done, total), phase "images" or "pairs"; returning False cancels.
 
     Returns:
@@ -291,6 +299,7 @@ def find_similar(
         recursive=recursive,
         threads=threads,
         search=search,
+        store=store,
         progress=progress,
     )
 

@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,16 +71,24 @@ bool Hash::AddFile(const std::string& path) {
   return true;
 }
 
-std::string Hash::Hex() const {
+std::array<std::uint8_t, 16> Hash::Bytes() const {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state_->xxh3));
+  std::array<std::uint8_t, 16> bytes;
+  std::copy(std::begin(canonical.digest), std::end(canonical.digest), bytes.begin());
+  return bytes;
+}
+
+std::string Hash::Hex() const {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string text;
-  for (const unsigned char byte : canonical.digest) {
+  for (const std::uint8_t byte : Bytes()) {
     text += kDigits[byte >> 4U];
     text += kDigits[byte & 15U];
   }
   return text;
 }
+
+std::uint64_t ShortHash(const void* data, std::size_t size) { return XXH3_64bits(data, size); }
 
 }  // namespace rrn

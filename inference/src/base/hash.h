@@ -1,8 +1,9 @@
-// XXH3 with 128 bits: tells contents apart, as fast as memory is read. Not for security: two contents with
-// the same hash can be made on purpose.
+// XXH3, with 128 bits where nothing else is said: tells contents apart, as fast as memory is read. Not for security:
+// two contents with the same hash can be made on purpose.
 #ifndef RRN_BASE_HASH_H_
 #define RRN_BASE_HASH_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,7 +28,10 @@ class Hash {
   // hash is of no use then.
   bool AddFile(const std::string& path);
 
-  // Of all that was added so far: 32 hexadecimal digits.
+  // Of all that was added so far, the most significant byte first.
+  std::array<std::uint8_t, 16> Bytes() const;
+
+  // The same as 32 hexadecimal digits.
   std::string Hex() const;
 
  private:
@@ -36,6 +40,9 @@ class Hash {
 
   std::unique_ptr<State> state_;
 };
+
+// XXH3 with 64 bits (seed 0) of bytes in memory, for checksums. The same on every machine.
+std::uint64_t ShortHash(const void* data, std::size_t size);
 
 }  // namespace rrn
 

@@ -25,6 +25,12 @@ TEST(HashTest, IsXxh3) {
   EXPECT_EQ(OfBytes("abc"), "06b05ab6733a618578af5f94892f3950");
 }
 
+// The values of xxhsum 0.8 (xxh3sum).
+TEST(HashTest, ShortHashIsXxh3) {
+  EXPECT_EQ(ShortHash("", 0), 0x2d06800538d394c2U);
+  EXPECT_EQ(ShortHash("abc", 3), 0x78af5f94892f3950U);
+}
+
 TEST(HashTest, PortionsDoNotMatter) {
   std::string bytes;
   for (int i = 0; i < 100'000; ++i) bytes += static_cast<char>(i * i);

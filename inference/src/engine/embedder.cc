@@ -207,6 +207,7 @@ Result<Embedder> Embedder::Create(const EmbedderOptions& options) {
 }
 
 const ModelInfo& Embedder::info() const { return state_->model->info(); }
+const DecodeOptions& Embedder::decode() const { return state_->decode; }
 
 Status Embedder::Preprocess(const ImageView& image, float* output) const {
   return PreprocessImage(image, info().size, state_->model->preprocessing(), output);
@@ -232,7 +233,7 @@ Result<FileEmbeddings> Embedder::EmbedFiles(const std::vector<std::string>& path
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const Status& failure = pipeline.failures()[i];
     if (!failure.ok()) {
-      result.skipped.push_back({paths[i], failure.message()});
+      result.skipped.push_back({paths[i], failure.message(), failure.code()});
       continue;
     }
     // Close the gaps that skipped files left.

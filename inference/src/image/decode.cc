@@ -8,11 +8,13 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "image/decoders.h"
 #include "rrn/image.h"
@@ -143,7 +145,8 @@ Result<std::size_t> ReadFully(int file, std::uint8_t* data, std::size_t size) {
   return filled;
 }
 
-Result<Image> ReadOpenFile(int file, std::size_t size, const DecodeOptions& options) {
+// `content`: if not null, receives the hash of a file of a known format.
+Result<Image> ReadOpenFile(int file, std::size_t size, const DecodeOptions& options, ContentHash* content) {
   // The head alone tells films and archives from pictures: reading gigabytes only to refuse them would be a waste.
   std::uint8_t head[kSniffSize];
   const std::size_t head_wanted = std::min(size, kSniffSize);
@@ -166,7 +169,13 @@ Result<Image> ReadOpenFile(int file, std::size_t size, const DecodeOptions& opti
   if (!rest_size.ok()) {
     return rest_size.status();
   }
-  return DecodeImage(data.get(), *head_size + *rest_size, options);
+  const std::size_t filled = *head_size + *rest_size;
+  if (content != nullptr) {
+    Hash hash;
+    hash.Add(data.get(), filled);
+    *content = hash.Bytes();
+  }
+  return DecodeImage(data.get(), filled, options);
 }
 
 // Calls `read` and turns the standard library's exceptions about memory into a Status.
@@ -246,6 +255,7 @@ Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const Deco
       return stored.status();
     }
     const int orientation = stored->orientation;
+    const std::optional<std::int64_t> captured = stored->captured;
     const bool at_fraction = stored->full_width > 0;
     int full_width = at_fraction ? stored->full_width : stored->image.width;
     int full_height = at_fraction ? stored->full_height : stored->image.height;
@@ -255,6 +265,7 @@ Result<Image> DecodeImage(const std::uint8_t* data, std::size_t size, const Deco
     Image upright = ApplyOrientation(std::move(stored->image), orientation);
     upright.full_width = full_width;
     upright.full_height = full_height;
+    upright.captured = captured;
     return upright;
   });
 }
@@ -280,10 +291,15 @@ Result<Image> ReadImage(const std::string& path, const DecodeOptions& options, F
   }
   if (file_properties != nullptr) {
     constexpr std::int64_t kNanoseconds = 1'000'000'000;
-    *file_properties = {info.st_dev, info.st_ino, static_cast<std::uint64_t>(info.st_size),
-                        info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec};
+    *file_properties = {info.st_dev,
+                        info.st_ino,
+                        static_cast<std::uint64_t>(info.st_size),
+                        info.st_mtim.tv_sec * kNanoseconds + info.st_mtim.tv_nsec,
+                        {}};
   }
-  return GuardMemory([&] { return ReadOpenFile(file.value(), static_cast<std::size_t>(info.st_size), options); });
+  ContentHash* const content = file_properties == nullptr ? nullptr : &file_properties->content;
+  return GuardMemory(
+      [&] { return ReadOpenFile(file.value(), static_cast<std::size_t>(info.st_size), options, content); });
 }
 
 }  // namespace rrn

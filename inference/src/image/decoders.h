@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "rrn/image.h"
@@ -25,6 +26,7 @@ struct Bytes {
 struct StoredImage {
   Image image;
   int orientation = 1;
+  std::optional<std::int64_t> captured = std::nullopt;  // as Image::captured
   int full_width = 0;  // Of the picture in the file; 0 where `image` has its full size.
   int full_height = 0;
 };

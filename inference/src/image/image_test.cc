@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "image/decoders.h"
-#include "image/exif.h"
 #include "image/test_files.h"
 
 namespace rrn {
@@ -195,34 +194,6 @@ TEST_P(Orientation, OfABigPicture) {
     }
   }
   EXPECT_EQ(std::count(seen.begin(), seen.end(), true), kWidth * kHeight);
-}
-
-TEST(ExifOrientation, IgnoresWhatIsNotOneToEight) {
-  for (const int value : {0, 9, 200}) {
-    const Buffer block = ExifBlock(value);
-    EXPECT_EQ(image_internal::ExifOrientation(block.data(), block.size()), 1) << value;
-  }
-}
-
-TEST(ExifOrientation, SurvivesEveryPrefixAndByte) {
-  for (const bool big_endian : {false, true}) {
-    const Buffer block = ExifBlock(6, big_endian);
-    EXPECT_EQ(image_internal::ExifOrientation(block.data(), block.size()), 6);
-    for (std::size_t size = 0; size < block.size(); ++size) {
-      const Buffer prefix(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(size));
-      const int value = image_internal::ExifOrientation(prefix.data(), prefix.size());
-      EXPECT_EQ(value, size >= 22 ? 6 : 1) << size;
-    }
-    for (std::size_t i = 0; i < block.size(); ++i) {
-      for (int value = 0; value < 256; ++value) {
-        Buffer changed = block;
-        changed[i] = static_cast<std::uint8_t>(value);
-        const int orientation = image_internal::ExifOrientation(changed.data(), changed.size());
-        EXPECT_GE(orientation, 1);
-        EXPECT_LE(orientation, 8);
-      }
-    }
-  }
 }
 
 // 8 x 8 pixels of one colour: what a JPEG can hold without loss.

@@ -85,14 +85,14 @@ class JpegReader {
   // Whether pixel data came for every component. libjpeg would show a missing one as flat grey.
   bool HasAllComponents() const { return progress_.seen == (1U << static_cast<unsigned>(info_.num_components)) - 1; }
 
-  int Orientation() const {
+  ExifFacts Exif() const {
     for (jpeg_saved_marker_ptr marker = info_.marker_list; marker != nullptr; marker = marker->next) {
       constexpr char kExif[] = {'E', 'x', 'i', 'f', 0};
       if (marker->data_length > sizeof(kExif) && std::memcmp(marker->data, kExif, sizeof(kExif)) == 0) {
-        return ExifOrientation(marker->data, marker->data_length);
+        return ReadExif(marker->data, marker->data_length);
       }
     }
-    return 1;
+    return {};
   }
 
   Status Error() const {
@@ -216,7 +216,9 @@ Result<StoredImage> DecodeJpeg(Bytes file, const DecodeOptions& options) {
   }
 
   StoredImage stored;
-  stored.orientation = reader.Orientation();
+  const ExifFacts exif = reader.Exif();
+  stored.orientation = exif.orientation;
+  stored.captured = exif.captured;
   stored.image.width = static_cast<int>(info.output_width);
   stored.image.height = static_cast<int>(info.output_height);
   stored.full_width = static_cast<int>(info.image_width);

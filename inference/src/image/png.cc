@@ -93,13 +93,13 @@ class PngReader {
   int passes() const { return passes_; }
 
   // Valid after Finish: the chunk may come behind the pixels.
-  int Orientation() const {
+  ExifFacts Exif() const {
     png_bytep exif = nullptr;
     png_uint_32 size = 0;
     if (png_get_eXIf_1(png_, info_, &size, &exif) == 0 || exif == nullptr) {
-      return 1;
+      return {};
     }
-    return ExifOrientation(exif, size);
+    return ReadExif(exif, size);
   }
 
   Status Error() const { return {StatusCode::kCorrupt, "PNG: " + CodecMessage(message_)}; }
@@ -200,7 +200,9 @@ Result<StoredImage> Decode(Bytes file, const DecodeOptions& options, bool truste
   if (!read || !reader.Finish()) {
     return reader.Error();
   }
-  stored.orientation = reader.Orientation();
+  const ExifFacts exif = reader.Exif();
+  stored.orientation = exif.orientation;
+  stored.captured = exif.captured;
   return stored;
 }
 

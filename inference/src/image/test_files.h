@@ -46,6 +46,28 @@ inline Buffer ExifBlock(int orientation, bool big_endian = false) {
   return {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, low, 0, 0, 0, 0, 0, 0, 0};
 }
 
+// A little-endian EXIF block whose tag DateTimeOriginal is `time`, 19 characters.
+inline Buffer ExifBlockWithTime(const std::string& time) {
+  constexpr std::uint32_t kFirst = 8;             // one entry: where the EXIF directory is
+  constexpr std::uint32_t kSecond = kFirst + 18;  // one entry: the time
+  constexpr std::uint32_t kText = kSecond + 18;
+  Buffer block = {'I', 'I', 42, 0};
+  AppendLe(&block, kFirst, 4);
+  const auto directory = [&block](std::uint32_t tag, std::uint32_t type, std::uint32_t count, std::uint32_t value) {
+    AppendLe(&block, 1, 2);
+    AppendLe(&block, tag, 2);
+    AppendLe(&block, type, 2);
+    AppendLe(&block, count, 4);
+    AppendLe(&block, value, 4);
+    AppendLe(&block, 0, 4);
+  };
+  directory(0x8769, 4, 1, kSecond);
+  directory(0x9003, 2, static_cast<std::uint32_t>(time.size()) + 1, kText);
+  Append(&block, Text(time));
+  block.push_back(0);
+  return block;
+}
+
 struct JpegSpec {
   int width = 0;
   int height = 0;

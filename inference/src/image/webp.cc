@@ -40,8 +40,8 @@ const char* Explain(VP8StatusCode code) {
   }
 }
 
-// The orientation in the EXIF chunk of a RIFF container that is known to be complete.
-int ContainerOrientation(Bytes riff) {
+// What the EXIF chunk says of a RIFF container that is known to be complete.
+ExifFacts ContainerExif(Bytes riff) {
   std::size_t at = kRiffHeader;
   while (riff.size - at >= kChunkHeader) {
     const std::size_t size = LittleEndian32(riff.data + at + 4);
@@ -50,12 +50,12 @@ int ContainerOrientation(Bytes riff) {
       break;
     }
     if (std::memcmp(riff.data + at, "EXIF", 4) == 0) {
-      return ExifOrientation(riff.data + at + kChunkHeader, size);
+      return ReadExif(riff.data + at + kChunkHeader, size);
     }
     // Chunks of odd size are padded; the pad of the last one may be missing.
     at += kChunkHeader + std::min(left, size + size % 2);
   }
-  return 1;
+  return {};
 }
 
 // Decodes one VP8 or VP8L picture, possibly with an ALPH chunk, and lays it over white. width and height are the
@@ -180,7 +180,9 @@ Result<StoredImage> DecodeWebp(Bytes file, const DecodeOptions& options) {
   if (!status.ok()) {
     return status;
   }
-  stored.orientation = ContainerOrientation(riff);
+  const ExifFacts exif = ContainerExif(riff);
+  stored.orientation = exif.orientation;
+  stored.captured = exif.captured;
   return stored;
 }
 

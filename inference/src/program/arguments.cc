@@ -138,6 +138,9 @@ Result<FindOptions> Finding(const Typed& typed, const CommandLineDefaults& defau
   if (!typed.html.empty() && !typed.against.empty()) {
     return Wrong("--html shows one folder's groups, not those of --against; leave one of them out");
   }
+  if (!typed.store.empty() && typed.no_store) {
+    return Wrong("--store and --no-store: expected one of them, got both");
+  }
   for (const std::string& folder : typed.skip) {
     if (folder != typed.move_to && !IsFolder(folder)) return Wrong("--skip " + folder + ": no such folder");
   }
@@ -146,6 +149,7 @@ Result<FindOptions> Finding(const Typed& typed, const CommandLineDefaults& defau
   options.list = typed.list;
   options.embedder = Embedding(typed, defaults);
   options.similarity = Searching(typed);
+  options.store = {typed.store, !typed.no_store};
   options.outputs = Writing(typed);
   options.action = Acting(typed);
   options.page.path = typed.html;

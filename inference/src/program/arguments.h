@@ -10,6 +10,7 @@
 #include "program/command_line.h"
 #include "program/outputs.h"
 #include "program/page/html_page.h"
+#include "program/stores.h"
 #include "rrn/embedder.h"
 #include "rrn/similarity.h"
 #include "rrn/status.h"
@@ -30,6 +31,7 @@ struct FindOptions {
   std::string list;    // the file that names the images, "-" for standard input
   EmbedderOptions embedder;
   SimilarityOptions similarity;
+  StoreChoice store;
   OutputOptions outputs;
   HtmlPageOptions page;
   ActionOptions action;

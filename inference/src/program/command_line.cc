@@ -23,6 +23,7 @@
 #include "program/page/html_page.h"
 #include "program/path_list.h"
 #include "program/progress_line.h"
+#include "program/stores.h"
 #include "rrn/embedder.h"
 #include "rrn/similarity.h"
 
@@ -143,6 +144,15 @@ int Compare(const Embedder& embedder, const Arguments& arguments, const CompareO
   return similar ? kDone : kNotSimilar;
 }
 
+// What the store was good for.
+void NoteStore(const Arguments& arguments, const SimilarityResult& result, const StoreChoice& choice) {
+  if (arguments.quiet || !result.store || result.store->reused == 0) return;
+  const StoreUse& use = *result.store;
+  Note(arguments.program, std::to_string(use.reused) + " of " + Files(use.reused + use.computed) +
+                              " did not change since they were read before" +
+                              (choice.folder.empty() ? "; --no-store reads all" : ""));
+}
+
 // The sign of a model whose cosine has another scale than the threshold.
 bool MostPairsAreSimilar(const SimilarityResult& result) {
   const std::size_t images = result.paths.size();
@@ -170,6 +180,10 @@ int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions
     return g_signal == 0;
   };
   SimilarityOptions options = find.similarity;
+  Result<RunStores> stores = OpenStores(find.store, find.folder, options.against);
+  if (!stores.ok()) return Fail(arguments.program, stores.status());
+  if (!stores->note.empty() && !arguments.quiet) Note(arguments.program, stores->note);
+  stores->Use(&options);
   bool told = false;
   if (!arguments.quiet) {
     options.notice = [&](const std::string& text) {
@@ -192,6 +206,7 @@ int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions
           : FindSimilar(embedder, ListFiles(std::move(listed), options.skip), options, progress, outputs.PairSink());
   line.Clear();
   if (!result.ok()) return Fail(arguments.program, result.status());
+  NoteStore(arguments, *result, find.store);
   std::optional<HtmlPage> page;
   if (!find.outputs.html.empty()) {
     Result<HtmlPage> made = MakeHtmlPage(*result, near.Take(), find.page, progress);

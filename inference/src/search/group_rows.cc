@@ -108,12 +108,12 @@ Result<Grouping> GroupRows(const EmbeddingsView& rows, const SearchOptions& opti
   if (status.ok()) status = internal::CheckRows(rows);
   if (!status.ok()) return status;
   if (options.method == SearchMethod::kApproximate) return GroupApproximately(rows, options, rank, sink);
-  internal::Scanner scanner(rows, *internal::ChooseTarget(options.target));
-  status = internal::PrepareForPairs(options, &scanner);
-  if (!status.ok()) return status;
-  internal::PairStore store(rows.count, internal::kMaxStoredPairs);
   SearchOptions counted = options;
   counted.threshold = SinkThreshold(options);
+  internal::Scanner scanner(rows, *internal::ChooseTarget(options.target));
+  status = internal::PrepareSides(counted, false, {rows, rows, &scanner, &scanner});
+  if (!status.ok()) return status;
+  internal::PairStore store(rows.count, internal::kMaxStoredPairs);
   std::size_t total = 0;
   counted.progress = CountSteps(options.progress, &total);
   status = internal::ScanPairs(rows, scanner, counted, AddTo(&store, options, sink));

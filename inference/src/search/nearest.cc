@@ -131,42 +131,51 @@ class NearestJobs {
   Neighbours nearest_;
 };
 
+}  // namespace
+
+namespace internal {
+
 Status CheckK(std::size_t k) {
   if (k > 0) return {};
   return {StatusCode::kInvalidArgument, "k is 0, expected at least 1"};
 }
 
-}  // namespace
+Result<Neighbours> ScanForNearest(const Scanner& from, const Scanner& against, const NearestScan& scan,
+                                  const Counts& counts, const SearchOptions& options) {
+  return NearestJobs(counts.rows, counts.columns, options).Run(from, against, scan);
+}
+
+}  // namespace internal
 
 Result<Neighbours> FindNearest(const EmbeddingsView& rows, const EmbeddingsView& columns, std::size_t k,
                                const SearchOptions& options) {
   Status status = CheckSearchOptions(options);
   if (status.ok()) status = internal::CheckSides(rows, columns, options);
-  if (status.ok()) status = CheckK(k);
+  if (status.ok()) status = internal::CheckK(k);
   if (!status.ok()) return status;
   const internal::SearchTarget target = *internal::ChooseTarget(options.target);
   Scanner from(rows, target);
   Scanner against(columns, target);
   if (rows.count >= kFewRows) {
-    for (Scanner* scanner : {&from, &against}) {
-      status = scanner->Prepare(options.threads);
-      if (!status.ok()) return status;
-    }
+    status = internal::PrepareSides(options, true, {rows, columns, &from, &against});
+    if (!status.ok()) return status;
   }
-  return NearestJobs(rows.count, columns.count, options).Run(from, against, {k, options.threshold, Columns::kAll});
+  return internal::ScanForNearest(from, against, {k, options.threshold, Columns::kAll}, {rows.count, columns.count},
+                                  options);
 }
 
 Result<Neighbours> FindNearest(const EmbeddingsView& rows, std::size_t k, const SearchOptions& options) {
   Status status = CheckSearchOptions(options);
   if (status.ok()) status = internal::CheckSides(rows, rows, options);
-  if (status.ok()) status = CheckK(k);
+  if (status.ok()) status = internal::CheckK(k);
   if (!status.ok()) return status;
   Scanner scanner(rows, *internal::ChooseTarget(options.target));
   if (rows.count >= kFewRows) {
-    status = scanner.Prepare(options.threads);
+    status = internal::PrepareSides(options, true, {rows, rows, &scanner, &scanner});
     if (!status.ok()) return status;
   }
-  return NearestJobs(rows.count, rows.count, options).Run(scanner, scanner, {k, options.threshold, Columns::kOthers});
+  return internal::ScanForNearest(scanner, scanner, {k, options.threshold, Columns::kOthers}, {rows.count, rows.count},
+                                  options);
 }
 
 }  // namespace rrn

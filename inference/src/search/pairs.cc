@@ -3,11 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "search/approximate.h"
 #include "search/ordered_jobs.h"
+#include "search/projection.h"
 #include "search/target.h"
 
 namespace rrn {
@@ -39,6 +42,36 @@ Status PrepareForPairs(const SearchOptions& options, Scanner* scanner) {
   return options.threshold < -1.0F ? Status() : scanner->Prepare(options.threads);
 }
 
+Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sides) {
+  if (!nearest && options.threshold < -1.0F) return {};
+  std::shared_ptr<const Projection> projection;
+  const SearchTarget target = *ChooseTarget(options.target);
+  if (target.filter.run != nullptr && sides.columns.dim > 0 && options.short_rows != ShortRows::kNever) {
+    // Memory may run out.
+    Status status = RunOnThreads(
+        1,
+        [&] {
+          if (options.short_rows == ShortRows::kAlways) {
+            projection =
+                std::make_shared<const Projection>(std::vector<EmbeddingsView>{sides.columns, sides.rows},
+                                                   SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
+          } else {
+            projection = ChooseProjection(sides.rows, sides.columns, options.threshold, nearest,
+                                          target.filter.most_left_over, target.dot_tile);
+          }
+        },
+        [] {});
+    if (!status.ok()) return status;
+  }
+  for (Scanner* scanner : {sides.against, sides.from}) {
+    Status status =
+        projection == nullptr ? scanner->Prepare(options.threads) : scanner->PrepareStages(options.threads, projection);
+    if (!status.ok()) return status;
+    if (sides.from == sides.against) break;
+  }
+  return {};
+}
+
 Status ScanPairs(const EmbeddingsView& rows, const Scanner& scanner, const SearchOptions& options,
                  const PairSink& sink) {
   const double pairs_per_row = EstimateSimilarShare(rows, options.threshold) * static_cast<double>(rows.count);
@@ -60,7 +93,7 @@ Status FindPairs(const EmbeddingsView& rows, const SearchOptions& options, const
     return internal::FindPairsApproximately(rows, options, options.threshold, sink);
   }
   internal::Scanner scanner(rows, *internal::ChooseTarget(options.target));
-  status = internal::PrepareForPairs(options, &scanner);
+  status = internal::PrepareSides(options, false, {rows, rows, &scanner, &scanner});
   if (!status.ok()) return status;
   return internal::ScanPairs(rows, scanner, options, sink);
 }
@@ -73,10 +106,8 @@ Status FindPairs(const EmbeddingsView& rows, const EmbeddingsView& columns, cons
   const internal::SearchTarget target = *internal::ChooseTarget(options.target);
   internal::Scanner from(rows, target);
   internal::Scanner against(columns, target);
-  for (internal::Scanner* scanner : {&from, &against}) {
-    status = internal::PrepareForPairs(options, scanner);
-    if (!status.ok()) return status;
-  }
+  status = internal::PrepareSides(options, false, {rows, columns, &from, &against});
+  if (!status.ok()) return status;
   const double share = EstimateSimilarShare(rows, columns, options.threshold);
   return internal::ScanInOrder(
       rows.count, share * static_cast<double>(columns.count),

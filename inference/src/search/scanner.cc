@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "search/dot_kernel.h"
@@ -60,7 +61,8 @@ struct Scanner::Left {
   const std::vector<std::uint32_t>* rows = nullptr;
   const float* data = nullptr;  // [rows, dim]
   std::vector<float> copies;    // of the rows, where they are not side by side
-  AlignedBytes bytes;           // the rounded rows; null: no filter
+  bool filtering = false;
+  AlignedBytes bytes;  // what the filter gets of the rows; in stages the short rows, null without them
   Columns columns = Columns::kOthers;
   std::size_t k = 0;  // keep the k nearest ones; 0: all
   float threshold = 0;
@@ -97,9 +99,25 @@ struct Scanner::Left {
 };
 
 Scanner::Scanner(const EmbeddingsView& embeddings, const SearchTarget& target)
-    : embeddings_(embeddings), target_(target), rounded_(embeddings) {}
+    : embeddings_(embeddings), target_(target) {}
 
-Status Scanner::Prepare(int threads) { return target_.filter.run == nullptr ? Status() : rounded_.Prepare(threads); }
+Status Scanner::Prepare(int threads) {
+  if (target_.filter.run == nullptr) return {};
+  rounded_ = std::make_unique<RoundedRows>(embeddings_, RoundedRows::Layout::kPacked);
+  return rounded_->Prepare(threads);
+}
+
+Status Scanner::PrepareStages(int threads, const std::shared_ptr<const Projection>& projection) {
+  if (target_.filter.run == nullptr) return {};
+  in_stages_ = true;
+  rounded_ = std::make_unique<RoundedRows>(embeddings_, RoundedRows::Layout::kRowByRow);
+  Status status = rounded_->Prepare(threads);
+  if (!status.ok() || projection == nullptr) return status;
+  short_ = std::make_unique<RoundedRows>(embeddings_, projection, RoundedRows::Layout::kPacked,
+                                         target_.filter.run_narrow != nullptr);
+  medium_ = std::make_unique<RoundedRows>(embeddings_, projection, RoundedRows::Layout::kRowByRow, false);
+  return RoundedRows::PrepareShort(threads, short_.get(), medium_.get());
+}
 
 void Scanner::ExactTile(std::size_t row, std::size_t rows, std::size_t column, std::size_t columns, Left* left) const {
   std::array<float, kTileRows * kTileRows> tile;
@@ -166,38 +184,45 @@ Scanner::Left Scanner::Take(const Scanner& from, const std::vector<std::uint32_t
     }
     left.data = left.copies.data();
   }
-  if (!rounded_.ready() || !from.rounded_.ready()) return left;
-  const std::size_t depth = rounded_.depth();
+  const auto ready = [](const std::unique_ptr<RoundedRows>& some) { return some != nullptr && some->ready(); };
+  if (!ready(rounded_) || !ready(from.rounded_)) return left;
+  if (in_stages_ && !(ready(short_) && ready(medium_) && ready(from.short_) && ready(from.medium_))) {
+    left.filtering = true;
+    return left;
+  }
+  const RoundedRows& filtered = in_stages_ ? *from.short_ : *from.rounded_;
+  const std::size_t depth = filtered.depth();
   const std::size_t padded = RoundUp(rows.size(), kFilterRows);
   left.bytes = AllocateBytes(padded * depth);
+  left.filtering = in_stages_ || left.bytes != nullptr;
   if (left.bytes == nullptr) return left;
   std::memset(left.bytes.get(), 0, padded * depth);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    from.rounded_.Unpack(rows[i], target_.filter.offset, left.bytes.get() + i * depth);
+    filtered.Unpack(rows[i], target_.filter.offset, left.bytes.get() + i * depth);
   }
   return left;
 }
 
 bool Scanner::ScanChunk(const Scanner& from, std::size_t column, std::size_t column_end, Left* left) const {
   const std::vector<std::uint32_t>& rows = *left->rows;
-  const RoundedRows::Bound& bound = rounded_.bound(column / RoundedRows::kChunk);
+  const RoundedRows::Bound& bound = rounded_->bound(column / RoundedRows::kChunk);
   std::array<float, kFilterRows> limits;
   std::array<std::uint32_t, kFilterRows> flags;
   FilterBlock block;
-  block.depth = rounded_.depth();
+  block.depth = rounded_->depth();
   block.a_limits = limits.data();
   block.flags = flags.data();
   std::size_t looked_at = 0;
   std::size_t left_over = 0;
   for (std::size_t i = 0; i < rows.size(); i += kFilterRows) {
     limits.fill(std::numeric_limits<float>::infinity());
-    from.rounded_.Limits(&rows[i], std::min(kFilterRows, rows.size() - i), bound, &left->above[i], limits.data());
+    from.rounded_->Limits(&rows[i], std::min(kFilterRows, rows.size() - i), bound, &left->above[i], limits.data());
     block.a = left->bytes.get() + i * block.depth;
     for (std::size_t j = column; j < column_end; j += kFilterRows) {
       if (left->columns == Columns::kLater && j + kFilterRows - 1 <= rows[i]) continue;
-      block.b = rounded_.packed(j);
-      block.b_sums = rounded_.sums(j);
-      block.b_scales = rounded_.scales(j);
+      block.b = rounded_->packed(j);
+      block.b_sums = rounded_->sums(j);
+      block.b_scales = rounded_->scales(j);
       looked_at += kFilterRows * kFilterRows;
       if (target_.filter.run(block)) left_over += Recheck(i, j, flags.data(), left);
     }
@@ -205,12 +230,114 @@ bool Scanner::ScanChunk(const Scanner& from, std::size_t column, std::size_t col
   return left_over * kLeftOverShare > looked_at;
 }
 
+// Of the pairs that were looked at, those that a stage left over.
+struct Scanner::StagesLeftOver {
+  std::size_t looked_at = 0;
+  std::size_t by_short = 0;
+  std::size_t by_bytes = 0;
+};
+
+namespace {
+
+// The pairs of a block that a stage has left over, as 32 i + j.
+struct LeftPairs {
+  std::array<std::uint16_t, kFilterRows * kFilterRows> pairs;
+  std::size_t count = 0;
+
+  // Two rows at a time, because most have no flag or one.
+  void Take(const std::uint32_t* flags, std::size_t rows, std::uint32_t columns) {
+    count = 0;
+    for (std::size_t i = 0; i < rows; i += 2) {
+      const std::uint32_t second = i + 1 < rows ? flags[i + 1] & columns : 0;
+      std::uint64_t bits = (flags[i] & columns) | std::uint64_t{second} << kFilterRows;
+      for (; bits != 0; bits &= bits - 1) {
+        const auto place = static_cast<std::size_t>(__builtin_ctzll(bits));
+        pairs[count++] = static_cast<std::uint16_t>(i * kFilterRows + place);
+      }
+    }
+  }
+
+  void ToFlags(std::uint32_t* flags) const {
+    std::fill_n(flags, kFilterRows, 0U);
+    for (std::size_t k = 0; k < count; ++k) flags[pairs[k] / kFilterRows] |= 1U << pairs[k] % kFilterRows;
+  }
+};
+
+// One stage of pairs of a block: rows that lie row by row.
+struct Stage {
+  const RoundedRows* rows = nullptr;
+  const RoundedRows* columns = nullptr;
+  std::array<const std::int8_t*, kFilterRows> bytes;
+  std::array<float, kFilterRows> limits;
+
+  void SetRows(const std::uint32_t* some, std::size_t count, const RoundedRows::Bound& bound, const float* above) {
+    rows->Limits(some, count, bound, above, limits.data());
+    for (std::size_t i = 0; i < count; ++i) bytes[i] = rows->packed(some[i]);
+  }
+
+  void Keep(KeepPairsFunction keep, std::size_t column, LeftPairs* left) const {
+    const BytePairs pairs{bytes.data(), columns->packed(column), columns->depth(), columns->scales(column),
+                          limits.data()};
+    left->count = keep(pairs, left->pairs.data(), left->count);
+  }
+};
+
+}  // namespace
+
+Scanner::StagesLeftOver Scanner::ScanChunkInStages(const Scanner& from, std::size_t column, std::size_t column_end,
+                                                   bool use_short, Left* left) const {
+  const std::vector<std::uint32_t>& rows = *left->rows;
+  const FilterFunction run = target_.filter.run_narrow != nullptr ? target_.filter.run_narrow : target_.filter.run;
+  const std::size_t chunk = column / RoundedRows::kChunk;
+  Stage medium{from.medium_.get(), medium_.get(), {}, {}};
+  Stage whole{from.rounded_.get(), rounded_.get(), {}, {}};
+  std::array<float, kFilterRows> limits;
+  std::array<std::uint32_t, kFilterRows> flags;
+  LeftPairs pairs;
+  FilterBlock block;
+  block.depth = kShortDim;
+  block.a_limits = limits.data();
+  block.flags = flags.data();
+  StagesLeftOver result;
+  for (std::size_t i = 0; i < rows.size(); i += kFilterRows) {
+    block.rows = std::min(kFilterRows, rows.size() - i);
+    const float* above = &left->above[i];
+    whole.SetRows(&rows[i], block.rows, rounded_->bound(chunk), above);
+    if (use_short) {
+      limits.fill(std::numeric_limits<float>::infinity());
+      from.short_->Limits(&rows[i], block.rows, short_->bound(chunk), above, limits.data());
+      medium.SetRows(&rows[i], block.rows, medium_->bound(chunk), above);
+      block.a = left->bytes.get() + i * block.depth;
+    }
+    for (std::size_t j = column; j < column_end; j += kFilterRows) {
+      if (left->columns == Columns::kLater && j + kFilterRows - 1 <= rows[i]) continue;
+      result.looked_at += block.rows * std::min(kFilterRows, column_end - j);
+      flags.fill(~std::uint32_t{0});
+      if (use_short) {
+        block.b = short_->packed(j);
+        block.b_sums = short_->sums(j);
+        block.b_scales = short_->scales(j);
+        if (!run(block)) continue;
+      }
+      pairs.Take(flags.data(), block.rows, FirstBits(embeddings_.count - j));
+      result.by_short += pairs.count;
+      if (use_short) medium.Keep(target_.keep_pairs, j, &pairs);
+      whole.Keep(target_.keep_pairs, j, &pairs);
+      if (pairs.count == 0) continue;
+      pairs.ToFlags(flags.data());
+      result.by_bytes += Recheck(i, j, flags.data(), left);
+    }
+  }
+  return result;
+}
+
 void Scanner::ScanColumns(const Scanner& from, std::size_t column, std::size_t column_end, Left* left) const {
-  const bool filtering = left->bytes != nullptr;
-  const FilterScope scope(filtering ? &target_.filter : nullptr);
+  const FilterScope scope(left->filtering ? &target_.filter : nullptr);
   const std::size_t rows = left->rows->size();
   const std::size_t start = column;
+  const std::size_t pause = left->k == 0 ? kChunksWithoutFilter : kNearestPiecesWithoutFilter;
   std::size_t without_filter = 0;
+  std::size_t without_short = left->bytes != nullptr ? 0 : std::numeric_limits<std::size_t>::max();
   while (column < column_end) {
     const std::size_t chunk = column / RoundedRows::kChunk;
     std::size_t end = std::min((chunk + 1) * RoundedRows::kChunk, column_end);
@@ -218,15 +345,21 @@ void Scanner::ScanColumns(const Scanner& from, std::size_t column, std::size_t c
     if (left->k != 0) end = std::min(end, column + std::max(kFilterRows, column - start));
     // Until there are k, everything would be left over.
     const bool full = left->k <= column - start || left->threshold >= -1.0F;
-    if (filtering && full && without_filter == 0) {
-      if (ScanChunk(from, column, end, left)) {
-        without_filter = left->k == 0 ? kChunksWithoutFilter : kNearestPiecesWithoutFilter;
-      }
-    } else {
+    if (!left->filtering || !full || without_filter > 0) {
       for (std::size_t i = 0; i < rows; i += kFilterRows) {
         ScanExactly(i, std::min(i + kFilterRows, rows), column, end, left);
       }
       if (without_filter > 0) --without_filter;
+    } else if (in_stages_) {
+      const StagesLeftOver stages = ScanChunkInStages(from, column, end, without_short == 0, left);
+      if (stages.by_bytes * kLeftOverShare > stages.looked_at) without_filter = pause;
+      if (without_short > 0) {
+        if (left->bytes != nullptr) --without_short;
+      } else if (stages.by_short * kLeftOverShare > stages.looked_at) {
+        without_short = pause;
+      }
+    } else if (ScanChunk(from, column, end, left)) {
+      without_filter = pause;
     }
     column = end;
   }

@@ -1,13 +1,18 @@
 // Compares given rows with all columns: a filter on 8-bit rows (rounded_rows.h says why it loses nothing), then the
 // exact product of what it leaves over.
+//
+// In stages, the filter gets short rows (projection.h). Of each pair that it leaves over, rows of twice as many numbers
+// are multiplied, then the 8-bit rows, and the exact product is computed of what these leave over.
 #ifndef RRN_SEARCH_SCANNER_H_
 #define RRN_SEARCH_SCANNER_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rrn/search.h"
+#include "search/projection.h"
 #include "search/rounded_rows.h"
 #include "search/target.h"
 
@@ -41,6 +46,10 @@ class Scanner {
   // Errors: kRuntime.
   Status Prepare(int threads);
 
+  // The same, to scan in stages. Without a projection, short rows are left out: for few rows that are compared with
+  // many columns. Scanners of one scan have the same projection.
+  Status PrepareStages(int threads, const std::shared_ptr<const Projection>& projection);
+
   // For each of `rows` (ascending), the rows with a similarity above `threshold`, in ascending order of index. They are
   // appended to (*found)[i] for rows[i]; `found` is resized. A threshold of NaN finds nothing. May throw
   // std::bad_alloc.
@@ -65,6 +74,10 @@ class Scanner {
   // Columns of one chunk, through the filter. Returns whether the filter left over so much that it cost more than it
   // saved.
   bool ScanChunk(const Scanner& from, std::size_t column, std::size_t column_end, Left* left) const;
+  // The same in stages, the first one only with `use_short`.
+  struct StagesLeftOver;
+  StagesLeftOver ScanChunkInStages(const Scanner& from, std::size_t column, std::size_t column_end, bool use_short,
+                                   Left* left) const;
   void ScanExactly(std::size_t row, std::size_t row_end, std::size_t column, std::size_t column_end, Left* left) const;
   // `flags` as from the filter. Returns the number of pairs that were left over.
   std::size_t Recheck(std::size_t row, std::size_t column, const std::uint32_t* flags, Left* left) const;
@@ -72,7 +85,10 @@ class Scanner {
 
   const EmbeddingsView embeddings_;
   const SearchTarget target_;
-  RoundedRows rounded_;
+  std::unique_ptr<RoundedRows> rounded_;  // null: no filter
+  std::unique_ptr<RoundedRows> short_;    // null: no such stage
+  std::unique_ptr<RoundedRows> medium_;   // null exactly where short_ is
+  bool in_stages_ = false;
 };
 
 }  // namespace rrn::internal

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "rrn/similarity.h"
+#include "similarity/known_pairs.h"
+#include "similarity/records.h"
 
 namespace rrn {
 namespace {
@@ -21,9 +23,6 @@ Progress OnePhase(const PhaseProgress& progress, const char* phase) {
 
 // From this many images on, it is worth saying early that the threshold does not fit the model.
 constexpr std::size_t kManyImages = 10'000;
-
-// Of libjpeg's scale.
-constexpr int kThumbnailQuality = 70;
 
 void NoticeManyPairs(std::size_t images, double share, const SimilarityOptions& options) {
   if (!options.notice || images < kManyImages || share <= 0.5) return;
@@ -79,22 +78,58 @@ void Distribute(std::vector<std::string> paths, std::vector<ImageRecord> images,
   if (result->reference) std::sort(result->reference->skipped.begin(), result->reference->skipped.end());
 }
 
-// What the images' records are filled with while their pixels are there.
-PixelUse FillRecords(const SimilarityOptions& options, std::vector<ImageRecord>* images) {
-  PixelUse use;
-  use.full_size = options.keep == RepresentativePolicy::kSharpest;
-  use.see = [&options, images](std::size_t index, const Image& image, const FileProperties& file) {
-    const ImageView view{image.rgb.data(), image.width, image.height};
-    ImageRecord& record = (*images)[index];
-    record.file = file;
-    record.width = image.full_width;
-    record.height = image.full_height;
-    if (options.keep == RepresentativePolicy::kSharpest) record.detail = MeasureDetail(view);
-    if (options.thumbnail_edge < 1) return;
-    Result<std::vector<std::uint8_t>> thumbnail = MakeThumbnail(view, options.thumbnail_edge, kThumbnailQuality);
-    if (thumbnail.ok()) record.thumbnail = *std::move(thumbnail);
+// With the store or, where there is no such, as if there were an empty one.
+Result<StoredEmbeddings> EmbedSome(const Embedder& embedder, const std::vector<std::string>& paths, Store* store,
+                                   const SimilarityOptions& options, const Progress& progress) {
+  if (store != nullptr) return EmbedThroughStore(embedder, store, paths, options, progress);
+  StoredEmbeddings all;
+  all.images.resize(paths.size());
+  const PixelUse use = internal::FillRecords(options, [&all](std::size_t index) { return &all.images[index]; });
+  Result<FileEmbeddings> embedded = embedder.EmbedFiles(paths, progress, use);
+  if (!embedded.ok()) return embedded.status();
+  all.embeddings = *std::move(embedded);
+  all.slots.assign(all.embeddings.read.size(), kNotStored);
+  all.use.computed = paths.size();
+  return all;
+}
+
+// Puts what was found of a second list behind the first one, which had `first` files.
+void Append(StoredEmbeddings more, std::size_t first, StoredEmbeddings* to) {
+  FileEmbeddings& embeddings = to->embeddings;
+  embeddings.rows.insert(embeddings.rows.end(), more.embeddings.rows.begin(), more.embeddings.rows.end());
+  for (const std::size_t i : more.embeddings.read) embeddings.read.push_back(first + i);
+  std::move(more.embeddings.skipped.begin(), more.embeddings.skipped.end(), std::back_inserter(embeddings.skipped));
+  std::move(more.images.begin(), more.images.end(), std::back_inserter(to->images));
+  to->slots.insert(to->slots.end(), more.slots.begin(), more.slots.end());
+  to->use.reused += more.use.reused;
+  to->use.computed += more.use.computed;
+  to->use.damaged += more.use.damaged;
+  if (to->use.note.empty()) to->use.note = std::move(more.use.note);
+}
+
+// `own`: where the reference's paths begin, which may be in a store of their own.
+Result<StoredEmbeddings> EmbedAll(const Embedder& embedder, const std::vector<std::string>& paths, std::size_t own,
+                                  const SimilarityOptions& options, const Progress& progress) {
+  Store* const second = options.against_store != nullptr ? options.against_store : options.store;
+  if (own == paths.size() || second == options.store) {
+    return EmbedSome(embedder, paths, options.store, options, progress);
+  }
+  const auto shifted = [&](std::size_t before) -> Progress {
+    if (!progress) return {};
+    return [&, before](std::size_t done, std::size_t /*total*/) { return progress(before + done, paths.size()); };
   };
-  return use;
+  const auto middle = paths.begin() + static_cast<std::ptrdiff_t>(own);
+  Result<StoredEmbeddings> all = EmbedSome(embedder, {paths.begin(), middle}, options.store, options, shifted(0));
+  if (!all.ok()) return all;
+  Result<StoredEmbeddings> references = EmbedSome(embedder, {middle, paths.end()}, second, options, shifted(own));
+  if (!references.ok()) return references;
+  Append(*std::move(references), own, &*all);
+  return all;
+}
+
+void NoticeStore(const StoreUse& use, const SimilarityOptions& options) {
+  if (!options.notice || use.note.empty()) return;
+  options.notice(use.note + "; this run goes on, but what it finds out is not kept");
 }
 
 // `pairs` as a sink of rows, which takes those above the threshold; empty if it is. Everything must stay where it is.
@@ -108,8 +143,9 @@ PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std:
   };
 }
 
-Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, const PhaseProgress& progress,
+Status GroupWithin(const internal::StoredView& stored, const SimilarityOptions& options, const PhaseProgress& progress,
                    const PathPairSink& pairs, SimilarityResult* result) {
+  const EmbeddingsView& view = stored.unit;
   NoticeManyPairs(view.count, options.notice ? EstimateSimilarShare(view, options.threshold) : 0, options);
   RankRows rank;
   if (options.keep != RepresentativePolicy::kMostSimilar) {
@@ -124,7 +160,11 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
     };
   }
   search.recall = [result](const RecallEstimate& recall) { result->recall = recall; };
-  Result<Grouping> grouping = GroupRows(view, search, rank, sink);
+  // Pairs are kept of the usual search only: not those below the threshold, and not with some missing.
+  const bool keep_pairs = stored.store != nullptr && !options.near.floor && options.search == SearchMethod::kExact;
+  Result<Grouping> grouping = keep_pairs
+                                  ? internal::GroupStoredRows(stored, search, rank, sink, internal::kMostKnownPairs)
+                                  : GroupRows(view, search, rank, sink);
   if (!grouping.ok()) return grouping.status();
   result->grouping = *std::move(grouping);
   return {};
@@ -202,24 +242,31 @@ Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing ima
     // One list of both sides, so that the progress is that of all the work.
     std::move(references->paths.begin(), references->paths.end(), std::back_inserter(paths));
   }
-  std::vector<ImageRecord> records(paths.size());
-  Result<FileEmbeddings> embedded =
-      embedder.EmbedFiles(paths, OnePhase(progress, "images"), FillRecords(options, &records));
-  if (!embedded.ok()) return embedded.status();
-  Distribute(std::move(paths), std::move(records), own, *embedded, &result);
+  Result<StoredEmbeddings> found = EmbedAll(embedder, paths, own, options, OnePhase(progress, "images"));
+  if (!found.ok()) return found.status();
+  FileEmbeddings& embedded = found->embeddings;
+  Distribute(std::move(paths), std::move(found->images), own, embedded, &result);
+  if (options.store != nullptr || options.against_store != nullptr) {
+    result.store = std::move(found->use);
+    NoticeStore(*result.store, options);
+  }
 
   const auto dim = static_cast<std::size_t>(result.model.dim);
   std::vector<float> unit;
   if (options.keep_embeddings) {
-    unit = embedded->rows;
-    result.embeddings = std::move(embedded->rows);
+    unit = embedded.rows;
+    result.embeddings = std::move(embedded.rows);
     result.embeddings.resize(result.paths.size() * dim);
   } else {
-    unit = std::move(embedded->rows);
+    unit = std::move(embedded.rows);
   }
   NormalizeRows(unit.data(), unit.size() / dim, dim);
-  const EmbeddingsView view{unit.data(), result.paths.size(), dim};
-  Status status = result.reference ? GroupAgainst(view, options, progress, pairs, &result)
+  internal::StoredView view;
+  view.unit = {unit.data(), result.paths.size(), dim};
+  view.slots = &found->slots;
+  view.store = options.store;
+  view.key = EmbeddingColumn(embedder, internal::NeedsFullSize(options));
+  Status status = result.reference ? GroupAgainst(view.unit, options, progress, pairs, &result)
                                    : GroupWithin(view, options, progress, pairs, &result);
   if (!status.ok()) return status;
   return result;

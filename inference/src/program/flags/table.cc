@@ -181,6 +181,18 @@ FlagGroup Speed() {
                   .Help("do not keep compiled models")
                   .More("Do not keep compiled models for the next start in ~/.cache/rrn. --cache, the default, does.")
                   .Negation("no-cache"),
+              Flag("store", &Typed::store, "DIR")
+                  .Help("where what is known of files is kept")
+                  .More("Keep embeddings, and what else is known of files, in this folder, and take them from it for "
+                        "files that have not changed; it is made where it is missing. A run that is interrupted goes "
+                        "on where it stopped. See also rrn index.")
+                  .Default("a folder for each folder of images, in ~/.cache/rrn/stores")
+                  .Completes(Completion::kFolders)
+                  .FolderOnly(),
+              Flag("no-store", &Typed::no_store)
+                  .Help("read every file, and keep nothing")
+                  .More("Read every file, and keep nothing for the next run. The result is the same.")
+                  .FolderOnly(),
               Flag("search", &Typed::search, "METHOD")
                   .Help("how pairs are looked for")
                   .More("How pairs are looked for. approximate is for millions of images: it misses some pairs, and "

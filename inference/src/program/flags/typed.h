@@ -52,6 +52,9 @@ struct Typed {
   std::string action;         // the old form of the two before it
   std::string action_folder;  // of --action move
 
+  std::string store;
+  bool no_store = false;
+
   int batch = EmbedderOptions{}.batch;
   int threads = EmbedderOptions{}.threads;
   std::string provider = EmbedderOptions{}.provider;
