@@ -18,8 +18,8 @@ from research.common.places import FINDINGS, RESULTS, ROOT
 from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
-from research.serving import report as serving_report
 from research.scale import report as scale_report
+from research.serving import report as serving_report
 from research.watch import accuracy_report as watch_accuracy_report
 from research.watch import latency_report as watch_latency_report
 from research.watch import precision_report as watch_precision_report

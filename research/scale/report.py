@@ -133,8 +133,8 @@ def _simulated(value: Json) -> list[str]:
     return [
         f"Simulated: {settings['machines']} machines with {settings['hours']:g} hours of work each, "
         f"{settings['slow_share'] * 100:.0f} % of them {settings['slow_factor']:g} times slower, "
-        f"{settings['repair_min']} minutes away after a failure; median and range of {settings['seeds']} seeds. Times are multiples of the time "
-        "without failures and with no machine idle.",
+        f"{settings['repair_min']} minutes away after a failure; median and range of "
+        f"{settings['seeds']} seeds. Times are multiples of the time without failures and with no machine idle.",
         "",
         *table(
             ["minutes of a partition", "hours between failures", "time", "work that is lost"],
@@ -158,8 +158,8 @@ def _simulated(value: Json) -> list[str]:
             ],
         ),
         f"Spread is the standard deviation of the logarithm of the sizes of {settings['cells']:,} cells, the largest "
-        "cell is in multiples of the mean, work in multiples of that of equal cells (the plan's `skew`), and time in multiples "
-        f"of that work in equal shares. Where cells are most unequal, whole cells take "
+        "cell is in multiples of the mean, work in multiples of that of equal cells (the plan's `skew`), and time in "
+        f"multiples of that work in equal shares. Where cells are most unequal, whole cells take "
         f"{skewed['time']['whole']['value']:.0f} times as long as the work needs, and chunks of the mean size "
         f"{skewed['time']['chunks']['value']:.2f} times: so `rrn scale pairs` searches cells in chunks.",
         "",

@@ -174,6 +174,8 @@ class Grouped:
 def group(job: str, *, verified: bool = False) -> Grouped:
     """Groups the images of a job by the rule of :func:`rrn_native.group_pairs`, and writes ``groups.parquet``.
 
+    The same images and pairs give the same groups as ``rrn find``, however they are cut into partitions.
+
     The file has a row for each image of a group: ``group`` (int64, from 0), ``path``, ``representative`` (bool) and
     ``similarity`` to the representative (float32; 1 for itself), representatives first, then by similarity.
 
@@ -195,8 +197,16 @@ def group(job: str, *, verified: bool = False) -> Grouped:
         np.concatenate([getattr(each, name) for each in found]) for name in ("first", "second", "similarity")
     )
     images = sum(block.rows for block in held)
-    representative, to_it = rrn_native.group_pairs(images, first, second, similarity)
-    table = _table(job, held, representative, to_it)
+    # Of images with a pair only, in the order of their paths: the groups then depend on nothing but images and pairs.
+    rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    paths = _paths(job, held, rows)
+    order = pc.sort_indices(paths).to_numpy()
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows))
+    one, other = rank[places[: len(first)]], rank[places[len(first) :]]
+    by_path = (np.minimum(one, other), np.maximum(one, other), similarity)
+    representative, to_it, _ = rrn_native.group_pairs(len(rows), by_path)
+    table = _table(paths.take(pa.array(order)), representative, to_it)
     place = storage.join(job, "groups.parquet")
     storage.write_bytes(place, embedding.parquet_bytes(table))
     groups = int(pc.sum(table["representative"]).as_py() or 0)
@@ -215,25 +225,30 @@ def _check_verified(job: str, listed: list[Json]) -> None:
         raise ScaleError(f"{job}: not all pairs were verified; run rrn scale pairs with --plug-in again")
 
 
-def _table(job: str, held: list[pairs.Block], representative: pairs.Ints, to_it: pairs.Floats) -> pa.Table:
-    """The images of groups; `representative` is that of each row, or -1."""
-    rows = np.flatnonzero(representative >= 0)
+def _paths(job: str, held: list[pairs.Block], rows: pairs.Ints) -> pa.Array:
+    """The paths of rows, which are sorted."""
+    parts = [pa.array([], pa.string())]
+    for block in held:
+        inside = rows[(rows >= block.start) & (rows < block.start + block.rows)] - block.start
+        if len(inside):
+            parts.append(pa.array(pairs.read_paths(job, block), pa.string()).take(pa.array(inside)))
+    return pa.concat_arrays(parts)
+
+
+def _table(paths: pa.Array, representative: pairs.Ints, to_it: pairs.Floats) -> pa.Table:
+    """The images of groups: those with another representative than themselves, and these."""
+    itself = np.arange(len(representative))
+    members = itself[representative != itself]
+    rows = np.union1d(members, representative[members])
     heads = representative[rows]
     is_head = rows == heads
     order = np.lexsort((rows, -to_it[rows], ~is_head, heads))
-    rows, heads, is_head = rows[order], heads[order], is_head[order]
-    parts = []
-    for block in held:
-        inside = rows[(rows >= block.start) & (rows < block.start + block.rows)]
-        if len(inside):
-            paths = pairs.read_paths(job, block)
-            parts += [(int(row), paths[row - block.start]) for row in inside.tolist()]
-    names = dict(parts)
+    rows, is_head = rows[order], is_head[order]
     return pa.table(
         {
             "group": np.cumsum(is_head) - 1,
-            "path": pa.array([names[int(row)] for row in rows], pa.string()),
+            "path": paths.take(pa.array(rows)),
             "representative": is_head,
-            "similarity": np.where(is_head, np.float32(1), to_it[rows]).astype(np.float32),
+            "similarity": to_it[rows],
         }
     )

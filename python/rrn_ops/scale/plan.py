@@ -292,7 +292,10 @@ def make(images: float, values: Values) -> Json:
             "high": value if exact else value * BAND,
         }
         if each.unit == "hours":
-            line |= {"machines": math.ceil(value / of["deadline_h"]), "cost": value * of["machine_price_h"]}
+            line["machines"] = math.ceil(value / of["deadline_h"])
+            # Pictures arrive while others are embedded, by the same machines.
+            if each.stage != "read":
+                line["cost"] = value * of["machine_price_h"]
         elif each.stage == "store":
             line["cost_month"] = value / 1e9 * of["storage_price_gb_month"]
         elif each.stage == "read":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ pytest.importorskip("fsspec", reason="the extra 'scale' is not installed")
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import rrn_native
-from rrn_ops.scale import cells, embedding, groups, pairs
+from rrn_ops.scale import cells, command, embedding, groups, pairs, storage
 from rrn_ops.scale.storage import ScaleError
-from scale_helpers import HERE, write_rows
+from scale_helpers import HERE, embed, make_pictures, write_rows
 
 SIZES = [40, 0, 33, 27, 50, 50]
 Embeddings = npt.NDArray[np.float32]
@@ -230,3 +232,64 @@ def test_a_plug_in_looks_at_all_pairs(job: Path) -> None:
     ):
         with pytest.raises(ScaleError, match=message):
             groups.load_plug_in(bad)
+
+
+@pytest.mark.parametrize("per_partition", [3, 100])
+def test_groups_are_those_of_the_engine(per_partition: int, tmp_path: Path) -> None:
+    """Of files in partitions, so that the rows have another order than the paths."""
+    folder = make_pictures(tmp_path / "in", 36)
+    embed(tmp_path / "job", folder, per_partition=per_partition)
+    threshold = 0.97
+    found = pairs.find(str(tmp_path / "job"), pairs.Search(threshold, block_rows=10), HERE)
+    grouped = groups.group(str(tmp_path / "job"))
+    result = rrn_native.Embedder(size=64).find_similar(folder, threshold)
+    assert (grouped.groups, grouped.unique, grouped.images) == (len(result.groups), result.unique, 36)
+    assert grouped.groups > 5
+    assert grouped.pairs == found.pairs
+    ours: dict[int, list[tuple[str, float]]] = {}
+    for row in pq.read_table(grouped.file).to_pylist():
+        assert row["representative"] == (row["group"] not in ours)
+        ours.setdefault(row["group"], []).append((row["path"], round(row["similarity"], 6)))
+    theirs = [
+        [(group.representative, 1.0), *((member.path, pytest.approx(member.similarity)) for member in group.members)]
+        for group in result.groups
+    ]
+    assert list(ours.values()) == theirs
+
+
+def test_groups_of_verified_pairs(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs.find(str(job), pairs.Search(0.8, 80), HERE)
+    whole = groups.group(str(job))
+    with pytest.raises(ScaleError, match="not all pairs were verified"):
+        groups.group(str(job), verified=True)
+    groups.verify(str(job), f"{__name__}:only_high", HERE)
+    fewer = groups.group(str(job), verified=True)
+    assert 0 < fewer.pairs < whole.pairs
+    assert fewer.unique > whole.unique
+    assert command.main(["groups", str(job), "--verified", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out) == dataclasses.asdict(fewer)
+    pairs.find(str(job), pairs.Search(0.7, 80), HERE)
+    with pytest.raises(ScaleError, match="not all pairs were verified"):
+        groups.group(str(job), verified=True)
+
+
+def test_without_pairs_there_are_no_groups(tmp_path: Path) -> None:
+    write_rows(tmp_path, np.eye(5, dtype=np.float32), [3, 2])
+    pairs.find(str(tmp_path), pairs.Search(0.5), HERE)
+    grouped = groups.group(str(tmp_path))
+    assert (grouped.images, grouped.pairs, grouped.groups, grouped.unique) == (5, 0, 0, 5)
+
+
+def test_the_command_line_of_pairs(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pairs", str(job), "--engine", "processes", "--workers", "0", "--threshold", "0.8", "--json", "-"]
+    assert command.main(words) == 0
+    exactly = json.loads(capsys.readouterr().out)
+    assert exactly["pairs"] == len(exact(clusters(50, 4), 0.8))
+    assert command.main([*words, "--cells", "4", "--probes", "2"]) == 0
+    most = json.loads(capsys.readouterr().out)
+    assert most["pairs"] <= exactly["pairs"]
+    assert most["recall"]["found"] == most["pairs"], "200 of 200 images are in the sample"
+    assert most["recall"]["pairs"] == exactly["pairs"]
+    assert command.main([*words, "--cells", "2", "--probes", "3"]) == 2
+    assert "3 probes of 2 cells, expected 1 to 2" in capsys.readouterr().err
+    assert storage.read_json(str(job / "search.json")) is None
