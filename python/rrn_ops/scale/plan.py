@@ -50,7 +50,7 @@ ASSUMED: Values = {
     "skew": Value(2, "times", "mean square of the cells' sizes by the square of their mean"),
     "sample": Value(1000, "images", "searched exactly to measure the recall"),
     "pairs_per_image": Value(1, "pairs", "similar pairs by images"),
-    "pair_bytes": Value(20, "bytes", "of a pair in memory: two numbers and a similarity"),
+    "pair_bytes": Value(56, "bytes", "of a pair in memory while they are grouped"),
     "network_bytes_s": Value(1.25e8, "bytes/s", "of one machine: a gigabit a second"),
     "deadline_h": Value(72, "hours", "of each stage, for the number of machines"),
     "machine_price_h": Value(0.1, "money/hour", "of a machine like the one the rates were measured on"),
@@ -269,8 +269,9 @@ def make(images: float, values: Values) -> Json:
 
     Returns:
         "images"; "values", see :class:`Value`; "figures", a list of {"stage", "words", "unit", "formula", "from",
-        "value", "low", "high"} and, of those in hours, "machines" for the deadline and "cost"; of bytes that are
-        kept, "cost_month"; and "cost", the sum of reading, embedding, float16 storage for a month, and cells.
+        "value", "low", "high", "shown" (these three as text)} and, of those in hours, "machines" for the deadline and
+        "cost"; of bytes that are kept, "cost_month"; and "cost", the sum of reading, embedding, float16 storage for a
+        month, and cells.
 
     Raises:
         ValueError: There are no images.
@@ -291,6 +292,7 @@ def make(images: float, values: Values) -> Json:
             "low": value if exact else value / BAND,
             "high": value if exact else value * BAND,
         }
+        line["shown"] = {end: shown(line[end], each.unit) for end in ("value", "low", "high")}
         if each.unit == "hours":
             line["machines"] = math.ceil(value / of["deadline_h"])
             # Pictures arrive while others are embedded, by the same machines.
