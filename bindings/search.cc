@@ -86,6 +86,29 @@ py::tuple SimilarPairs(const Rows& embeddings, SearchOptions options, const Call
   return ToColumns(pairs, recall.value());
 }
 
+// The columns of pairs of a row of `rows` and a row of `columns`, and 1, the recall of an exact search.
+py::tuple SimilarPairsBetween(const Rows& rows, const Rows& columns, SearchOptions options, const Callback& progress) {
+  const EmbeddingsView left = View(rows);
+  const EmbeddingsView right = View(columns);
+  std::vector<SimilarPair> pairs;
+  Guard guard;
+  options.progress = [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); };
+  Status status;
+  {
+    const py::gil_scoped_release nogil;
+    const UnitRows unit_left(left);
+    const UnitRows unit_right(right);
+    status =
+        FindPairs(unit_left.view(), unit_right.view(), options, [&pairs](const SimilarPair* found, std::size_t count) {
+          pairs.insert(pairs.end(), found, found + count);
+          return true;
+        });
+  }
+  guard.Rethrow();
+  if (!status.ok()) Throw(status);
+  return ToColumns(pairs, 1.0);
+}
+
 // (indices, similarities): int64 and float32 [n, width], filled up with -1 and NaN where there are fewer.
 py::tuple ToMatrices(const Neighbours& nearest, std::size_t width) {
   const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(nearest.size()), static_cast<py::ssize_t>(width)};
@@ -214,6 +237,7 @@ void BindSearch(py::module_& m) {
       .def("nearest", &NearestInIndex)
       .def("range", &RangeInIndex);
   m.def("similar_pairs", &SimilarPairs);
+  m.def("similar_pairs_between", &SimilarPairsBetween);
   m.def("approximate_search_available", &ApproximateSearchAvailable);
   m.def("search_targets", &SearchTargets);
   m.def("cosine_similarity", &CosineOfTwo);

@@ -18,6 +18,7 @@ from research.common.places import FINDINGS, RESULTS, ROOT
 from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
+from research.scale import report as scale_report
 from research.serving import report as serving_report
 from research.watch import accuracy_report as watch_accuracy_report
 from research.watch import latency_report as watch_latency_report
@@ -72,6 +73,12 @@ _FILES = (
         "`results/quantisation.json`, `results/quantisation_served.json`, `results/tuning.json` and "
         "`results/tensorrt.json`",
         "research.sh --findings",
+    ),
+    (
+        "`scale_plan.md`, `scale_plan.png`",
+        "what a collection of a billion images takes, from `results/scale_plan.json` and, where it was measured, "
+        "`results/scale_throughput.json`; `command` in each file says how it was made",
+        "",
     ),
     (
         "`results/watch_light.png`, `results/watch_dark.png`, `results/watch_phone.png`, `results/watch_stale.png`",
@@ -152,6 +159,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *watch_precision_report.write(measured, output),
         *watch_latency_report.write(measured, output),
         *studies.write(measured, output),
+        *scale_report.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

@@ -34,6 +34,7 @@ from rrn_native.arrays import (
     cosine_similarity,
     decode,
     decode_bytes,
+    decode_sized,
     encode_jpeg,
     group_pairs,
     nearest,
@@ -42,6 +43,7 @@ from rrn_native.arrays import (
     search_targets,
     similar_pairs,
     similar_pairs_approximate,
+    similar_pairs_between,
 )
 from rrn_native.detections import Detections
 from rrn_native.detector import Detector, DetectorInfo, StepTimes
@@ -106,6 +108,7 @@ __all__ = [
     "custom_op_library",
     "decode",
     "decode_bytes",
+    "decode_sized",
     "default_model",
     "encode_jpeg",
     "find_images",
@@ -118,6 +121,7 @@ __all__ = [
     "search_targets",
     "similar_pairs",
     "similar_pairs_approximate",
+    "similar_pairs_between",
 ]
 
 

@@ -89,6 +89,45 @@ def similar_pairs(
     return pairs[:3]
 
 
+def similar_pairs_between(
+    rows: npt.NDArray[Any],
+    columns: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    threads: int | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Finds all pairs of a row of one matrix and a row of another whose cosine is above the threshold, exactly.
+
+    Pairs inside one side are not looked at. Two embeddings have the same similarity, bit for bit, as in
+    :func:`similar_pairs`, so a set may be searched block by block.
+
+    Args:
+        rows: Floating-point [n, dim]; they need not be normalised.
+        columns: Floating-point [m, dim], the same.
+        threshold: As for :func:`similar_pairs`.
+        threads: As for :func:`similar_pairs`.
+        target: As for :func:`similar_pairs`.
+        progress: As for :func:`similar_pairs`.
+
+    Returns:
+        (i, j, similarity): int64, int64 and float32 arrays of one length; i is a row of `rows`, j one of `columns`;
+        sorted by (i, j).
+
+    Raises:
+        ValueError: Not matrices of one width, the threshold is not a number, or this machine has no such target.
+        CancelledError: The progress callback returned False.
+    """
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs_between(
+        np.ascontiguousarray(rows, dtype=np.float32),
+        np.ascontiguousarray(columns, dtype=np.float32),
+        _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or ""),
+        continue_unless_false(progress),
+    )
+    return pairs[:3]
+
+
 def search_targets() -> tuple[str, ...]:
     """Returns the sets of instructions that the exact search can use on this machine, the fastest first.
 
@@ -375,6 +414,27 @@ def decode_bytes(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int 
     """
     pixels: PixelArray = _load.native.decode(data, max_pixels, target)
     return pixels
+
+
+def decode_sized(
+    data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0
+) -> tuple[PixelArray, tuple[int, int]]:
+    """Decodes the content of an image file, and says how large the whole picture is.
+
+    Args:
+        data: The content.
+        max_pixels: As for :func:`decode`.
+        target: As for :func:`decode`.
+
+    Returns:
+        (pixels, (width, height)): as :func:`decode_bytes` returns them, and the sides in pixels of the upright picture
+        at its full size, which `pixels` has or is a fraction of.
+
+    Raises:
+        RrnError: As for :func:`decode_bytes`.
+    """
+    pixels, width, height = _load.native.decode_sized(data, max_pixels, target)
+    return pixels, (width, height)
 
 
 def encode_jpeg(pixels: PixelArray, quality: int = 80, *, optimize: bool = True) -> bytes:

@@ -194,6 +194,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "convert": ["vit", "--weights", timm_weights(output), "--output", output / "vit", "--heads", "2"],
         "eval": eval_words(output),
         "serve": ["build", output / "store", *SMALL],
+        "scale": ["embed", photos, "--output", output / "job", "--engine", "processes", "--workers", "0", *SMALL],
         "watch": [photos, "--model", blob_model(output / "blob.onnx"), "--output", output / "rows.jsonl"],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
     }[name]
