@@ -146,7 +146,9 @@ TEST_F(StoredTest, AnEntryWithoutThePicturesSizeIsOfUseWhereNoSizeIsAskedFor) {
   const ColumnKey key = EmbeddingColumn(embedder_);
   std::vector<StoredFile> files;
   std::vector<std::uint64_t> slots;
-  for (StoreEntry& entry : *store.Read(key)) {
+  Result<std::vector<StoreEntry>> entries = store.Read(key);
+  ASSERT_TRUE(entries.ok());
+  for (StoreEntry& entry : *entries) {
     if (!entry.slot) continue;
     entry.file.width = entry.file.height = 0;
     files.push_back(std::move(entry.file));
