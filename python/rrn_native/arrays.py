@@ -65,8 +65,8 @@ def similar_pairs(
     Args:
         embeddings: Floating-point [n, dim]; rows need not be normalised.
         threshold: Similar is: cosine > threshold.
-        columns: Floating-point [m, dim]: pairs of a row and one of these are found instead, of which j is the index. Two
-            embeddings have the same similarity either way, so a set may be searched block by block.
+        columns: Floating-point [m, dim]: pairs of a row and one of these are found instead, of which j is the index.
+            Two embeddings have the same similarity either way, so a set may be searched block by block.
         threads: None for one for each core; the result does not depend on it.
         target: The instructions to use, one of :func:`search_targets`; None for the fastest. The result does not depend
             on it.
@@ -82,7 +82,9 @@ def similar_pairs(
         CancelledError: The progress callback returned False.
     """
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    options = _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or "")
+    options = _load.native.SearchOptions(
+        threshold=threshold, threads=checked_threads(threads), target=target or "", short_rows=short_rows
+    )
     call = continue_unless_false(progress)
     if columns is None:
         return _load.native.similar_pairs(rows, options, call)[:3]
