@@ -127,7 +127,8 @@ py::dict Report(Store* store, const Callback& progress, Work work) {
   return ToDict(Unwrap(std::move(report)));
 }
 
-// Embeds files through a store: the counts of StoreUse with its note, and what was skipped.
+// Embeds files through a store: rows, positions of the files that they are of, what was skipped with its reasons, and
+// (reused, computed, refused, damaged, note) of StoreUse.
 py::tuple EmbedThrough(const Embedder& embedder, Store* store, const std::vector<std::string>& paths,
                        const Callback& progress) {
   Guard guard;
@@ -137,16 +138,23 @@ py::tuple EmbedThrough(const Embedder& embedder, Store* store, const std::vector
                              [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
   }();
   guard.Rethrow();
-  const StoredEmbeddings found = Unwrap(std::move(result));
+  StoredEmbeddings found = Unwrap(std::move(result));
   std::vector<std::pair<py::bytes, std::string>> skipped;
   for (const SkippedFile& file : found.embeddings.skipped) skipped.emplace_back(py::bytes(file.path), file.reason);
-  return py::make_tuple(found.use.reused, found.use.computed, found.use.damaged, found.use.note, skipped);
+  const StoreUse& use = found.use;
+  return py::make_tuple(ToArray(std::move(found.embeddings.rows), static_cast<std::size_t>(embedder.info().dim)),
+                        found.embeddings.read, skipped,
+                        py::make_tuple(use.reused, use.computed, use.refused, use.damaged, use.note));
 }
 
 }  // namespace
 
 void BindStore(py::module_& m, py::class_<Embedder>* embedder) {
   py::class_<ColumnKey>(m, "ColumnKey")
+      .def(py::init([](const std::string& kind, const std::string& fingerprint, std::size_t dim) {
+             return ColumnKey{kind, fingerprint, dim};
+           }),
+           py::kw_only(), py::arg("kind"), py::arg("fingerprint"), py::arg("dim"))
       .def_readonly("kind", &ColumnKey::kind)
       .def_readonly("fingerprint", &ColumnKey::fingerprint)
       .def_readonly("dim", &ColumnKey::dim);

@@ -9,8 +9,8 @@
 // of few dimensions; where a sample shows that, products of 64 numbers a row exclude most pairs before. The result is
 // the same, bit for bit.
 //
-// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows, 64 bytes a row for short ones,
-// 128 with AVX2 alone) and of results, never with the square of the number of embeddings.
+// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows, 192 bytes a row for short
+// ones, 256 with AVX2 alone) and of results, never with the square of the number of embeddings.
 //
 // Thread-safety: all functions may run at the same time on different data. Callbacks of one call are never concurrent.
 #ifndef RRN_SEARCH_H_

@@ -134,7 +134,8 @@ struct ReferenceResult {
 struct StoreUse {
   std::size_t reused = 0;    // files that were not read, because what is known of them came from the store
   std::size_t computed = 0;  // all others
-  std::size_t damaged = 0;   // of these, those whose row in the store had a wrong checksum
+  std::size_t refused = 0;   // of the computed ones, those that are no readable images
+  std::size_t damaged = 0;   // of the computed ones, those whose row in the store had a wrong checksum
   std::string note;          // why what was computed is not all in the store; empty: it is
 };
 

@@ -100,3 +100,14 @@ def file_state(path: str) -> State:
     except OSError:
         return GONE
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def is_gone(path: str) -> bool:
+    """Is there certainly no file of this name? One that cannot be looked at, say because of permissions, may be."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

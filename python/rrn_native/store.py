@@ -24,6 +24,7 @@ from rrn_native._parquet import write_parquet
 from rrn_native.arrays import DEFAULT_THRESHOLD, FloatArray, PathLike, Progress, continue_unless_false, nearest
 from rrn_native.embedder import Embedder, Keep, PhaseProgress, find_images
 from rrn_native.errors import UnreadableError
+from rrn_native.files import State, is_gone
 from rrn_native.result import SimilarityResult, Skipped
 
 DEFAULT_COUNT = 10
@@ -44,6 +45,7 @@ class StoreUse:
     Attributes:
         reused: Files that were not read, because what is known of them came from the store.
         computed: Files that were read, because they were new or had changed.
+        embedded: Of the computed ones, those that are images, so that they got a row.
         removed: Entries of files that are no longer there.
         damaged: Of the computed ones, those whose row in the store had a wrong checksum.
         skipped: Files that are no readable images, with the reason.
@@ -52,10 +54,44 @@ class StoreUse:
 
     reused: int
     computed: int
+    embedded: int
     removed: int
     damaged: int
     skipped: tuple[Skipped, ...]
     note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Rows of files, and where they came from.
+
+    Attributes:
+        paths: The files that are images, in the order in which they were given.
+        rows: float32 [len(paths), dim], raw.
+        use: What the store saved; its `skipped` are the other files.
+    """
+
+    paths: list[str]
+    rows: FloatArray
+    use: StoreUse
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownFile:
+    """A file whose row, or reason not to have one, was found out elsewhere.
+
+    Attributes:
+        path: The file; the store keeps its absolute path.
+        state: What :func:`rrn_native.files.file_state` said of it, before it was read.
+        looked_at_ns: When that was, in nanoseconds since 1970. A file that was changed within 20 ms before is not
+            trusted, since a later change could have left the same times.
+        reason: Why it has no row; empty if it has one.
+    """
+
+    path: str
+    state: State
+    looked_at_ns: int
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,22 +235,63 @@ class Store:
             RrnError: Model or runtime failed.
             CancelledError: The progress callback returned False.
         """
-        given = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
         files: list[str] = []
-        for path in given:
+        for path in _several(paths):
             name = os.fsdecode(path)
             if os.path.isdir(name):  # noqa: PTH112 - a path of any bytes
-                files += find_images(name, recursive)
+                files += self.list_images(name, recursive)
             elif os.path.exists(name):  # noqa: PTH110 - as there
                 files.append(name)
             else:
                 raise FileNotFoundError(f"{name}: no such file or folder")
-        encoded = [os.fsencode(file) for file in files]
-        reused, computed, damaged, note, skipped = self.embedder._native.embed_through(
-            self._native, encoded, continue_unless_false(progress)
-        )
+        return self.embed(files, progress=progress).use
+
+    def list_images(self, directory: PathLike, recursive: bool = True) -> list[str]:
+        """As :func:`rrn_native.find_images`, without the store's own files where it lies in the folder."""
+        own, files = os.path.realpath(self.folder), find_images(directory, recursive)
+        if not f"{own}/".startswith(os.path.realpath(os.fsdecode(directory)).rstrip("/") + "/"):
+            return files
+        return [file for file in files if not absolute_name(file).startswith(f"{own}/")]
+
+    def embed(
+        self, paths: Iterable[PathLike], embedder: Embedder | None = None, *, progress: Progress | None = None
+    ) -> Embedded:
+        """Embeds files: what is known and has not changed is not read again, the rest is added.
+
+        Args:
+            paths: Files. What is missing or no image ends in `skipped`.
+            embedder: Another model than the store's own.
+            progress: Called with (done, total) files; returning False cancels.
+
+        Raises:
+            RrnError: Model or runtime failed. What the store refuses is no error; see :attr:`StoreUse.note`.
+            CancelledError: The progress callback returned False.
+        """
+        files = [os.fsdecode(path) for path in paths]
+        rows, read, skipped, (reused, computed, refused, damaged, note) = (
+            embedder or self.embedder
+        )._native.embed_through(self._native, [os.fsencode(file) for file in files], continue_unless_false(progress))
         reasons = tuple(Skipped(os.fsdecode(path), reason) for path, reason in skipped)
-        return StoreUse(reused, computed, 0, damaged, reasons, note)
+        use = StoreUse(reused, computed, computed - refused, 0, damaged, reasons, note)
+        return Embedded([files[i] for i in read], rows, use)
+
+    def add_rows(self, files: Sequence[KnownFile], rows: FloatArray) -> None:
+        """Adds rows that this store's model computed elsewhere, as one change: all of it is stored, or nothing.
+
+        Args:
+            files: What the rows are of, and files without one.
+            rows: float32 [files without a reason, dim], raw, in the order of the files.
+
+        Raises:
+            ValueError: Another number of rows than of files without a reason, or the store is open for reading only.
+            RrnError: The disk is full, or another process writes for long.
+        """
+        given = []
+        for file in files:
+            size, modified_ns, changed_ns, inode = file.state
+            name = os.fsencode(absolute_name(file.path))
+            given.append((name, inode, size, modified_ns, changed_ns, file.looked_at_ns, file.reason))
+        self._native.add(self.embedder._native.column(), given, np.ascontiguousarray(rows, np.float32))
 
     def update(self, directory: PathLike, *, recursive: bool = True, progress: Progress | None = None) -> StoreUse:
         """Brings the store up to date with a folder: as :meth:`add`, and entries of files that are gone are removed.
@@ -223,24 +300,30 @@ class Store:
             FileNotFoundError: No such folder; nothing is removed then.
         """
         use = self.add(directory, recursive=recursive, progress=progress)
-        gone = [image.path for image in self.images(directory) if not os.path.lexists(image.path)]
-        self._native.remove([os.fsencode(path) for path in gone])
-        return dataclasses.replace(use, removed=len(gone))
+        return dataclasses.replace(use, removed=self.remove_gone(directory))
 
-    def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
-        """Removes the entries of files, or of all files in folders; the files themselves stay.
+    def remove_gone(self, directory: PathLike) -> int:
+        """Removes the entries of files in a folder, at any depth, that are no longer there, of all models.
+
+        Files that cannot be looked at, say because of their permissions, are not gone.
 
         Returns:
             How many entries were removed.
         """
-        given = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
-        known = {image.path for image in self.images()}
+        return self._remove({path for path in self._known(_folder_prefix(directory)) if is_gone(path)})
+
+    def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
+        """Removes the entries of files, or of all files in folders, of all models; the files themselves stay.
+
+        Returns:
+            How many files had one.
+        """
         doomed: set[str] = set()
-        for path in given:
-            prefix = os.fsdecode(_folder_prefix(path))
-            doomed |= {name for name in known if name == absolute_name(path) or name.startswith(prefix)}
-        self._native.remove([os.fsencode(path) for path in sorted(doomed)])
-        return len(doomed)
+        for path in _several(paths):
+            name = absolute_name(path)
+            doomed |= {known for known in self._known(os.fsencode(name)) if known == name}
+            doomed |= self._known(_folder_prefix(path)) | self._known(os.fsencode(name.rstrip("/") + "/"))
+        return self._remove(doomed)
 
     def search(self, image: PathLike, k: int = DEFAULT_COUNT, *, threshold: float | None = None) -> list[Match]:
         """Finds the stored images that are most similar to an image, exactly.
@@ -250,7 +333,7 @@ class Store:
         Args:
             image: The file to ask about; it need not be stored.
             k: The largest number of matches, at least 1.
-            threshold: Only matches with a similarity above it; None for no limit.
+            threshold: Only matches with a similarity above it (-1 <= threshold < 1); None for no limit.
 
         Returns:
             The most similar first, equal ones by path.
@@ -258,9 +341,9 @@ class Store:
         Raises:
             FileNotFoundError: No such file.
             UnreadableError: It is no readable image.
+            ValueError: An argument out of its range.
         """
-        if k < 1:
-            raise ValueError(f"k is {k}, expected at least 1")
+        check_limits(k, threshold)
         paths, rows = self._rows()
         name = absolute_name(image)
         asked = self._row_of(image)
@@ -268,9 +351,24 @@ class Store:
             return []
         # One more, for the image itself.
         indices, similarities = nearest(asked, rows, k + 1, threshold=threshold)
-        pairs = zip(indices[0].tolist(), similarities[0].tolist(), strict=True)
-        found = [Match(paths[i], round(similarity, 6)) for i, similarity in pairs if i >= 0 and paths[i] != name]
-        return found[:k]
+        return _matches(paths, indices[0], similarities[0], name)[:k]
+
+    def neighbours(
+        self, images: Sequence[StoredImage], k: int = 1, *, threshold: float | None = None
+    ) -> list[tuple[StoredImage, list[Match]]]:
+        """Finds, for stored images, the other stored images that are most similar to each; see :meth:`search`.
+
+        No file is read. An image whose row is damaged is left out.
+        """
+        check_limits(k, threshold)
+        found, asked = self.rows(images)
+        paths, rows = self._rows()
+        if not found or not paths:
+            return [(image, []) for image in found]
+        indices, similarities = nearest(asked, rows, k + 1, threshold=threshold)
+        return [
+            (image, _matches(paths, indices[row], similarities[row], image.path)[:k]) for row, image in enumerate(found)
+        ]
 
     def range_search(self, image: PathLike, threshold: float = DEFAULT_THRESHOLD) -> list[Match]:
         """Finds all stored images that are similar to an image; see :meth:`search`."""
@@ -323,6 +421,19 @@ class Store:
         """Gives back the space of rows that were replaced or removed."""
         return _report(self._native.compact(continue_unless_false(progress)))
 
+    def _known(self, prefix: bytes) -> set[str]:
+        """The paths that begin so and have an entry of any model."""
+        keys = [
+            _load.native.ColumnKey(kind=column["kind"], fingerprint=column["fingerprint"], dim=column["dim"])
+            for column in self.info()["columns"]
+        ]
+        return {os.fsdecode(entry[0]) for key in keys for entry in self._native.entries(key, prefix)}
+
+    def _remove(self, paths: set[str]) -> int:
+        if paths:
+            self._native.remove([os.fsencode(path) for path in sorted(paths)])
+        return len(paths)
+
     def _row_of(self, image: PathLike) -> FloatArray:
         if not os.path.exists(image):  # noqa: PTH110 - a path of any bytes
             raise FileNotFoundError(f"{os.fsdecode(image)}: no such file")
@@ -340,10 +451,32 @@ class Store:
         return self._matrix[1:]
 
 
+def check_limits(k: int, threshold: float | None) -> None:
+    """Checks how many matches are asked for, and above what.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}, expected at least 1")
+    if threshold is not None and not -1 <= threshold < 1:
+        raise ValueError(f"threshold is {threshold}, expected -1 <= threshold < 1")
+
+
 def absolute_name(path: PathLike) -> str:
     """The name under which a file is stored: links of folders are resolved, those of files are not."""
     folder, name = os.path.split(os.fsdecode(path))
     return os.path.join(os.path.realpath(folder or "."), name)  # noqa: PTH118 - as the engine does
+
+
+def _several(paths: PathLike | Iterable[PathLike]) -> list[PathLike]:
+    return [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+
+
+def _matches(paths: list[str], indices: Any, similarities: Any, without: str) -> list[Match]:
+    """One row of what :func:`nearest` found, without the image that was asked about."""
+    pairs = zip(indices.tolist(), similarities.tolist(), strict=True)
+    return [Match(paths[i], round(similarity, 6)) for i, similarity in pairs if i >= 0 and paths[i] != without]
 
 
 def _folder_prefix(folder: PathLike) -> bytes:

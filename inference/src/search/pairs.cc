@@ -52,9 +52,10 @@ Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sid
         1,
         [&] {
           if (options.short_rows == ShortRows::kAlways) {
+            std::vector<EmbeddingsView> views = {sides.columns};
+            if (sides.from != sides.against) views.push_back(sides.rows);
             projection =
-                std::make_shared<const Projection>(std::vector<EmbeddingsView>{sides.columns, sides.rows},
-                                                   SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
+                std::make_shared<const Projection>(views, SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
           } else {
             projection = ChooseProjection(sides.rows, sides.columns, options.threshold, nearest,
                                           target.filter.most_left_over, target.dot_tile);

@@ -90,6 +90,7 @@ Result<StoredEmbeddings> EmbedSome(const Embedder& embedder, const std::vector<s
   all.embeddings = *std::move(embedded);
   all.slots.assign(all.embeddings.read.size(), kNotStored);
   all.use.computed = paths.size();
+  all.use.refused = all.embeddings.skipped.size();
   return all;
 }
 
@@ -103,6 +104,7 @@ void Append(StoredEmbeddings more, std::size_t first, StoredEmbeddings* to) {
   to->slots.insert(to->slots.end(), more.slots.begin(), more.slots.end());
   to->use.reused += more.use.reused;
   to->use.computed += more.use.computed;
+  to->use.refused += more.use.refused;
   to->use.damaged += more.use.damaged;
   if (to->use.note.empty()) to->use.note = std::move(more.use.note);
 }

@@ -222,6 +222,7 @@ class StoredRun {
         if (entry == nullptr || !Complete(*entry)) continue;
         Take(*entry, *states[i], i);
         ++found;
+        if (entry->file.path != files_[i].name) moved_.emplace_back(i, entry->file);
         if (!entry->slot) continue;
         files_[i].slot = *entry->slot;
         with_row.push_back(i);
@@ -229,12 +230,40 @@ class StoredRun {
       }
       if (found == files_.size()) break;
     }
-    return ReadKnownRows(with_row, slots);
+    const Status status = ReadKnownRows(with_row, slots);
+    if (status.ok()) KeepMoved();
+    return status;
   }
 
-  // Whether an entry has all that the run asks for.
+  // Stores what was known of files under another name under their own, so that they stay known when the old name's
+  // entry is removed.
+  void KeepMoved() {
+    std::vector<StoredFile> files;
+    std::vector<float> rows;
+    std::vector<std::size_t> with_row;
+    for (auto& [i, file] : moved_) {
+      if (!files_[i].known) continue;
+      file.path = files_[i].name;
+      if (file.reason.empty()) {
+        const auto row = rows_.begin() + static_cast<std::ptrdiff_t>(files_[i].row * key_.dim);
+        rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(key_.dim));
+        with_row.push_back(i);
+      }
+      files.push_back(std::move(file));
+    }
+    if (files.empty() || !storing_) return;
+    std::vector<std::uint64_t> slots;
+    const Status status = store_->Add(key_, files, rows.data(), &slots);
+    if (!status.ok()) return GiveUp(status);
+    for (std::size_t k = 0; k < with_row.size(); ++k) files_[with_row[k]].slot = slots[k];
+  }
+
+  // Whether an entry has all that the run asks for. One that was not made by a run may lack the picture's size.
   bool Complete(const StoreEntry& entry) const {
-    return !entry.file.reason.empty() || (entry.slot && (!internal::NeedsFullSize(options_) || entry.file.detail));
+    if (!entry.file.reason.empty()) return true;
+    const bool wants_size = options_.keep == RepresentativePolicy::kLargest || options_.thumbnail_edge > 0;
+    return entry.slot && (!wants_size || entry.file.width > 0) &&
+           (!internal::NeedsFullSize(options_) || entry.file.detail);
   }
 
   void Take(const StoreEntry& entry, const StoredState& state, std::size_t i) {
@@ -324,6 +353,7 @@ class StoredRun {
       file.row = rows_.size() / key_.dim + r;
     }
     rows_.insert(rows_.end(), embedded->rows.begin(), embedded->rows.end());
+    result_.use.refused += embedded->skipped.size();
     std::size_t skipped = 0;
     for (std::size_t k = 0; k < count; ++k) {
       File& file = files_[todo[k]];
@@ -423,6 +453,7 @@ class StoredRun {
   const SimilarityOptions& options_;
   const Progress& progress_;
   std::vector<File> files_;
+  std::vector<std::pair<std::size_t, StoredFile>> moved_;  // known under another name: their place in files_
   std::vector<float> rows_;
   bool storing_ = true;
   StoredEmbeddings result_;

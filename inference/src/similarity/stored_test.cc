@@ -123,6 +123,49 @@ TEST_F(StoredTest, ARenamedFolderIsKnown) {
   EXPECT_EQ(Json(result), Json(Find(nullptr)));
 }
 
+TEST_F(StoredTest, ARenamedFolderIsKnownWithoutItsOldName) {
+  Store store = Open(place_.Sub("s"));
+  Find(&store);
+  const ColumnKey key = EmbeddingColumn(embedder_);
+  std::vector<std::string> old_names;
+  for (const StoreEntry& entry : *store.Read(key, fs::canonical(images_.Sub("sub")).string() + "/")) {
+    old_names.push_back(entry.file.path);
+  }
+  fs::rename(images_.Sub("sub"), images_.Sub("elsewhere"));
+  Find(&store);
+  ASSERT_FALSE(old_names.empty());
+  ASSERT_TRUE(store.Remove(old_names).ok());
+  const SimilarityResult result = Find(&store);
+  EXPECT_EQ(result.store->computed, 0U);
+  EXPECT_EQ(Json(result), Json(Find(nullptr)));
+}
+
+TEST_F(StoredTest, AnEntryWithoutThePicturesSizeIsOfUseWhereNoSizeIsAskedFor) {
+  Store store = Open(place_.Sub("s"));
+  const SimilarityResult plain = Find(&store);
+  const ColumnKey key = EmbeddingColumn(embedder_);
+  std::vector<StoredFile> files;
+  std::vector<std::uint64_t> slots;
+  for (StoreEntry& entry : *store.Read(key)) {
+    if (!entry.slot) continue;
+    entry.file.width = entry.file.height = 0;
+    files.push_back(std::move(entry.file));
+    slots.push_back(*entry.slot);
+  }
+  std::vector<float> rows(slots.size() * key.dim);
+  ASSERT_TRUE(store.ReadRows(key, slots, rows.data(), nullptr).ok());
+  ASSERT_TRUE(store.Add(key, files, rows.data()).ok());
+  EXPECT_EQ(Find(&store).store->computed, 0U);
+  SimilarityOptions options;
+  options.keep = RepresentativePolicy::kLargest;
+  options.store = &store;
+  const Result<SimilarityResult> largest = FindSimilar(embedder_, images_.path(), options);
+  ASSERT_TRUE(largest.ok());
+  EXPECT_EQ(largest->store->computed, files.size());
+  EXPECT_EQ(largest->images.front().width, 40);
+  EXPECT_EQ(largest->embeddings, plain.embeddings);
+}
+
 TEST_F(StoredTest, AnInterruptedRunGoesOn) {
   {
     Store store = Open(place_.Sub("s"));

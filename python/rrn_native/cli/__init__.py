@@ -28,7 +28,7 @@ class Verb:
         summary: One line for ``rrn --help``.
         packages: What pip has to install for it, besides what rrn always needs.
         extra: The name of these packages among rrn's extras.
-        module: The module; ``rrn_native.cli.NAME`` where it is empty.
+        module: The module; ``rrn_native.cli.NAME``, with ``_`` for ``-``, where it is empty.
     """
 
     summary: str
@@ -44,6 +44,8 @@ VERBS = {
     "find": Verb("the similar images of a folder, and how many are unique"),
     "compare": Verb("the similarity of two images; exit code 0 if similar, 1 if not"),
     "query": Verb("the images of a folder that are most similar to one image"),
+    "index": Verb("a store of embeddings: add, update, query, verify"),
+    "watch-folder": Verb("keep a folder's store up to date as it changes", "watchfiles", "watch-folder"),
     "report": Verb("a document about a folder", *_REPORT),
     "explain": Verb("why two images are similar, as a picture", *_REPORT),
     "calibrate": Verb("the right threshold, from your own labelled images", "matplotlib", "report"),
@@ -88,7 +90,7 @@ _EXAMPLES = """Examples:
   rrn find photos                              groups and totals, for reading
   rrn find photos --json result.json           the same for programs
   rrn compare a.jpg b.jpg
-  rrn query a.jpg photos -k 5 --index photos.npz
+  rrn query a.jpg photos -k 5                  unchanged photos are not read again
 
 Exit codes: 0 done, 2 wrong usage, 3 nothing readable, 4 model, runtime or output failed, 130 interrupted (Ctrl-C); 1 is
 a verb's own: not similar, no match, not valid. 'rrn VERB --help' says more."""
@@ -143,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    module = VERBS[name].module or f"rrn_native.cli.{name}"
+    module = VERBS[name].module or f"rrn_native.cli.{name.replace('-', '_')}"
     code: int = importlib.import_module(module).main(words)
     sys.stdout.flush()
     return code

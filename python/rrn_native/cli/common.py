@@ -28,13 +28,26 @@ def fail(program: str, error: BaseException | str, code: int) -> int:
         error: A message, or an exception that has one.
         code: The exit code.
     """
-    text: object = error
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    # As bytes: a path need not be UTF-8.
-    sys.stderr.buffer.write(os.fsencode(f"{program}: {one_line(text)}\n"))
-    sys.stderr.flush()
+    _say(f"{program}: {_text_of(error)}")
     return code
+
+
+def note(program: str, text: BaseException | str, *, quiet: bool) -> None:
+    """Prints one line that a user should know of to standard error; nothing with `quiet`."""
+    if not quiet:
+        _say(f"{program}: note: {_text_of(text)}")
+
+
+def _text_of(error: BaseException | str) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return one_line(f"{error.filename}: {error.strerror}")
+    return one_line(error)
+
+
+def _say(line: str) -> None:
+    # As bytes: a path need not be UTF-8.
+    sys.stderr.buffer.write(os.fsencode(line + "\n"))
+    sys.stderr.flush()
 
 
 def failure_code(error: BaseException) -> int:

@@ -8,11 +8,22 @@ import sys
 from pathlib import Path
 
 import rrn_native
-from rrn_native._text import counted, printable
-from rrn_native.cli.common import NOTHING_READABLE, RUNTIME_ERROR, USAGE, ProgressLine, check_output, fail, write_json
+from rrn_native._old_index import import_index
+from rrn_native._text import counted, one_line, printable
+from rrn_native.cli.common import (
+    NOTHING_READABLE,
+    RUNTIME_ERROR,
+    USAGE,
+    ProgressLine,
+    check_output,
+    fail,
+    note,
+    write_json,
+)
 from rrn_native.cli.parser import Parser, add_engine_options, make_embedder
 from rrn_native.errors import UnreadableError
 from rrn_native.query import DEFAULT_COUNT, QueryResult, query
+from rrn_native.store import Store
 
 
 def parser() -> Parser:
@@ -23,11 +34,14 @@ def parser() -> Parser:
         epilog="""examples:
   rrn query a.jpg photos                                 the ten most similar ones
   rrn query a.jpg photos -k 3 --threshold 0.9
-  rrn query a.jpg photos --index photos.npz --json -     for programs; keeps the folder's embeddings for the next query
+  rrn query a.jpg photos --json -                        for programs
+  rrn query a.jpg photos --store photos.store            keeps the folder's embeddings there
 
-The index is brought up to date by each query: new files and those whose size, times of change or inode differ are
-computed, files that are gone are forgotten; all are computed again when the model, its settings, rrn or ONNX Runtime
-differ. So an index goes with a renamed folder, but not with a copied one.
+The folder's embeddings are kept in a store, by default the one that 'rrn find FOLDER' uses, in the cache folder. Each
+query brings it up to date: new files and those whose size, times of change or inode differ are computed, files that are
+gone are forgotten; all are computed again when the model, its settings, rrn or ONNX Runtime differ.
+
+--index puts what an earlier version of rrn kept in FILE.npz into the store, and removes the file.
 
 Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image cannot be read, or none in the folder,
 4 model, runtime or output failed, 130 interrupted.""",
@@ -38,7 +52,14 @@ Exit codes: 0 found, 1 nothing above --threshold, 2 wrong usage, 3 the image can
         "-k", type=int, default=DEFAULT_COUNT, metavar="N", help="the largest number of matches (default %(default)s)"
     )
     made.add_argument("--threshold", type=float, metavar="T", help="only images more similar than this (-1 <= T < 1)")
-    made.add_argument("--index", type=Path, metavar="FILE.npz", help="keep the folder's embeddings here")
+    where = made.add_mutually_exclusive_group()
+    where.add_argument(
+        "--store", type=Path, metavar="DIR", help="keep the folder's embeddings here (default: see below)"
+    )
+    where.add_argument("--no-store", action="store_true", help="read every file, and keep nothing")
+    made.add_argument(
+        "--index", type=Path, metavar="FILE.npz", help="deprecated: an old index, which the store takes in"
+    )
     made.add_argument("--json", metavar="FILE", help="write the result as JSON; '-' for standard output, not text")
     made.add_argument("--no-recursive", action="store_true", help="do not look into sub-folders")
     made.add_argument("--quiet", action="store_true", help="no text and no progress line; errors are still shown")
@@ -50,11 +71,11 @@ def _text(result: QueryResult) -> str:
     lines = [f"{match.similarity:.4f}  {printable(match.path)}" for match in result.matches]
     if result.skipped:
         lines += ["", f"skipped: {len(result.skipped)} of {counted(result.files, 'file')} (--json lists them)"]
-    if result.index is not None:
-        use = result.index
-        lines += ["", f"index: {use.reused} reused, {use.computed} computed, {use.removed} removed"]
+    if result.store is not None:
+        use = result.store
+        lines += ["", f"store: {use.reused} reused, {use.computed} computed, {use.removed} removed"]
         if use.note:
-            lines[-1] += f" ({use.note})"
+            lines[-1] += f" ({one_line(use.note)})"
     return "\n".join(lines).lstrip("\n")
 
 
@@ -74,6 +95,33 @@ def _write(result: QueryResult, arguments: argparse.Namespace) -> int:
     return 0 if result.matches else 1
 
 
+def _open_store(arguments: argparse.Namespace, embedder: rrn_native.Embedder) -> Store | None:
+    """The store that was asked for or, unless that cannot be opened, the folder's."""
+    if arguments.no_store:
+        return None
+    if arguments.store is not None or arguments.index is not None:
+        return Store(arguments.store, embedder) if arguments.store else Store.of_folder(arguments.directory, embedder)
+    try:
+        return Store.of_folder(arguments.directory, embedder)
+    except (OSError, ValueError, rrn_native.RrnError) as error:
+        note("rrn query", error, quiet=arguments.quiet)
+        return None
+
+
+def _import(arguments: argparse.Namespace, store: Store | None) -> None:
+    """Puts an old index into the store, where there is one; the next call will name it, too."""
+    if store is None:
+        raise ValueError("--index and --no-store: expected one of them, got both")
+    if not arguments.index.exists():
+        text = f"--index {arguments.index}: no such file, and none is made any more; {store.folder} is the store"
+    else:
+        found = import_index(arguments.index, arguments.directory, store)
+        text = f"--index {arguments.index}: {found.taken} of {counted(found.entries, 'entry', 'entries')} " + (
+            f"went into the store {store.folder}, and the file is removed"
+        )
+    note("rrn query", text, quiet=arguments.quiet)
+
+
 def _answer(arguments: argparse.Namespace, line: ProgressLine) -> QueryResult | int:
     """The result, or the exit code of a model that is not there."""
     check_output(arguments.json)
@@ -83,13 +131,16 @@ def _answer(arguments: argparse.Namespace, line: ProgressLine) -> QueryResult | 
         embedder = make_embedder("rrn query", arguments, quiet=arguments.quiet)
     except FileNotFoundError as error:  # a model, which is no usage of the folder's
         return fail("rrn query", error, RUNTIME_ERROR)
+    store = _open_store(arguments, embedder)
+    if arguments.index is not None:
+        _import(arguments, store)
     return query(
         arguments.image,
         arguments.directory,
         arguments.k,
         threshold=arguments.threshold,
         embedder=embedder,
-        index=arguments.index,
+        store=store,
         recursive=not arguments.no_recursive,
         progress=line,
     )
