@@ -43,7 +43,6 @@ from rrn_native.arrays import (
     search_targets,
     similar_pairs,
     similar_pairs_approximate,
-    similar_pairs_between,
 )
 from rrn_native.detections import Detections
 from rrn_native.detector import Detector, DetectorInfo, StepTimes
@@ -121,7 +120,6 @@ __all__ = [
     "search_targets",
     "similar_pairs",
     "similar_pairs_approximate",
-    "similar_pairs_between",
 ]
 
 

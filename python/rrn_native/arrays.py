@@ -54,6 +54,7 @@ def similar_pairs(
     embeddings: npt.NDArray[Any],
     threshold: float = DEFAULT_THRESHOLD,
     *,
+    columns: npt.NDArray[Any] | None = None,
     threads: int | None = None,
     target: str | None = None,
     short_rows: bool | None = None,
@@ -64,6 +65,8 @@ def similar_pairs(
     Args:
         embeddings: Floating-point [n, dim]; rows need not be normalised.
         threshold: Similar is: cosine > threshold.
+        columns: Floating-point [m, dim]: pairs of a row and one of these are found instead, of which j is the index.
+            Two embeddings have the same similarity either way, so a set may be searched block by block.
         threads: None for one for each core; the result does not depend on it.
         target: The instructions to use, one of :func:`search_targets`; None for the fastest. The result does not depend
             on it.
@@ -72,60 +75,20 @@ def similar_pairs(
         progress: Called with (done, total); returning False cancels.
 
     Returns:
-        (i, j, similarity): int64, int64 and float32 arrays of one length, i < j, sorted by (i, j).
+        (i, j, similarity): int64, int64 and float32 arrays of one length, i < j without `columns`, sorted by (i, j).
 
     Raises:
         ValueError: Not a matrix, the threshold is not a number, or this machine has no such target.
         CancelledError: The progress callback returned False.
     """
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
-    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
-        rows,
-        _load.native.SearchOptions(
-            threshold=threshold, threads=checked_threads(threads), target=target or "", short_rows=short_rows
-        ),
-        continue_unless_false(progress),
+    options = _load.native.SearchOptions(
+        threshold=threshold, threads=checked_threads(threads), target=target or "", short_rows=short_rows
     )
-    return pairs[:3]
-
-
-def similar_pairs_between(
-    rows: npt.NDArray[Any],
-    columns: npt.NDArray[Any],
-    threshold: float = DEFAULT_THRESHOLD,
-    *,
-    threads: int | None = None,
-    target: str | None = None,
-    progress: Progress | None = None,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
-    """Finds all pairs of a row of one matrix and a row of another whose cosine is above the threshold, exactly.
-
-    Pairs inside one side are not looked at. Two embeddings have the same similarity, bit for bit, as in
-    :func:`similar_pairs`, so a set may be searched block by block.
-
-    Args:
-        rows: Floating-point [n, dim]; they need not be normalised.
-        columns: Floating-point [m, dim], the same.
-        threshold: As for :func:`similar_pairs`.
-        threads: As for :func:`similar_pairs`.
-        target: As for :func:`similar_pairs`.
-        progress: As for :func:`similar_pairs`.
-
-    Returns:
-        (i, j, similarity): int64, int64 and float32 arrays of one length; i is a row of `rows`, j one of `columns`;
-        sorted by (i, j).
-
-    Raises:
-        ValueError: Not matrices of one width, the threshold is not a number, or this machine has no such target.
-        CancelledError: The progress callback returned False.
-    """
-    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs_between(
-        np.ascontiguousarray(rows, dtype=np.float32),
-        np.ascontiguousarray(columns, dtype=np.float32),
-        _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or ""),
-        continue_unless_false(progress),
-    )
-    return pairs[:3]
+    call = continue_unless_false(progress)
+    if columns is None:
+        return _load.native.similar_pairs(rows, options, call)[:3]
+    return _load.native.similar_pairs_between(rows, np.ascontiguousarray(columns, dtype=np.float32), options, call)[:3]
 
 
 def search_targets() -> tuple[str, ...]:

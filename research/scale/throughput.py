@@ -39,7 +39,7 @@ def originals(folder: Path) -> list[Path]:
     """Returns the photos of a folder, sorted.
 
     Raises:
-        ValueError: There are none.
+        ValueError: It has no JPEG or PNG file.
     """
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
     if not found:

@@ -29,7 +29,7 @@ from rrn_ops.scale.storage import Json, Product
 ASSIGNED = "cells"
 # Rows of the sample for each cell; k-means gains little from more.
 _SAMPLE = 64
-# The sample's partitions have so many times its rows, and are at least so many.
+# How many times the rows of the sample its partitions have, and the least number of them.
 _SPREAD = 4
 _PARTITIONS = 64
 _ROUNDS = 12
@@ -283,8 +283,8 @@ class CellTask:
 
     def _between(self, cell: int, here: _Members, others: _Members) -> tuple[Ints, Ints, Floats]:
         """Pairs of a row that lives here and one that lives or visits here."""
-        first, second, similarity = rrn_native.similar_pairs_between(
-            here.embeddings, others.embeddings, self._threshold, threads=self._threads
+        first, second, similarity = rrn_native.similar_pairs(
+            here.embeddings, self._threshold, columns=others.embeddings, threads=self._threads
         )
         other_home = others.near[second, 0]
         # Where the other's home finds the pair as well, the lower number has it.
@@ -383,8 +383,8 @@ class SampleTask:
         """Does it; see the class."""
         block = Block.from_json(json.loads(text))
         rows = pairs.read_rows(self._job, block)
-        first, second, _ = rrn_native.similar_pairs_between(
-            self._embeddings, rows, self._threshold, threads=self._threads
+        first, second, _ = rrn_native.similar_pairs(
+            self._embeddings, self._threshold, columns=rows, threads=self._threads
         )
         one, other = self._sample[first], second + block.start
         apart = one != other

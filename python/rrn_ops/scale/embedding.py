@@ -209,7 +209,7 @@ def manifests(job: str) -> list[Json]:
     """Returns the manifests of all partitions, in the order of their names.
 
     Raises:
-        ScaleError: There are none, one is damaged, or they are of different models.
+        ScaleError: No partition is there, one is damaged, or they are of different models.
     """
     names = storage.names_in(storage.join(job, "manifests", STAGE))
     found = []

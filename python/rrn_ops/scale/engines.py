@@ -24,7 +24,7 @@ from rrn_ops.scale.storage import ScaleError
 Engine = Literal["ray", "daft", "processes"]
 ENGINES: tuple[Engine, ...] = ("ray", "daft", "processes")
 Task = Callable[[str], str]
-# A task over which so many processes died would kill all others. Ray and Daft have limits of their own.
+# A task is given up when that many processes died over it. Ray and Daft try again without end.
 ATTEMPTS = 3
 
 
@@ -175,7 +175,7 @@ def start_ray(options: Options) -> bool:
     """Connects to a cluster, or starts one here without a dashboard; returns whether it was started.
 
     Raises:
-        ScaleError: There is none at the address.
+        ScaleError: No cluster answers at the address.
     """
     # Read when Ray is imported and by all that it starts.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

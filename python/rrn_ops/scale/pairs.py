@@ -153,7 +153,7 @@ class PairTask:
             found = rrn_native.similar_pairs(rows, self._threshold, threads=self._threads)
         else:
             columns = read_rows(self._job, right)
-            found = rrn_native.similar_pairs_between(rows, columns, self._threshold, threads=self._threads)
+            found = rrn_native.similar_pairs(rows, self._threshold, columns=columns, threads=self._threads)
         content = embedding.parquet_bytes(table_of(*found))
         facts = {"pairs": len(found[0]), "first_block": left.number, "second_block": right.number}
         return embedding.json_line(storage.finish(self._job, product_of(left, right, self._threshold), content, facts))

@@ -117,7 +117,7 @@ class Worker:
     Call it with a :class:`pyarrow.Table` or a mapping of columns: ``path`` (str), and where the contents of the files
     are there, ``bytes`` (the path is then a name only). A row whose column ``reason`` is not null is passed on as
     skipped. It returns a :class:`pyarrow.Table` of as many rows in the same order, see :func:`schema`: the path; the
-    embedding as the engine computes it (raw, not normalised), NaN where there is none; width and height of the whole
+    embedding as the engine computes it (raw, not normalised), NaN for a skipped row; width and height of the whole
     upright picture in pixels; bytes and SHA-256 of the file; state "ok" or "skipped", and the reason. A picture that
     cannot be read is a row, never an exception. One call at a time.
 

@@ -67,13 +67,13 @@ def test_pairs_by_blocks_are_all_pairs(job: Path, block_rows: int) -> None:
 def test_two_sides_are_searched_as_one() -> None:
     rows = clusters(30, 4)
     left, right = rows[:50], rows[50:]
-    found = rrn_native.similar_pairs_between(left, right, 0.8)
+    found = rrn_native.similar_pairs(left, 0.8, columns=right)
     first, second, similarity = rrn_native.similar_pairs(rows, 0.8)
     across = (first < 50) & (second >= 50)
     for ours, theirs in zip(found, (first[across], second[across] - 50, similarity[across]), strict=True):
         assert np.array_equal(ours, theirs)
     with pytest.raises(ValueError):
-        rrn_native.similar_pairs_between(left, right[:, :8])
+        rrn_native.similar_pairs(left, columns=right[:, :8])
 
 
 def test_only_tasks_of_changed_blocks_run_again(job: Path) -> None:
@@ -191,7 +191,7 @@ def test_cells_are_the_same_for_the_same_job_and_cover_what_there_is() -> None:
     ("found", "total", "low", "high"), [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)]
 )
 def test_wilson(found: int, total: int, low: float, high: float) -> None:
-    """Against the table of Newcombe (1998) and its like."""
+    """Against values that were computed by hand."""
     assert cells.wilson(found, total) == pytest.approx((low, high), abs=1e-4)
 
 
