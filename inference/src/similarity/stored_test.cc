@@ -128,7 +128,9 @@ TEST_F(StoredTest, ARenamedFolderIsKnownWithoutItsOldName) {
   Find(&store);
   const ColumnKey key = EmbeddingColumn(embedder_);
   std::vector<std::string> old_names;
-  for (const StoreEntry& entry : *store.Read(key, fs::canonical(images_.Sub("sub")).string() + "/")) {
+  const auto in_sub = store.Read(key, fs::canonical(images_.Sub("sub")).string() + "/");
+  ASSERT_TRUE(in_sub.ok());
+  for (const StoreEntry& entry : *in_sub) {
     old_names.push_back(entry.file.path);
   }
   fs::rename(images_.Sub("sub"), images_.Sub("elsewhere"));
@@ -146,7 +148,9 @@ TEST_F(StoredTest, AnEntryWithoutThePicturesSizeIsOfUseWhereNoSizeIsAskedFor) {
   const ColumnKey key = EmbeddingColumn(embedder_);
   std::vector<StoredFile> files;
   std::vector<std::uint64_t> slots;
-  for (StoreEntry& entry : *store.Read(key)) {
+  auto known = store.Read(key);
+  ASSERT_TRUE(known.ok());
+  for (StoreEntry& entry : *known) {
     if (!entry.slot) continue;
     entry.file.width = entry.file.height = 0;
     files.push_back(std::move(entry.file));
