@@ -28,16 +28,29 @@ Rows PreprocessPixels(const Pixels& pixels, int size, const std::array<float, 3>
   return MakeInput(size, [&](float* data) { return PreprocessImage(view, size, preprocessing, data); });
 }
 
-Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
+Image DecodeBytes(const py::bytes& data, std::uint64_t max_pixels, int target) {
   const std::string_view bytes = data;
   Result<Image> result = [&] {
     const py::gil_scoped_release nogil;
     return DecodeImage(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), {max_pixels, target});
   }();
-  const Image image = Unwrap(std::move(result));
+  return Unwrap(std::move(result));
+}
+
+Pixels ToPixels(const Image& image) {
   Pixels pixels(std::vector<py::ssize_t>{image.height, image.width, 3});
   std::memcpy(pixels.mutable_data(), image.rgb.data(), image.rgb.size());
   return pixels;
+}
+
+Pixels Decode(const py::bytes& data, std::uint64_t max_pixels, int target) {
+  return ToPixels(DecodeBytes(data, max_pixels, target));
+}
+
+// (pixels, width, height): the sides are those of the whole picture.
+py::tuple DecodeSized(const py::bytes& data, std::uint64_t max_pixels, int target) {
+  const Image image = DecodeBytes(data, max_pixels, target);
+  return py::make_tuple(ToPixels(image), image.full_width, image.full_height);
 }
 
 py::bytes Encode(const Pixels& pixels, int quality, bool optimize) {
@@ -54,6 +67,7 @@ py::bytes Encode(const Pixels& pixels, int quality, bool optimize) {
 
 void BindImage(py::module_& m) {
   m.def("decode", &Decode);
+  m.def("decode_sized", &DecodeSized);
   m.def("encode_jpeg", &Encode);
   m.def("preprocess", &PreprocessPixels);
 }

@@ -14,13 +14,6 @@
 namespace rrn::bindings {
 namespace {
 
-// Runs `call`, which may take long, without the interpreter's lock.
-template <typename Call>
-auto Unlocked(const Call& call) {
-  const py::gil_scoped_release nogil;
-  return call();
-}
-
 StoreFloat FloatsCalled(const std::string& name) {
   if (name == "float32") return StoreFloat::kFloat32;
   if (name == "float16") return StoreFloat::kFloat16;
@@ -40,7 +33,10 @@ py::dict ToDict(const StoreReport& report) {
 }
 
 py::dict InfoOf(const Store& store) {
-  const StoreInfo info = Unwrap(Unlocked([&] { return store.Info(); }));
+  const StoreInfo info = Unwrap([&] {
+    const py::gil_scoped_release nogil;
+    return store.Info();
+  }());
   py::list columns;
   for (const StoreColumn& column : info.columns) {
     py::dict fields;
@@ -65,7 +61,10 @@ py::dict InfoOf(const Store& store) {
 
 // (path, slot or None, reason, bytes, modified_ns, width, height, captured or None, content) of each.
 py::list Entries(const Store& store, const ColumnKey& key, const std::string& prefix) {
-  const std::vector<StoreEntry> entries = Unwrap(Unlocked([&] { return store.Read(key, prefix); }));
+  const std::vector<StoreEntry> entries = Unwrap([&] {
+    const py::gil_scoped_release nogil;
+    return store.Read(key, prefix);
+  }());
   py::list found;
   for (const StoreEntry& entry : entries) {
     const StoredFile& file = entry.file;
@@ -81,7 +80,10 @@ std::pair<Rows, std::vector<std::size_t>> ReadRows(const Store& store, const Col
                                                    const std::vector<std::uint64_t>& slots) {
   std::vector<float> rows(slots.size() * key.dim);
   std::vector<std::size_t> damaged;
-  const Status status = Unlocked([&] { return store.ReadRows(key, slots, rows.data(), &damaged); });
+  const Status status = [&] {
+    const py::gil_scoped_release nogil;
+    return store.ReadRows(key, slots, rows.data(), &damaged);
+  }();
   if (!status.ok()) Throw(status);
   return {ToArray(std::move(rows), key.dim), std::move(damaged)};
 }
@@ -106,18 +108,21 @@ void Add(Store* store, const ColumnKey& key, const std::vector<GivenFile>& given
   if (view.count != with_row || (with_row > 0 && view.dim != key.dim)) {
     throw py::value_error("expected a row of " + std::to_string(key.dim) + " numbers for each file without a reason");
   }
-  const Status status = Unlocked([&] { return store->Add(key, files, view.data); });
+  const Status status = [&] {
+    const py::gil_scoped_release nogil;
+    return store->Add(key, files, view.data);
+  }();
   if (!status.ok()) Throw(status);
 }
 
-using ReportFunction = Result<StoreReport> (*)(Store*, const Progress&);
-
-// A function that looks at everything, and tells how far it is.
-py::dict Report(Store* store, const Callback& progress, ReportFunction work) {
+// A member function that looks at everything, and tells how far it is.
+template <typename Work>
+py::dict Report(Store* store, const Callback& progress, Work work) {
   Guard guard;
-  Result<StoreReport> report = Unlocked([&] {
-    return work(store, [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
-  });
+  Result<StoreReport> report = [&] {
+    const py::gil_scoped_release nogil;
+    return (store->*work)([&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
+  }();
   guard.Rethrow();
   return ToDict(Unwrap(std::move(report)));
 }
@@ -127,10 +132,11 @@ py::dict Report(Store* store, const Callback& progress, ReportFunction work) {
 py::tuple EmbedThrough(const Embedder& embedder, Store* store, const std::vector<std::string>& paths,
                        const Callback& progress) {
   Guard guard;
-  Result<StoredEmbeddings> result = Unlocked([&] {
+  Result<StoredEmbeddings> result = [&] {
+    const py::gil_scoped_release nogil;
     return EmbedThroughStore(embedder, store, paths, {},
                              [&](std::size_t done, std::size_t total) { return guard.Call(progress, done, total); });
-  });
+  }();
   guard.Rethrow();
   StoredEmbeddings found = Unwrap(std::move(result));
   std::vector<std::pair<py::bytes, std::string>> skipped;
@@ -162,7 +168,10 @@ void BindStore(py::module_& m, py::class_<Embedder>* embedder) {
              options.create = create;
              options.read_only = read_only;
              options.floats = FloatsCalled(floats);
-             return Unwrap(Unlocked([&] { return Store::Open(folder, options); }));
+             return Unwrap([&] {
+               const py::gil_scoped_release nogil;
+               return Store::Open(folder, options);
+             }());
            }),
            py::kw_only(), py::arg("folder"), py::arg("create"), py::arg("read_only"), py::arg("floats"))
       .def_property_readonly("note", &Store::note)
@@ -172,20 +181,15 @@ void BindStore(py::module_& m, py::class_<Embedder>* embedder) {
       .def("add", &Add)
       .def("remove",
            [](Store* store, const std::vector<std::string>& paths) {
-             const Status status = Unlocked([&] { return store->Remove(paths); });
+             const Status status = [&] {
+               const py::gil_scoped_release nogil;
+               return store->Remove(paths);
+             }();
              if (!status.ok()) Throw(status);
            })
-      .def("verify",
-           [](Store* store, const Callback& progress) {
-             return Report(store, progress, [](Store* s, const Progress& p) { return s->Verify(p); });
-           })
-      .def("repair",
-           [](Store* store, const Callback& progress) {
-             return Report(store, progress, [](Store* s, const Progress& p) { return s->Repair(p); });
-           })
-      .def("compact", [](Store* store, const Callback& progress) {
-        return Report(store, progress, [](Store* s, const Progress& p) { return s->Compact(p); });
-      });
+      .def("verify", [](Store* store, const Callback& progress) { return Report(store, progress, &Store::Verify); })
+      .def("repair", [](Store* store, const Callback& progress) { return Report(store, progress, &Store::Repair); })
+      .def("compact", [](Store* store, const Callback& progress) { return Report(store, progress, &Store::Compact); });
 }
 
 }  // namespace rrn::bindings

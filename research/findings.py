@@ -18,6 +18,7 @@ from research.common.places import FINDINGS, RESULTS, ROOT
 from research.evaluation import choices
 from research.evaluation import report as evaluation_report
 from research.examples import draw, record
+from research.scale import report as scale_report
 from research.serving import report as serving_report
 from research.watch import accuracy_report as watch_accuracy_report
 from research.watch import latency_report as watch_latency_report
@@ -74,6 +75,12 @@ _FILES = (
         "research.sh --findings",
     ),
     (
+        "`scale_plan.md`, `scale_plan.png`",
+        "what a collection of a billion images takes, from `results/scale_plan.json` and, where it was measured, "
+        "`results/scale_throughput.json`; `command` in each file says how it was made",
+        "",
+    ),
+    (
         "`results/watch_light.png`, `results/watch_dark.png`, `results/watch_phone.png`, `results/watch_stale.png`",
         "the live page in a browser: light, dark, on a phone, and after the broker was killed",
         "watch_example.sh --findings",
@@ -100,6 +107,11 @@ _FILES = (
     (
         "`results/stored_weights.json`",
         "float16 weights against float32 ones; `command` in the file says how it was made",
+        "",
+    ),
+    (
+        "`results/bench_real_pairs.json`",
+        "the pair search on embeddings of real pictures; `command` in the file says how it was made",
         "",
     ),
     ("`results/nightly.json`", "the last run of every test that there is", "nightly.sh"),
@@ -147,6 +159,7 @@ def write(measured: Path, photos: Path, output: Path) -> list[Path]:
         *watch_precision_report.write(measured, output),
         *watch_latency_report.write(measured, output),
         *studies.write(measured, output),
+        *scale_report.write(measured, output),
         *draw.write(measured, photos, output),
     ]
 

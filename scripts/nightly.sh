@@ -29,10 +29,7 @@ start_stages
 stage "build" scripts/build.sh --tests --torch
 ensure_python
 STAGES_GO_ON=yes
-ensure_other_onnxruntimes
-ensure_other_transformers
-ensure_triton
-ensure_watch
+stage "what only the tests need" fetch_for_tests
 stage "style" check_style
 stage "types" check_types
 # Longer forms of the tests that kill processes of a store and take its power away.

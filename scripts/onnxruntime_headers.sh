@@ -62,9 +62,9 @@ for suite in $suites; do
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
   echo "deb [signed-by=$keyring] $mirror $suite $component" > "$apt/sources.list"
   options=(-q -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
-  apt-get "${options[@]}" update > "$apt/log" 2>&1 || continue
-  (cd "$apt" && apt-get "${options[@]}" download libonnxruntime-dev >> log 2>&1) || continue
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User= "${APT_LIMITS[@]}")
+  timeout 600 apt-get "${options[@]}" update > "$apt/log" 2>&1 || continue
+  (cd "$apt" && timeout 600 apt-get "${options[@]}" download libonnxruntime-dev >> log 2>&1) || continue
   dpkg -x "$apt"/libonnxruntime-dev_*.deb "$apt/unpacked"
   found "$apt/unpacked" || continue
   if [ "$(api "$apt/unpacked")" -ge 22 ]; then

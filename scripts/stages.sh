@@ -56,6 +56,13 @@ show_stages() {
     END { printf "%-44s %8d %8d\n", "all", seconds, cpu }' "$STAGES/table.tsv"
 }
 
+fetch_for_tests() {
+  ensure_other_onnxruntimes
+  ensure_other_transformers
+  ensure_triton
+  ensure_watch
+}
+
 check_style() {
   git ls-files -z --cached --others --exclude-standard -- '*.cc' '*.h' '*.cu' | xargs -0 clang-format --dry-run --Werror
   "$PYTHON" -m ruff check .

@@ -12,6 +12,8 @@ Runs these stages, stops at the first failure, and ends with a table of their se
 slowest tests are listed:
 
   build          scripts/build.sh --tests --torch, which sets everything up
+  what only the tests need
+                 other releases of packages, a Triton server, a detector, a video; what cannot be fetched is skipped
   style, types   clang-format, ruff, mypy
   C++ tests      ctest, on the code as users get it
   sanitizers     ctest under AddressSanitizer and UBSan: the rooms that read files or work on several threads
@@ -35,10 +37,7 @@ cd "$ROOT"
 start_stages
 stage "build" scripts/build.sh --tests --torch
 ensure_python
-ensure_other_onnxruntimes
-ensure_other_transformers
-ensure_triton
-ensure_watch
+stage "what only the tests need" fetch_for_tests
 stage "style" check_style
 stage "types" check_types
 stage "C++ tests" run_ctest release

@@ -5,12 +5,12 @@
 // embeddings always have the same similarity, bit for bit. A similarity that is not a number is above no threshold.
 //
 // Where the machine has instructions for it, pairs that cannot be similar are excluded by products of 8-bit integers
-// with a proven bound on their error, and only the rest is computed in float32. Embeddings of photos lie near a space of
-// few dimensions; where a sample shows that, products of 64 numbers a row exclude most pairs before. The result is the
-// same, bit for bit.
+// with a proven bound on their error, and only the rest is computed in float32. Embeddings of photos lie near a space
+// of few dimensions; where a sample shows that, products of 64 numbers a row exclude most pairs before. The result is
+// the same, bit for bit.
 //
-// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows, 64 bytes a row for short ones,
-// 128 with AVX2 alone) and of results, never with the square of the number of embeddings.
+// Memory grows with the number of embeddings (a quarter of their own for the 8-bit rows, 192 bytes a row for short
+// ones, 256 with AVX2 alone) and of results, never with the square of the number of embeddings.
 //
 // Thread-safety: all functions may run at the same time on different data. Callbacks of one call are never concurrent.
 #ifndef RRN_SEARCH_H_
@@ -160,7 +160,8 @@ Result<Neighbours> FindNearest(const EmbeddingsView& rows, std::size_t k, const 
 // second. All results are those of FindNearest and FindPairs, bit for bit.
 //
 // Memory: the 8-bit rows (a quarter of the embeddings) and, from 8192 rows of more than 128 numbers on, 192 bytes a row
-// for short ones, 256 with AVX2 alone. With the targets float32 and portable, none, and every search compares everything.
+// for short ones, 256 with AVX2 alone. With the targets float32 and portable, none, and every search compares
+// everything.
 //
 // Thread-safety: the const functions may run at the same time.
 class SearchIndex {
@@ -171,8 +172,8 @@ class SearchIndex {
   // enough memory).
   static Result<SearchIndex> Create(const EmbeddingsView& rows, const SearchOptions& options = {});
 
-  // The same with normalized rows [n, dim] that the index owns. Errors: also kInvalidArgument (not rows of `dim` numbers,
-  // or `dim` is 0).
+  // The same with normalized rows [n, dim] that the index owns. Errors: also kInvalidArgument (not rows of `dim`
+  // numbers, or `dim` is 0).
   static Result<SearchIndex> Create(std::vector<float> rows, std::size_t dim, const SearchOptions& options = {});
 
   SearchIndex(SearchIndex&& other) noexcept;
@@ -187,15 +188,13 @@ class SearchIndex {
   // Errors: kInvalidArgument (another dim, too many rows, k is 0, the threshold is not a number), kRuntime.
   Result<Neighbours> Nearest(const EmbeddingsView& rows, std::size_t k, float threshold = kNoThreshold) const;
 
-  // As FindPairs of `rows` (normalized) and those of the index, but for memory: 8 bytes for each pair, twice. The sink is
-  // called on the calling thread.
-  // Errors: kInvalidArgument (as above), kCancelled (by the sink), kRuntime.
+  // As FindPairs of `rows` (normalized) and those of the index, but for memory: 8 bytes for each pair, twice. The sink
+  // is called on the calling thread. Errors: kInvalidArgument (as above), kCancelled (by the sink), kRuntime.
   Status Range(const EmbeddingsView& rows, float threshold, const PairSink& sink) const;
 
  private:
   struct Prepared;
   explicit SearchIndex(std::unique_ptr<Prepared> prepared);
-  static Result<SearchIndex> Make(std::vector<float> owned, const EmbeddingsView& rows, const SearchOptions& options);
 
   std::unique_ptr<Prepared> prepared_;
 };
@@ -234,8 +233,8 @@ Result<Grouping> GroupRows(const EmbeddingsView& rows, const SearchOptions& opti
 // The same groups from pairs that were found before, say by several searches or machines.
 //   count: rows there are.
 //   pairs: first < second < count, in any order, each once, with similarities from -1 to 1.
-// Memory: 28 bytes for each pair, and 8 more while they are checked. Errors: those of `rank`, and kInvalidArgument (a pair
-// is not like that, not one rank for each row).
+// Memory: 28 bytes for each pair, and 8 more while they are checked. Errors: those of `rank`, and kInvalidArgument (a
+// pair is not like that, not one rank for each row).
 Result<Grouping> GroupPairs(std::size_t count, const std::vector<SimilarPair>& pairs, const RankRows& rank = {});
 
 // Groups around the rows of a reference.

@@ -186,7 +186,7 @@ ColumnKey EmbeddingColumn(const Embedder& embedder, bool full_size = false);
 // Errors: kUnreadable (no such place here, or it cannot be written).
 Result<std::string> DefaultStoreFolder(const std::string& folder);
 
-// A slot that is none: the row is not in the store.
+// In the place of a slot: the row is not in the store.
 inline constexpr std::uint64_t kNotStored = std::numeric_limits<std::uint64_t>::max();
 
 // Embeddings of files, and what else is known of these.

@@ -30,16 +30,20 @@ from rrn_native.arrays import (
     PathLike,
     PixelArray,
     Progress,
+    SearchIndex,
     cosine_similarity,
     decode,
     decode_bytes,
+    decode_sized,
     encode_jpeg,
+    group_pairs,
     nearest,
     preprocess,
     reduction,
     search_targets,
     similar_pairs,
     similar_pairs_approximate,
+    similar_pairs_between,
 )
 from rrn_native.detections import Detections
 from rrn_native.detector import Detector, DetectorInfo, StepTimes
@@ -93,6 +97,7 @@ __all__ = [
     "RrnError",
     "SameFile",
     "Search",
+    "SearchIndex",
     "SimilarityResult",
     "Skipped",
     "StepTimes",
@@ -105,10 +110,12 @@ __all__ = [
     "custom_op_library",
     "decode",
     "decode_bytes",
+    "decode_sized",
     "default_model",
     "encode_jpeg",
     "find_images",
     "find_similar",
+    "group_pairs",
     "model",
     "nearest",
     "preprocess",
@@ -116,6 +123,7 @@ __all__ = [
     "search_targets",
     "similar_pairs",
     "similar_pairs_approximate",
+    "similar_pairs_between",
 ]
 
 

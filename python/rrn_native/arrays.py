@@ -56,6 +56,7 @@ def similar_pairs(
     *,
     threads: int | None = None,
     target: str | None = None,
+    short_rows: bool | None = None,
     progress: Progress | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
     """Finds all pairs of rows whose cosine is above the threshold, exactly.
@@ -66,6 +67,8 @@ def similar_pairs(
         threads: None for one for each core; the result does not depend on it.
         target: The instructions to use, one of :func:`search_targets`; None for the fastest. The result does not depend
             on it.
+        short_rows: Whether 64 numbers of each row exclude pairs first, which pays where embeddings lie near a space of
+            few dimensions. None: as a sample says. The result does not depend on it.
         progress: Called with (done, total); returning False cancels.
 
     Returns:
@@ -78,6 +81,47 @@ def similar_pairs(
     rows = np.ascontiguousarray(embeddings, dtype=np.float32)
     pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs(
         rows,
+        _load.native.SearchOptions(
+            threshold=threshold, threads=checked_threads(threads), target=target or "", short_rows=short_rows
+        ),
+        continue_unless_false(progress),
+    )
+    return pairs[:3]
+
+
+def similar_pairs_between(
+    rows: npt.NDArray[Any],
+    columns: npt.NDArray[Any],
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    threads: int | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Finds all pairs of a row of one matrix and a row of another whose cosine is above the threshold, exactly.
+
+    Pairs inside one side are not looked at. Two embeddings have the same similarity, bit for bit, as in
+    :func:`similar_pairs`, so a set may be searched block by block.
+
+    Args:
+        rows: Floating-point [n, dim]; they need not be normalised.
+        columns: Floating-point [m, dim], the same.
+        threshold: As for :func:`similar_pairs`.
+        threads: As for :func:`similar_pairs`.
+        target: As for :func:`similar_pairs`.
+        progress: As for :func:`similar_pairs`.
+
+    Returns:
+        (i, j, similarity): int64, int64 and float32 arrays of one length; i is a row of `rows`, j one of `columns`;
+        sorted by (i, j).
+
+    Raises:
+        ValueError: Not matrices of one width, the threshold is not a number, or this machine has no such target.
+        CancelledError: The progress callback returned False.
+    """
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, float] = _load.native.similar_pairs_between(
+        np.ascontiguousarray(rows, dtype=np.float32),
+        np.ascontiguousarray(columns, dtype=np.float32),
         _load.native.SearchOptions(threshold=threshold, threads=checked_threads(threads), target=target or ""),
         continue_unless_false(progress),
     )
@@ -182,6 +226,123 @@ def nearest(
     return found
 
 
+class SearchIndex:
+    """Rows that are prepared once for many exact searches: one row among a million takes some hundredths of a second.
+
+    It holds a normalised copy of the rows in float32, and 8-bit forms of them: about 1.4 times the memory of the rows.
+    Its methods may run on several threads at the same time.
+    """
+
+    def __init__(self, rows: npt.NDArray[Any], *, threads: int | None = None, target: str | None = None) -> None:
+        """Prepares the rows.
+
+        Args:
+            rows: Floating-point [m, dim], dim at least 1; they need not be normalised.
+            threads: Of this and of all searches, as for :func:`similar_pairs`.
+            target: As for :func:`similar_pairs`.
+
+        Raises:
+            ValueError: Not a matrix, or this machine has no such target.
+        """
+        options = _load.native.SearchOptions(threshold=None, threads=checked_threads(threads), target=target or "")
+        self._native = _load.native.SearchIndex(np.ascontiguousarray(rows, dtype=np.float32), options)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return self._native.count
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a row."""
+        return self._native.dim
+
+    def nearest(
+        self, rows: npt.NDArray[Any], k: int = 10, *, threshold: float | None = None
+    ) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """Finds the rows of the index that are most similar to each of some, exactly: ``nearest(rows, columns, k)``.
+
+        Args:
+            rows: Floating-point [n, dim]; they need not be normalised.
+            k: How many for each row, at least 1.
+            threshold: Only those with a cosine above it; None for no limit.
+
+        Returns:
+            (index, similarity): as :func:`nearest`, bit for bit.
+
+        Raises:
+            ValueError: Not a matrix of the index's width, k is below 1, or the threshold is not a number.
+        """
+        if k < 1:
+            raise ValueError(f"k is {k}, expected at least 1")
+        return self._native.nearest(np.ascontiguousarray(rows, dtype=np.float32), k, threshold)
+
+    def range_search(
+        self, rows: npt.NDArray[Any], threshold: float = DEFAULT_THRESHOLD
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+        """Finds all pairs of one of some rows and a row of the index whose cosine is above the threshold, exactly.
+
+        Args:
+            rows: Floating-point [n, dim]; they need not be normalised.
+            threshold: Similar is: cosine > threshold.
+
+        Returns:
+            (i, j, similarity): int64, int64 and float32 arrays of one length; i is one of the rows, j of the index;
+            sorted by (i, j).
+
+        Raises:
+            ValueError: Not a matrix of the index's width, or the threshold is not a number.
+        """
+        return self._native.range(np.ascontiguousarray(rows, dtype=np.float32), threshold)[:3]
+
+
+def group_pairs(
+    count: int,
+    pairs: tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]],
+    *,
+    rank: npt.NDArray[Any] | None = None,
+) -> tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]]:
+    """Groups rows by pairs that were found before, by the rule of the program: nothing is chained through third rows.
+
+    Rows are taken in the order of ``rank``, or without one in descending order of how many others are similar to them.
+    A row that is similar to no earlier representative becomes one; every other row joins the representative that it is
+    most similar to, the first of equally similar ones.
+
+    Args:
+        count: Rows there are, of which all indices are below it.
+        pairs: (i, j, similarity), of one length, as :func:`similar_pairs` returns them; i < j, in any order, each pair
+            once.
+        rank: Integers [count], 0 ... 2**32 - 1: the lowest one first, equal ones in the order of the rows.
+
+    Returns:
+        (representative, similarity, similar): int64, float32 and int64 [count]: of each row its representative (itself
+        for representatives and rows in no group), the similarity to it (1 for itself), and how many rows are similar
+        to it.
+
+    Raises:
+        ValueError: The arrays do not fit together, or a pair or rank is not as it should be.
+    """
+    columns = [np.asarray(column) for column in pairs]
+    if len(columns) != 3 or {column.shape for column in columns} != {(len(columns[0]),)}:
+        raise ValueError(f"expected three arrays of one length, got shapes {[column.shape for column in columns]}")
+    if rank is not None and np.shape(rank) != (count,):
+        raise ValueError(f"expected {count} ranks, got shape {np.shape(rank)}")
+    grouped: tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]] = _load.native.group_pairs(
+        count,
+        _unsigned(columns[0]),
+        _unsigned(columns[1]),
+        np.ascontiguousarray(columns[2], np.float32),
+        None if rank is None else _unsigned(np.asarray(rank)),
+    )
+    return grouped
+
+
+def _unsigned(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The same integers as the engine takes them."""
+    if numbers.size and (numbers.min() < 0 or numbers.max() > np.iinfo(np.uint32).max):
+        raise ValueError("expected indices and ranks from 0 to 4294967295")
+    return np.ascontiguousarray(numbers, np.uint32)
+
+
 def cosine_similarity(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     """Returns the cosine of two embeddings [dim], bit for bit as the engine computes it.
 
@@ -253,6 +414,27 @@ def decode_bytes(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int 
     """
     pixels: PixelArray = _load.native.decode(data, max_pixels, target)
     return pixels
+
+
+def decode_sized(
+    data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, target: int = 0
+) -> tuple[PixelArray, tuple[int, int]]:
+    """Decodes the content of an image file, and says how large the whole picture is.
+
+    Args:
+        data: The content.
+        max_pixels: As for :func:`decode`.
+        target: As for :func:`decode`.
+
+    Returns:
+        (pixels, (width, height)): as :func:`decode_bytes` returns them, and the sides in pixels of the upright picture
+        at its full size, which `pixels` has or is a fraction of.
+
+    Raises:
+        RrnError: As for :func:`decode_bytes`.
+    """
+    pixels, width, height = _load.native.decode_sized(data, max_pixels, target)
+    return pixels, (width, height)
 
 
 def encode_jpeg(pixels: PixelArray, quality: int = 80, *, optimize: bool = True) -> bytes:

@@ -373,7 +373,13 @@ def _optional() -> list[Check]:
             )
         ),
         _distribution("watchfiles", "pip install watchfiles (rrn's extra [watch-folder])", why="for rrn watch-folder"),
-        _distribution("pyarrow", "pip install pyarrow (rrn's extra [parquet])", why="for rrn index export"),
+        _distribution(
+            "pyarrow", "pip install pyarrow (rrn's extra [parquet])", why="for rrn index export and rrn scale"
+        ),
+        *(
+            _distribution(name, "pip install pyarrow fsspec 'ray[data]' (rrn's extra [scale])", why="for rrn scale")
+            for name in ("fsspec", "ray")
+        ),
         _distribution("pillow", "pip install pillow", why="for rrn report, explain, validate and bench"),
     ]
 

@@ -152,7 +152,7 @@ class Store:
         floats: How new rows are kept. "float32" keeps every bit; "float16" rounds, and takes half the space.
 
     Raises:
-        FileNotFoundError: There is none (with create=False).
+        FileNotFoundError: No such store (with create=False).
         ValueError: The folder holds something else.
         RrnError: It is damaged, or was made by a newer version of rrn; the message says what to do.
     """

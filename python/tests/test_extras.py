@@ -74,7 +74,8 @@ EXTRAS = {
         for name in ("catalog", "contract", "fetch", "store", "command", "graph", "tfjs")
     ]
     + [f"rrn_ops.streaming.viewer.{name}" for name in ("command", "options")]
-    + [f"rrn_ops.evaluation.{name}" for name in ("command", "interface", "tables", "ingest", "bootstrap", "gate")],
+    + [f"rrn_ops.evaluation.{name}" for name in ("command", "interface", "tables", "ingest", "bootstrap", "gate")]
+    + [f"rrn_ops.scale.{name}" for name in ("command", "plan")],
     "watch-folder": ["rrn_native.cli.watch_folder", "watchfiles"],
     "parquet": ["rrn_native.cli.index", "rrn_native._parquet", "pyarrow.parquet"],
     "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
@@ -101,6 +102,7 @@ EXTRAS = {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in sorted((PACKAGE.parent / "rrn_ops" / "streaming").rglob("[!_]*.py"))
     ],
+    "scale": [f"rrn_ops.scale.{path.stem}" for path in sorted((PACKAGE.parent / "rrn_ops" / "scale").glob("[!_]*.py"))],
     "export": [f"rrn_native.model.{path.stem}" for path in sorted((PACKAGE / "model").glob("[!_]*.py"))],
 }
 

@@ -34,6 +34,7 @@ HOMES: dict[str, tuple[str, dict[str, str]]] = {
             "inference/src/base/files.h": "device and inode, as FileId",
             "inference/src/image/decode.cc": "not compared: passed on with what fstat says of a decoded file",
             "inference/src/program/actions/files.cc": "one field of the whole state of a file, which the journal keeps",
+            "inference/src/similarity/stored.cc": "the same, which a store keeps",
         },
     ),
     "the cache folder": (

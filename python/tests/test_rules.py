@@ -39,11 +39,11 @@ PUBLIC = {
     "search": {"progress.h", "search.h", "status.h"},
     "store": {"progress.h", "status.h", "store.h"},
     "engine": {"detector.h", "embedder.h", "image.h", "progress.h", "status.h", "version.h"},
-    "similarity": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h"},
+    "similarity": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "store.h"},
     "onnx_op": {"reduction.h"},
     "torch_op": {"reduction.h"},
     "triton_backend": {"embedder.h", "status.h"},
-    "program": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "version.h"},
+    "program": {"embedder.h", "image.h", "progress.h", "search.h", "similarity.h", "status.h", "store.h", "version.h"},
     "bindings": {
         "detector.h",
         "embedder.h",
@@ -52,6 +52,7 @@ PUBLIC = {
         "search.h",
         "similarity.h",
         "status.h",
+        "store.h",
         "version.h",
     },
 }
@@ -78,9 +79,7 @@ THIRD_PARTIES = {
     r"sqlite": {"store"},
 }
 # Headers of base with one user so far, each with its reason.
-ONE_USER = {
-    "cache_folder.h": "the one home of the cache folder, which a store of embeddings will share",
-}
+ONE_USER: dict[str, str] = {}
 FOLDERS_OF_INCLUDES = {"rrn", "testing", *ROOMS}
 
 
@@ -311,11 +310,12 @@ def test_only_the_engine_and_base_read_the_environment() -> None:
 # What takes long enough that other Python threads have to run meanwhile. Functions of include/rrn that take a callback
 # of progress or options of a search are all among them.
 LONG_CALLS = {
-    *("Embedder::Create", "FilesFingerprint", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
+    *("Create", "FilesFingerprint", "EmbedFiles", "EmbedImages", "Preprocess", "CompareFiles"),
     *("DecodeImage", "ReadImage", "ResizeImage", "EncodeJpeg", "MakeThumbnail", "MeasureDetail", "PreprocessImage"),
-    *("FindPairs", "FindNearest", "GroupRows", "EstimateSimilarShare", r"UnitRows(?!\(const)"),
+    *("FindPairs", "FindNearest", "GroupRows", "GroupPairs", "EstimateSimilarShare", r"UnitRows(?!\(const)"),
+    *("Nearest", "Range"),
     *("FindSimilar", "ListFolder", "ListFiles", "RankImages", "WriteText", "WriteJson", "WriteNpy"),
-    *("EmbedEncoded", "ReduceCpu", "RunCommandLine", "Store::Open", "Verify", "Repair", "Compact"),
+    *("EmbedEncoded", "ReduceCpu", "RunCommandLine", "EmbedThroughStore", "Store::Open", "Verify", "Repair", "Compact"),
 }
 
 
@@ -428,7 +428,7 @@ RELEASE = "const py::gil_scoped_release nogil;"
         (room("bindings"), '#include "engine/session.h"\n', '#include "program/command_line.h"\n'),
         (room("bindings"), '#include "image/no_jbig.h"\n', '#include "common.h"\n'),
         (room("bindings"), "#include <onnxruntime_cxx_api.h>\n", "#include <pybind11/stl.h>\n"),
-        (room("bindings"), '#include "rrn/store.h"\n', '#include "rrn/reduction.h"\n'),
+        (room("search"), '#include "rrn/store.h"\n', '#include "rrn/search.h"\n'),
         (throw_violations, 'throw std::runtime_error("no");', '// never throw;\nf("throw x;");'),
         (getenv_violations, 'std::getenv("RRN_SEARCH_PATH")', "options.target"),
         (lambda text: uses(text, "printf"), "                 U printf@GLIBC_2.2.5\n", "                 U snprintf\n"),

@@ -1,10 +1,10 @@
 """100,000 pictures to measure the search on: photos and small labelled pictures that the user has, and copies of them.
 
-The set: every photo of UKBench (500) and COCO val2017 (128), every picture of Tiny ImageNet's subset at 32x32 (10,000
-for validation, 5,000 to train) and of CIFAR-100's (10,000 each to test and to train), in the order of their names, then
-two copies of each (`research.common.copies`): the transforms take turns, so that picture i gets transforms i and i + 9
-modulo 18. Tiny pictures are copied at 64x64, or text and frames would cover them. A fixed permutation of all these is
-cut after 100,000 pictures. Any first part of it is a sample of the whole.
+The set: every photo of UKBench (500) and COCO val2017 (128), every picture of Tiny ImageNet's subset at 32x32 and of
+CIFAR-100's (10,000 each to test and to train), 40,628 in all, in the order of their names, then two copies of each
+(`research.common.copies`): the transforms take turns, so that picture i gets transforms i and i + 9 modulo 18. Tiny
+pictures are copied at 64x64, or text and frames would cover them. A fixed permutation of all these is cut after as many
+pictures as are wanted, 100,000 of 121,884. Any first part of it is a sample of the whole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from research.common import copies, image_sets
@@ -70,7 +71,7 @@ def read_originals(data: Path) -> Originals:
     return Originals(files, small)
 
 
-def order(originals: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def order(originals: int) -> npt.NDArray[np.int64]:
     """Returns which picture is where: a permutation of originals * (1 + COPIES) numbers, int64.
 
     Numbers below `originals` are originals, copy c of original i is originals * (1 + c) + i.

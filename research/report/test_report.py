@@ -123,7 +123,7 @@ def test_both_documents_have_the_same_content(made: tuple[str, list[str], Path])
 
     headings = re.findall(r"^#+ (.*?) \{#sec", text, re.MULTILINE)
     assert [re.sub(r"^[\d.]+ ", "", title) for title in flat(reader.outline)] == [*headings, "References"]
-    assert len(headings) == 29
+    assert len(headings) == 30
     captions = re.findall(r"^: ([^{]*)\{#tbl", text, re.MULTILINE) + re.findall(r"^!\[([^\]]*)\]", text, re.MULTILINE)
     assert len(captions) == 13 + 15
     for line in (*headings, *(caption for caption in captions if "@" not in caption)):
@@ -199,7 +199,7 @@ def test_missing_results_are_said(name: str, tmp_path: Path) -> None:
 def test_without_any_results_there_is_a_document(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     text, _ = make.make(tmp_path / "results", tmp_path / "out")
-    assert len(re.findall("^#+ ", text, re.MULTILINE)) == 29
+    assert len(re.findall("^#+ ", text, re.MULTILINE)) == 30
     assert text.count("![") == 1  # the architecture needs no measurement
     assert "Not measured" in word_text(tmp_path / "out" / "report.docx")
     pages = " ".join(page.extract_text() for page in pypdf.PdfReader(tmp_path / "out" / "report.pdf").pages)

@@ -42,7 +42,7 @@ class Numbers {
   bool little_endian_;
 };
 
-// Where the first entry with this tag begins, in the directory at `directory`; empty where there is none.
+// Where the first entry with this tag begins, in the directory at `directory`; empty without one.
 std::optional<std::size_t> FindEntry(const Numbers& numbers, std::size_t directory, std::uint32_t tag) {
   if (numbers.size() < 2 || directory > numbers.size() - 2) return std::nullopt;
   const std::size_t declared = numbers.U16(directory);

@@ -1,5 +1,5 @@
-// The dot kernel for AVX2. As dot_kernel.h's, with two registers for the 16 lanes: compilers keep the wider type of that
-// file in memory.
+// The dot kernel for AVX2. As dot_kernel.h's, with two registers for the 16 lanes: compilers keep the wider type of
+// that file in memory.
 #include <immintrin.h>
 
 #include "search/dot_kernel.h"

@@ -89,11 +89,12 @@ std::uint32_t FlagNarrow(const __m256i* sums, const float* scales, float most) {
   const __m256i ones = _mm256_set1_epi16(1);
   const __m256 limit = _mm256_set1_ps(most);
   std::uint32_t flags = 0;
-  for (int half = 0; half < 2; ++half) {
+  constexpr std::size_t kColumns = 8;
+  for (std::size_t half = 0; half < 2; ++half) {
     const __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums[half], ones));
-    const __m256 value = _mm256_mul_ps(whole, _mm256_loadu_ps(scales + 8 * half));
+    const __m256 value = _mm256_mul_ps(whole, _mm256_loadu_ps(scales + kColumns * half));
     const int found = _mm256_movemask_ps(_mm256_cmp_ps(value, limit, _CMP_NLE_UQ));
-    flags |= static_cast<std::uint32_t>(found) << static_cast<unsigned>(8 * half);
+    flags |= static_cast<std::uint32_t>(found) << kColumns * half;
   }
   return flags;
 }

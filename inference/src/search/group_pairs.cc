@@ -32,8 +32,8 @@ Status CheckPairs(std::size_t count, const std::vector<SimilarPair>& pairs) {
   std::sort(keys.begin(), keys.end());
   const auto twice = std::adjacent_find(keys.begin(), keys.end());
   if (twice == keys.end()) return {};
-  return {StatusCode::kInvalidArgument, "pair (" + std::to_string(*twice >> 32U) + ", " +
-                                            std::to_string(*twice & 0xFFFFFFFFU) + ") is there twice"};
+  return {StatusCode::kInvalidArgument,
+          "pair (" + std::to_string(*twice >> 32U) + ", " + std::to_string(*twice & 0xFFFFFFFFU) + ") is there twice"};
 }
 
 }  // namespace

@@ -55,8 +55,8 @@ TEST(GroupPairsTest, WithoutPairsEveryRowIsUnique) {
 
 TEST(GroupPairsTest, RefusesOtherPairs) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<std::vector<SimilarPair>> wrong = {
-      {{1, 1, 0.9F}}, {{2, 1, 0.9F}}, {{0, 3, 0.9F}}, {{0, 1, nan}}, {{0, 1, 1.1F}}, {{0, 1, 0.9F}, {0, 1, 0.9F}}};
+  const std::vector<std::vector<SimilarPair>> wrong = {{{1, 1, 0.9F}}, {{2, 1, 0.9F}}, {{0, 3, 0.9F}},
+                                                       {{0, 1, nan}},  {{0, 1, 1.1F}}, {{0, 1, 0.9F}, {0, 1, 0.9F}}};
   for (const std::vector<SimilarPair>& pairs : wrong) {
     const Result<Grouping> grouping = GroupPairs(3, pairs);
     EXPECT_EQ(grouping.status().code(), StatusCode::kInvalidArgument);

@@ -52,8 +52,10 @@ Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sid
         1,
         [&] {
           if (options.short_rows == ShortRows::kAlways) {
-            projection = std::make_shared<const Projection>(std::vector<EmbeddingsView>{sides.columns, sides.rows},
-                                                            SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
+            std::vector<EmbeddingsView> views = {sides.columns};
+            if (sides.from != sides.against) views.push_back(sides.rows);
+            projection =
+                std::make_shared<const Projection>(views, SampleRows(sides.columns.count), kMediumDim, target.dot_tile);
           } else {
             projection = ChooseProjection(sides.rows, sides.columns, options.threshold, nearest,
                                           target.filter.most_left_over, target.dot_tile);
@@ -63,8 +65,8 @@ Status PrepareSides(const SearchOptions& options, bool nearest, const Sides& sid
     if (!status.ok()) return status;
   }
   for (Scanner* scanner : {sides.against, sides.from}) {
-    Status status = projection == nullptr ? scanner->Prepare(options.threads)
-                                          : scanner->PrepareStages(options.threads, projection);
+    Status status =
+        projection == nullptr ? scanner->Prepare(options.threads) : scanner->PrepareStages(options.threads, projection);
     if (!status.ok()) return status;
     if (sides.from == sides.against) break;
   }

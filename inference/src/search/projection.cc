@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "search/dot_kernel.h"
@@ -105,6 +107,77 @@ std::size_t Orthonormalize(std::size_t count, std::size_t dim, std::vector<float
   return done.size() / dim;
 }
 
+// The eigenvectors, as rows, of a symmetric matrix [size, size], by Jacobi's rotations, in descending order of their
+// eigenvalues. `matrix` is overwritten.
+std::vector<double> Eigenvectors(std::size_t size, std::vector<double>* matrix) {
+  constexpr int kSweeps = 6;  // the directions need no more
+  std::vector<double>& m = *matrix;
+  std::vector<double> vectors(size * size, 0.0);
+  for (std::size_t i = 0; i < size; ++i) vectors[i * size + i] = 1;
+  const auto rotate = [size](double* a, double* b, double cosine, double sine) {
+    for (std::size_t d = 0; d < size; ++d) {
+      const double x = a[d];
+      a[d] = cosine * x - sine * b[d];
+      b[d] = sine * x + cosine * b[d];
+    }
+  };
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (std::size_t p = 0; p + 1 < size; ++p) {
+      for (std::size_t q = p + 1; q < size; ++q) {
+        const double off = m[p * size + q];
+        if (off == 0) continue;
+        const double ratio = (m[q * size + q] - m[p * size + p]) / (2 * off);
+        const double tangent = std::copysign(1.0, ratio) / (std::fabs(ratio) + std::hypot(ratio, 1.0));
+        const double cosine = 1 / std::hypot(tangent, 1.0);
+        const double sine = tangent * cosine;
+        for (std::size_t d = 0; d < size; ++d) {
+          const double x = m[d * size + p];
+          const double y = m[d * size + q];
+          m[d * size + p] = cosine * x - sine * y;
+          m[d * size + q] = sine * x + cosine * y;
+        }
+        rotate(&m[p * size], &m[q * size], cosine, sine);
+        rotate(&vectors[p * size], &vectors[q * size], cosine, sine);
+      }
+    }
+  }
+  std::vector<std::size_t> order(size);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const double left = m[a * size + a];
+    const double right = m[b * size + b];
+    return left != right ? left > right : a < b;
+  });
+  std::vector<double> sorted;
+  for (const std::size_t i : order) {
+    sorted.insert(sorted.end(), vectors.begin() + static_cast<std::ptrdiff_t>(i * size),
+                  vectors.begin() + static_cast<std::ptrdiff_t>((i + 1) * size));
+  }
+  return sorted;
+}
+
+// Turns `found` orthonormal directions so that the first ones hold as much as they can of the sample. `products` are
+// those of the directions with its `count` rows.
+void Turn(const std::vector<float>& products, std::size_t found, std::size_t count, std::size_t dim,
+          DotTileFunction dot_tile, std::vector<float>* basis) {
+  std::vector<float> moments(found * found);
+  Products(products.data(), found, products.data(), found, count, dot_tile, moments.data());
+  std::vector<double> matrix(moments.begin(), moments.end());
+  const std::vector<double> vectors = Eigenvectors(found, &matrix);
+  std::vector<float> turned(found * dim);
+  std::vector<double> row(dim);
+  for (std::size_t i = 0; i < found; ++i) {
+    std::fill(row.begin(), row.end(), 0.0);
+    for (std::size_t j = 0; j < found; ++j) {
+      const double part = vectors[i * found + j];
+      for (std::size_t d = 0; d < dim; ++d) row[d] += part * static_cast<double>((*basis)[j * dim + d]);
+    }
+    std::transform(row.begin(), row.end(), turned.begin() + static_cast<std::ptrdiff_t>(i * dim),
+                   [](double value) { return static_cast<float>(value); });
+  }
+  *basis = std::move(turned);
+}
+
 // Hadamard's matrix times a short row, over 8: orthogonal.
 void Spread(float* row) {
   for (std::size_t width = 1; width < kShortDim; width *= 2) {
@@ -170,6 +243,10 @@ Projection::Projection(const std::vector<EmbeddingsView>& sides, std::size_t mos
     Products(products.data(), found, columns.data(), dim_, count, dot_tile, basis_.data());
     found = Orthonormalize(found, dim_, &basis_);
   }
+  products.resize(found * count);
+  Products(basis_.data(), found, sample.data(), count, dim_, dot_tile, products.data());
+  Turn(products, found, count, dim_, dot_tile, &basis_);
+  found = Orthonormalize(found, dim_, &basis_);
   directions_ = found;
   const std::vector<double> exact(basis_.begin(), basis_.end());
   double largest = 0;

@@ -1,4 +1,5 @@
-// Short rows: a few numbers of each row that bound its products with all others, for a first look before the 8-bit rows.
+// Short rows: a few numbers of each row that bound its products with all others, for a first look before the 8-bit
+// rows.
 //
 // Embeddings of photos lie near a space of few dimensions. With a matrix Q [k, dim] that makes no row longer
 // (|Qx| <= |x| for all x), I - Q'Q has no negative eigenvalue, so by Cauchy and Schwarz for that form
@@ -53,8 +54,7 @@ class Projection {
  public:
   // The principal directions of a sample of at most `most` rows of all `sides`, which have one dim above 0: enough for
   // short rows of `longest` numbers. Depends on nothing but these. Throws std::bad_alloc.
-  Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, std::size_t longest,
-             DotTileFunction dot_tile);
+  Projection(const std::vector<EmbeddingsView>& sides, std::size_t most, std::size_t longest, DotTileFunction dot_tile);
 
   // The products [count, directions()] of rows [count, dim] with the directions.
   void Multiply(const float* rows, std::size_t count, float* to) const;
@@ -65,8 +65,8 @@ class Projection {
 
   std::size_t directions() const { return directions_; }
 
-  // What the float32 sum of products of two rows can be above the product of their short rows, as a share of the product
-  // of these rows' lengths.
+  // What the float32 sum of products of two rows can be above the product of their short rows, as a share of the
+  // product of these rows' lengths.
   double error() const { return error_; }
 
  private:
@@ -74,11 +74,11 @@ class Projection {
 
   const std::size_t dim_;
   const DotTileFunction dot_tile_;
-  std::size_t directions_ = 0;      // k, below `longest`
-  std::vector<float> basis_;        // [k, dim]
-  float shrink_ = 1;                // what Q is multiplied by
-  double error_ = 0;                // (g + 2 h + 7 h^2) / (1 - h)^2
-  double rest_error_ = 0;           // of |x|^2 - |Qx|^2, as a share of |x|^2
+  std::size_t directions_ = 0;  // k, below `longest`
+  std::vector<float> basis_;    // [k, dim]
+  float shrink_ = 1;            // what Q is multiplied by
+  double error_ = 0;            // (g + 2 h + 7 h^2) / (1 - h)^2
+  double rest_error_ = 0;       // of |x|^2 - |Qx|^2, as a share of |x|^2
 };
 
 // Where short rows pay: a projection for `rows` and `columns` (one and the same for a search among one set); null

@@ -197,7 +197,10 @@ double Round(const float* x, std::size_t dim, float steps, double scale, const K
 // The length of the longer half of a short row.
 double LongerHalf(const float* x) {
   std::array<double, 2> squares = {};
-  for (std::size_t d = 0; d < kShortDim; ++d) squares[d / 2 % 2] += static_cast<double>(x[d]) * static_cast<double>(x[d]);
+  for (std::size_t d = 0; d < kShortDim; ++d) {
+    const double value = x[d];
+    squares[d / 2 % 2] += value * value;
+  }
   return std::sqrt(std::max(squares[0], squares[1]));
 }
 
@@ -232,7 +235,8 @@ double RoundedRows::RoundRow(std::size_t row, const float* x) {
     });
   } else {
     std::int8_t* to = bytes_.get() + row * depth_;
-    squares = Round(x, dim_, steps, scale, [to](std::size_t d, std::int32_t q) { to[d] = static_cast<std::int8_t>(q); });
+    squares =
+        Round(x, dim_, steps, scale, [to](std::size_t d, std::int32_t q) { to[d] = static_cast<std::int8_t>(q); });
   }
   scales_[row] = static_cast<float>(scale);
   sums_[row] = sum;

@@ -16,8 +16,8 @@
 // (T - ...) / s. The norms are computed in double precision and g is made larger by 1e-6, which is more than all
 // roundings of this computation itself: t q.p has three of 2^-24, its magnitude times s is at most 4 |x||y|.
 //
-// Short rows (projection.h) are rounded in the same way. Their exact products are at least those of the rows less a share
-// of the lengths' product, which is added to g.
+// Short rows (projection.h) are rounded in the same way. Their exact products are at least those of the rows less a
+// share of the lengths' product, which is added to g.
 //
 // For kernels that add in 16 bits (filter_kernel.h, "narrow"), a row is rounded twice: finer as a column, coarser as a
 // row. Elements d with d % 4 < 2, and the others, are summed apart; by Cauchy and Schwarz such a sum is at most the
@@ -69,8 +69,8 @@ class RoundedRows {
   // The embeddings must stay where they are.
   RoundedRows(const EmbeddingsView& embeddings, Layout layout);
 
-  // Their short rows: of kShortDim numbers, packed, with `narrow` for kernels that add in 16 bits; or of kMediumDim, row
-  // after row.
+  // Their short rows: of kShortDim numbers, packed, with `narrow` for kernels that add in 16 bits; or of kMediumDim,
+  // row after row.
   RoundedRows(const EmbeddingsView& embeddings, std::shared_ptr<const Projection> projection, Layout layout,
               bool narrow);
 
@@ -96,8 +96,8 @@ class RoundedRows {
   // Of chunk `chunk`, the columns from chunk * kChunk.
   const Bound& bound(std::size_t chunk) const { return bounds_[chunk]; }
 
-  // One packed row as `depth` bytes, for FilterBlock::a; with `offset`, every byte b as b + 128. Narrow rows always have
-  // their own offset.
+  // One packed row as `depth` bytes, for FilterBlock::a; with `offset`, every byte b as b + 128. Narrow rows always
+  // have their own offset.
   void Unpack(std::uint32_t row, bool offset, std::int8_t* to) const;
 
   // For each of `count` rows, what t q.p must be above so that the similarity to a column can be above above[i],

@@ -62,7 +62,7 @@ struct Scanner::Left {
   const float* data = nullptr;  // [rows, dim]
   std::vector<float> copies;    // of the rows, where they are not side by side
   bool filtering = false;
-  AlignedBytes bytes;           // what the filter gets of the rows; in stages the short rows, null without them
+  AlignedBytes bytes;  // what the filter gets of the rows; in stages the short rows, null without them
   Columns columns = Columns::kOthers;
   std::size_t k = 0;  // keep the k nearest ones; 0: all
   float threshold = 0;

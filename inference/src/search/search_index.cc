@@ -37,6 +37,9 @@ struct SearchIndex::Prepared {
         target(*internal::ChooseTarget(given.target)),
         scanner(rows, target) {}
 
+  // `owned` is empty, or what `rows` are.
+  static Result<SearchIndex> Make(std::vector<float> owned, const EmbeddingsView& rows, const SearchOptions& options);
+
   Status Prepare() {
     const bool pays = rows.count >= kFewestRows && rows.dim > internal::kMediumDim;
     const bool wanted = options.short_rows == ShortRows::kAlways || (options.short_rows == ShortRows::kSampled && pays);
@@ -45,8 +48,9 @@ struct SearchIndex::Prepared {
       Status status = RunOnThreads(
           1,
           [this] {
-            projection = std::make_shared<const Projection>(std::vector<EmbeddingsView>{rows}, internal::SampleRows(rows.count),
-                                                            internal::kMediumDim, target.dot_tile);
+            projection =
+                std::make_shared<const Projection>(std::vector<EmbeddingsView>{rows}, internal::SampleRows(rows.count),
+                                                   internal::kMediumDim, target.dot_tile);
           },
           [] {});
       if (!status.ok()) return status;
@@ -70,8 +74,8 @@ SearchIndex::~SearchIndex() = default;
 std::size_t SearchIndex::count() const { return prepared_->rows.count; }
 std::size_t SearchIndex::dim() const { return prepared_->rows.dim; }
 
-Result<SearchIndex> SearchIndex::Make(std::vector<float> owned, const EmbeddingsView& rows,
-                                      const SearchOptions& options) {
+Result<SearchIndex> SearchIndex::Prepared::Make(std::vector<float> owned, const EmbeddingsView& rows,
+                                                const SearchOptions& options) {
   Status status = CheckSearchOptions(options);
   if (status.ok()) status = internal::CheckSides(rows, rows, options);
   if (!status.ok()) return status;
@@ -85,7 +89,7 @@ Result<SearchIndex> SearchIndex::Make(std::vector<float> owned, const Embeddings
 }
 
 Result<SearchIndex> SearchIndex::Create(const EmbeddingsView& rows, const SearchOptions& options) {
-  return Make({}, rows, options);
+  return Prepared::Make({}, rows, options);
 }
 
 Result<SearchIndex> SearchIndex::Create(std::vector<float> rows, std::size_t dim, const SearchOptions& options) {
@@ -94,7 +98,7 @@ Result<SearchIndex> SearchIndex::Create(std::vector<float> rows, std::size_t dim
                   "expected rows of " + std::to_string(dim) + " numbers, got " + std::to_string(rows.size()));
   }
   const EmbeddingsView view{rows.data(), rows.size() / dim, dim};
-  return Make(std::move(rows), view, options);
+  return Prepared::Make(std::move(rows), view, options);
 }
 
 Result<Neighbours> SearchIndex::Nearest(const EmbeddingsView& rows, std::size_t k, float threshold) const {

@@ -89,12 +89,11 @@ TEST(SearchIndexTest, Refuses) {
   warp.target = "warp";
   SearchOptions approximate;
   approximate.method = SearchMethod::kApproximate;
-  for (const Status& refused :
-       {index.Nearest({data.data(), 10, 16}, 1).status(), index.Nearest(view, 0).status(),
-        index.Nearest(view, 1, nan).status(), index.Range({data.data(), 10, 16}, 0.5F, sink),
-        index.Range(view, nan, sink), SearchIndex::Create(view, warp).status(),
-        SearchIndex::Create(std::vector<float>(7), 2, {}).status(),
-        SearchIndex::Create(std::vector<float>(), 0, {}).status()}) {
+  for (const Status& refused : {index.Nearest({data.data(), 10, 16}, 1).status(), index.Nearest(view, 0).status(),
+                                index.Nearest(view, 1, nan).status(), index.Range({data.data(), 10, 16}, 0.5F, sink),
+                                index.Range(view, nan, sink), SearchIndex::Create(view, warp).status(),
+                                SearchIndex::Create(std::vector<float>(7), 2, {}).status(),
+                                SearchIndex::Create(std::vector<float>(), 0, {}).status()}) {
     EXPECT_EQ(refused.code(), StatusCode::kInvalidArgument) << refused.message();
   }
   EXPECT_FALSE(SearchIndex::Create(view, approximate).ok());

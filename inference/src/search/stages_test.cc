@@ -69,8 +69,8 @@ void CheckStages(const std::vector<float>& data, std::size_t dim, float threshol
                                 " target " + target.name;
       std::shared_ptr<const Projection> projection;
       if (sample > 0) {
-        projection = std::make_shared<const Projection>(std::vector<EmbeddingsView>{view}, sample, kMediumDim,
-                                                        target.dot_tile);
+        projection =
+            std::make_shared<const Projection>(std::vector<EmbeddingsView>{view}, sample, kMediumDim, target.dot_tile);
       }
       Scanner whole(view, target);
       Scanner from(left, target);
@@ -147,7 +147,7 @@ TEST(StagesTest, ZerosAndRowsOfAnyMagnitude) {
   }
 }
 
-// So many pairs are left over that a stage is skipped for some chunks.
+// Enough pairs are left over that a stage is skipped for some chunks.
 TEST(StagesTest, ManySimilarRowsThenFew) {
   const std::size_t dim = 140;
   std::vector<float> rows = DecayingRows(2600, dim, 13);
@@ -158,8 +158,8 @@ TEST(StagesTest, ManySimilarRowsThenFew) {
   for (const SearchTarget& target : AvailableTargets()) {
     if (std::string(target.name) == "portable") continue;
     Scanner scanner(view, target);
-    const auto projection = std::make_shared<const Projection>(std::vector<EmbeddingsView>{view}, 500, kMediumDim,
-                                                               target.dot_tile);
+    const auto projection =
+        std::make_shared<const Projection>(std::vector<EmbeddingsView>{view}, 500, kMediumDim, target.dot_tile);
     ASSERT_TRUE(scanner.PrepareStages(2, projection).ok());
     Neighbours found;
     scanner.Scan(Some(view.count, 1), 0.75F, Columns::kLater, &found);
@@ -178,8 +178,8 @@ bool AllArePossible(const EmbeddingsView& view, const RoundedRows& rows, float t
     std::int32_t product = 0;
     for (std::size_t d = 0; d < rows.depth(); ++d) {
       const std::size_t second = first + 1;
-      const std::int8_t* packed = rows.packed(second / kFilterRows * kFilterRows) +
-                                  second % kFilterRows / kPackRows * kPackRows * rows.depth();
+      const std::int8_t* packed =
+          rows.packed(second / kFilterRows * kFilterRows) + second % kFilterRows / kPackRows * kPackRows * rows.depth();
       product += a[d] * packed[d / 4 * 4 * kPackRows + second % kPackRows * 4 + d % 4];
     }
     all = all && !(static_cast<float>(product) * *rows.scales(first + 1) <= limit);
@@ -188,8 +188,8 @@ bool AllArePossible(const EmbeddingsView& view, const RoundedRows& rows, float t
 }
 
 // A threshold just below the similarity of two rows must not exclude them. The pairs are such that every term of the
-// bound matters: the rest (rows outside the span, whose short rows without it are zeros), what rounding to 8 bits leaves
-// (equal rows), and the roundings of the short rows themselves (equal rows inside the span).
+// bound matters: the rest (rows outside the span, whose short rows without it are zeros), what rounding to 8 bits
+// leaves (equal rows), and the roundings of the short rows themselves (equal rows inside the span).
 TEST(StagesTest, NoPairIsExcludedAtItsOwnSimilarity) {
   const std::size_t dim = 160;
   const std::vector<float> base = DecayingRows(40, dim, 21);
@@ -255,7 +255,21 @@ TEST(ProjectionTest, ShortRowsAreAsLongAsTheRows) {
   std::vector<float> short_rows(20 * kShortDim);
   projection.Shorten(rows.data(), products.data(), 20, kShortDim, short_rows.data());
   for (std::size_t i = 0; i < 20; ++i) {
-    EXPECT_NEAR(std::sqrt(SquaredLength(&short_rows[i * kShortDim], kShortDim)), 1.0, 1e-3) << i;
+    const double squares = SquaredLength(&short_rows[i * kShortDim], kShortDim);
+    EXPECT_NEAR(squares, 1.0, 1e-3) << i;
+    // The rest is raised by more than what the errors of the products can have taken from it.
+    EXPECT_GE(squares, 1.0 + 2 * std::sqrt(128.0) * SumError(dim)) << i;
+  }
+}
+
+// Roundings are far smaller than what they may be, so no rows show that this is too little.
+TEST(ProjectionTest, TheErrorCoversAllItsTerms) {
+  for (const std::size_t dim : {1U, 512U, 64000U}) {
+    const std::vector<float> rows = DecayingRows(2, dim, 5);
+    const Projection projection({{rows.data(), 2, dim}}, 2, kMediumDim, DotTilePortable);
+    const double h = std::sqrt(128.0) * SumError(dim) + 1e-6;
+    EXPECT_GE(projection.error(), SumError(dim) + 2 * h + h * h) << dim;
+    EXPECT_LE(projection.error(), 1.1 * (SumError(dim) + 2 * h + h * h)) << dim;
   }
 }
 

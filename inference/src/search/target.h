@@ -16,7 +16,7 @@ namespace rrn::internal {
 struct SearchTarget {
   const char* name = nullptr;
   DotTileFunction dot_tile = nullptr;
-  Filter filter;  // run is null: none
+  Filter filter;                                     // run is null: none
   KeepPairsFunction keep_pairs = KeepPairsPortable;  // for what short rows leave over
 };
 

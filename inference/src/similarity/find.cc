@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "rrn/similarity.h"
+#include "similarity/known_pairs.h"
 #include "similarity/records.h"
 
 namespace rrn {
@@ -144,8 +145,9 @@ PairSink NamePairs(const std::vector<std::string>& first, const std::vector<std:
   };
 }
 
-Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options, const PhaseProgress& progress,
+Status GroupWithin(const internal::StoredView& stored, const SimilarityOptions& options, const PhaseProgress& progress,
                    const PathPairSink& pairs, SimilarityResult* result) {
+  const EmbeddingsView& view = stored.unit;
   NoticeManyPairs(view.count, options.notice ? EstimateSimilarShare(view, options.threshold) : 0, options);
   RankRows rank;
   if (options.keep != RepresentativePolicy::kMostSimilar) {
@@ -160,7 +162,11 @@ Status GroupWithin(const EmbeddingsView& view, const SimilarityOptions& options,
     };
   }
   search.recall = [result](const RecallEstimate& recall) { result->recall = recall; };
-  Result<Grouping> grouping = GroupRows(view, search, rank, sink);
+  // Pairs are kept of the usual search only: not those below the threshold, and not with some missing.
+  const bool keep_pairs = stored.store != nullptr && !options.near.floor && options.search == SearchMethod::kExact;
+  Result<Grouping> grouping = keep_pairs
+                                  ? internal::GroupStoredRows(stored, search, rank, sink, internal::kMostKnownPairs)
+                                  : GroupRows(view, search, rank, sink);
   if (!grouping.ok()) return grouping.status();
   result->grouping = *std::move(grouping);
   return {};
@@ -257,8 +263,12 @@ Result<SimilarityResult> FindSimilar(const Embedder& embedder, FolderListing ima
     unit = std::move(embedded.rows);
   }
   NormalizeRows(unit.data(), unit.size() / dim, dim);
-  const EmbeddingsView view{unit.data(), result.paths.size(), dim};
-  Status status = result.reference ? GroupAgainst(view, options, progress, pairs, &result)
+  internal::StoredView view;
+  view.unit = {unit.data(), result.paths.size(), dim};
+  view.slots = &found->slots;
+  view.store = options.store;
+  view.key = EmbeddingColumn(embedder, internal::NeedsFullSize(options));
+  Status status = result.reference ? GroupAgainst(view.unit, options, progress, pairs, &result)
                                    : GroupWithin(view, options, progress, pairs, &result);
   if (!status.ok()) return status;
   return result;

@@ -139,8 +139,8 @@ Result<std::string> DefaultStoreFolder(const std::string& folder) {
   const std::string stores = MakeCacheFolder("stores");
   if (stores.empty()) {
     return Status(StatusCode::kUnreadable,
-                  "no store for the next run: neither XDG_CACHE_HOME nor HOME names a folder that can be written; "
-                  "--store names another one");
+                  "nothing is kept for the next run, because there is no cache folder that can be written; --store "
+                  "names another place");
   }
   if (folder.empty()) return stores + "/lists";
   std::error_code error;

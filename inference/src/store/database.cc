@@ -80,7 +80,7 @@ Result<Database> Database::Open(const std::string& path, const std::string& plac
   // EXTRA syncs the folder too where a rollback journal is removed; with a log it is the same as FULL.
   const Status set = database.Run(
       "PRAGMA synchronous=EXTRA; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
-      "PRAGMA mmap_size=0;");
+      "PRAGMA mmap_size=0; PRAGMA cache_size=-16000;");
   if (!set.ok()) return set;
   return database;
 }

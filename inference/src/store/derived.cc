@@ -94,8 +94,9 @@ Status Store::WriteDerived(const ColumnKey& key, const std::string& name, const 
   }
   const Result<std::string> place = PlaceOf(state_.get(), key, name);
   if (!place.ok()) return place.status();
-  if (place->empty())
+  if (place->empty()) {
     return {StatusCode::kNotFound, state_->place + ": there is no such column to keep derived data of"};
+  }
   std::error_code failed;
   std::filesystem::create_directory(state_->folder + "/" + kDerivedFolder, failed);
   if (failed) return FileError(*state_, "make a folder for derived data", failed.value());

@@ -1,6 +1,7 @@
 #include "store/folder.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -140,6 +141,10 @@ int WriteWhole(const std::string& place, const std::vector<std::pair<const void*
     if (const int error = WriteAt(descriptor.value(), data, size, at); error != 0) return error;
     at += size;
   }
+  // A temporary file is for its user alone; this one is for those who may use the folder.
+  struct stat folder = {};
+  if (stat(std::filesystem::path(place).parent_path().c_str(), &folder) != 0) return errno;
+  if (fchmod(descriptor.value(), folder.st_mode & 0666U) != 0) return errno;
   if (fsync(descriptor.value()) != 0) return errno;
   if (const int error = descriptor.Close(); error != 0) return error;
   return file.Move();

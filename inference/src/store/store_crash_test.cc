@@ -1,13 +1,13 @@
 // Processes that are killed while they write, and that wait for each other; threads.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -41,7 +41,6 @@ using test_support::kDim;
 using test_support::MustOpen;
 using test_support::Process;
 using test_support::ReadAll;
-using test_support::Step;
 using test_support::StepOf;
 using test_support::TemporaryFolder;
 using test_support::TestKey;
@@ -76,7 +75,7 @@ struct Writer {
                                                               "f32", mode});
   }
 
-  // It reported so many steps; the one after them is there as a whole or not at all.
+  // It reported this number of steps; the one after them is there as a whole or not at all.
   void Check(const Store& store, std::size_t reported) {
     const ColumnKey key = TestKey("model");
     for (std::size_t i = 0; i < reported; ++i) Apply(StepOf(number, done++), &contents);
@@ -86,6 +85,12 @@ struct Writer {
     EXPECT_EQ(Differences(store, key, number, contents), "") << "and without the last step: " << before;
   }
 };
+
+// For some steps of a process and a part of the next one; also none, while it starts.
+void WaitAWhile(Process* process, std::mt19937* random) {
+  process->WaitForOutput(std::uniform_int_distribution<std::size_t>(0, 4)(*random));
+  std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 12'000)(*random)));
+}
 
 TEST(StoreCrashTest, NothingThatWasReportedIsLostWhenWritersAreKilled) {
   const TemporaryFolder folder(FastFolder());
@@ -99,7 +104,7 @@ TEST(StoreCrashTest, NothingThatWasReportedIsLostWhenWritersAreKilled) {
     std::array<std::unique_ptr<Process>, 2> processes = {writers[0].Start(place), writers[1].Start(place)};
     std::array<std::string, 2> reported;
     for (const std::size_t victim : {std::size_t{i % 2 == 0}, std::size_t{i % 2 == 1}}) {
-      std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 40'000)(random)));
+      WaitAWhile(processes[victim].get(), &random);
       reported[victim] = processes[victim]->Kill();
       ASSERT_EQ(processes[victim]->status(), -SIGKILL) << "it ended by itself";
     }
@@ -133,7 +138,7 @@ TEST(StoreCrashTest, CompactMayBeKilled) {
   const int kills = Setting("RRN_STORE_KILLS", 40) / 2;
   for (int i = 0; i < kills; ++i) {
     const std::unique_ptr<Process> process = writer.Start(place, "compact");
-    std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 60'000)(random)));
+    WaitAWhile(process.get(), &random);
     const std::string reported = process->Kill();
     ASSERT_EQ(process->status(), -SIGKILL) << "it ended by itself";
     const Store store = MustOpen(place);
@@ -161,13 +166,13 @@ TEST(StoreLockTest, AWriterThatTakesTooLongIsNamed) {
   const Writer writer;
   const std::unique_ptr<Process> process = writer.Start(place, "compact");
   const std::string id = std::to_string(process->id());
-  // Stopped at random until it has the lock.
+  // Stopped at random until it has the lock and has said so.
   Status status;
-  for (int i = 0; i < 2000 && status.ok(); ++i) {
+  for (int i = 0; i < 2000 && status.message().find("process " + id) == std::string::npos; ++i) {
+    kill(process->id(), SIGCONT);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     kill(process->id(), SIGSTOP);
     status = AddTestFiles(&store, TestKey(), 0, 1);
-    if (status.ok()) kill(process->id(), SIGCONT);
   }
   EXPECT_EQ(status.code(), StatusCode::kUnreadable);
   EXPECT_THAT(status.message(), HasSubstr(place + ": process " + id + " on "));

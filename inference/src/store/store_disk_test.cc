@@ -1,11 +1,11 @@
 // Disks that are full, and folders that are only for reading.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -32,7 +32,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// No file grows over so many bytes as long as the object lives.
+// No file grows beyond this size as long as the object lives.
 class FileLimit {
  public:
   explicit FileLimit(std::uint64_t bytes) {

@@ -193,11 +193,11 @@ std::vector<Note> Record(const std::string& place, const std::string& mode, int 
 std::string CheckStore(const std::string& place, std::uint64_t acknowledged) {
   Result<Store> store = Store::Open(place);
   if (!store.ok()) return store.status().message();
-  if (const std::string findings = Findings(*store); !findings.empty()) return findings;
+  if (std::string findings = Findings(*store); !findings.empty()) return findings;
   const ColumnKey key = TestKey("model");
   Contents contents;
   for (std::uint64_t i = 0; i < acknowledged; ++i) Apply(StepOf(0, i), &contents);
-  const std::string without_last = Differences(*store, key, 0, contents);
+  std::string without_last = Differences(*store, key, 0, contents);
   Apply(StepOf(0, acknowledged), &contents);
   if (!without_last.empty() && !Differences(*store, key, 0, contents).empty()) return without_last;
   // It goes on where it stopped.

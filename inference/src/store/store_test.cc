@@ -338,6 +338,20 @@ TEST(StoreTest, DerivedDataGoesWithItsRows) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.Sub("s/derived")));
 }
 
+TEST(StoreTest, FilesAreForThoseWhoMayUseTheFolder) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder.Sub("s"));
+  std::filesystem::permissions(folder.Sub("s"), std::filesystem::perms(0750));
+  Store store = MustOpen(folder.Sub("s"));
+  ASSERT_TRUE(AddTestFiles(&store, TestKey(), 0, 1).ok());
+  ASSERT_TRUE(store.WriteDerived(TestKey(), "graph", nullptr, 0).ok());
+  for (const std::string& file :
+       {folder.Sub("s/rrn-store.txt"), std::filesystem::directory_iterator(folder.Sub("s/derived"))->path().string()}) {
+    EXPECT_EQ(std::filesystem::status(file).permissions() & std::filesystem::perms(0070), std::filesystem::perms(0040))
+        << file;
+  }
+}
+
 TEST(StoreTest, LongCallsReportProgressAndStop) {
   const TemporaryFolder folder;
   Store store = MustOpen(folder.Sub("s"));

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -12,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -29,10 +29,12 @@ class Process {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     std::vector<std::string> own = variables;
     std::vector<char*> environment;
+    environment.reserve(own.size());
     for (std::string& variable : own) environment.push_back(variable.data());
     for (char** at = environ; *at != nullptr; ++at) environment.push_back(*at);
     environment.push_back(nullptr);
@@ -50,7 +52,12 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  // Ends it now; returns what it wrote since the last call.
+  // Waits until it wrote this number of bytes, or ended.
+  void WaitForOutput(std::size_t bytes) {
+    while (text_.size() < bytes && ReadMore()) continue;
+  }
+
+  // Ends it now; returns what it wrote.
   std::string Kill() {
     if (id_ > 0) kill(id_, SIGKILL);
     return Wait();
@@ -58,17 +65,10 @@ class Process {
 
   // Waits for its end; returns what it wrote.
   std::string Wait() {
-    std::string text;
-    std::array<char, 4096> piece;
-    for (;;) {
-      const ssize_t got = read(output_, piece.data(), piece.size());
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      text.append(piece.data(), static_cast<std::size_t>(got));
-    }
+    while (ReadMore()) continue;
     if (id_ > 0) waitpid(id_, &status_, 0);
     id_ = -1;
-    return text;
+    return text_;
   }
 
   // After Wait: the exit status, or minus the signal.
@@ -76,9 +76,21 @@ class Process {
   pid_t id() const { return id_; }
 
  private:
+  // False at the end.
+  bool ReadMore() {
+    std::array<char, 4096> piece;
+    ssize_t got = 0;
+    do {
+      got = read(output_, piece.data(), piece.size());
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) text_.append(piece.data(), static_cast<std::size_t>(got));
+    return got > 0;
+  }
+
   pid_t id_ = -1;
   int output_ = -1;
   int status_ = 0;
+  std::string text_;
 };
 
 }  // namespace rrn::test_support

@@ -76,6 +76,12 @@ VERBS = {
         "watch",
         "rrn_ops.streaming.command",
     ),
+    "scale": Verb(
+        "collections larger than a machine: embeddings, pairs, groups, a plan",
+        "pyarrow fsspec ray[data]",
+        "scale",
+        "rrn_ops.scale.command",
+    ),
     "bench": Verb("how fast this machine is, and which options to take"),
     "doctor": Verb("what is installed, what works, and what to do about the rest"),
 }

@@ -197,6 +197,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "eval": eval_words(output),
         "serve": ["build", output / "store", *SMALL],
         "watch-folder": [photos, "--once", *SMALL],
+        "scale": ["embed", photos, "--output", output / "job", "--engine", "processes", "--workers", "0", *SMALL],
         "watch": [photos, "--model", blob_model(output / "blob.onnx"), "--output", output / "rows.jsonl"],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
     }[name]
