@@ -29,17 +29,22 @@ constexpr std::size_t kFewestRows = 8192;
 constexpr double kShortest = 0x1p-20;
 constexpr double kLongest = 0x1p20;
 
-// to[i * b_count + j] = a_i . b_j, summed in float32 in the order of all searches.
-void Products(const float* a, std::size_t a_count, const float* b, std::size_t b_count, std::size_t dim,
-              DotTileFunction dot_tile, float* to) {
+// Rows side by side.
+struct FloatRows {
+  const float* data = nullptr;
+  std::size_t count = 0;
+};
+
+// to[i * b.count + j] = a_i . b_j, summed in float32 in the order of all searches.
+void Products(const FloatRows& a, const FloatRows& b, std::size_t dim, DotTileFunction dot_tile, float* to) {
   std::array<float, kTileRows * kTileRows> tile;
-  for (std::size_t i = 0; i < a_count; i += kTileRows) {
-    const std::size_t rows = std::min(kTileRows, a_count - i);
-    for (std::size_t j = 0; j < b_count; j += kTileRows) {
-      const std::size_t columns = std::min(kTileRows, b_count - j);
-      dot_tile(a + i * dim, rows, b + j * dim, columns, dim, tile.data());
+  for (std::size_t i = 0; i < a.count; i += kTileRows) {
+    const std::size_t rows = std::min(kTileRows, a.count - i);
+    for (std::size_t j = 0; j < b.count; j += kTileRows) {
+      const std::size_t columns = std::min(kTileRows, b.count - j);
+      dot_tile(a.data + i * dim, rows, b.data + j * dim, columns, dim, tile.data());
       for (std::size_t r = 0; r < rows; ++r) {
-        std::copy_n(tile.data() + r * kTileRows, columns, to + (i + r) * b_count + j);
+        std::copy_n(tile.data() + r * kTileRows, columns, to + (i + r) * b.count + j);
       }
     }
   }
@@ -161,7 +166,7 @@ std::vector<double> Eigenvectors(std::size_t size, std::vector<double>* matrix) 
 void Turn(const std::vector<float>& products, std::size_t found, std::size_t count, std::size_t dim,
           DotTileFunction dot_tile, std::vector<float>* basis) {
   std::vector<float> moments(found * found);
-  Products(products.data(), found, products.data(), found, count, dot_tile, moments.data());
+  Products({products.data(), found}, {products.data(), found}, count, dot_tile, moments.data());
   std::vector<double> matrix(moments.begin(), moments.end());
   const std::vector<double> vectors = Eigenvectors(found, &matrix);
   std::vector<float> turned(found * dim);
@@ -238,13 +243,13 @@ Projection::Projection(const std::vector<EmbeddingsView>& sides, std::size_t mos
   std::vector<float> products;
   for (int pass = 0; pass < kPasses && found > 0; ++pass) {
     products.resize(found * count);
-    Products(basis_.data(), found, sample.data(), count, dim_, dot_tile, products.data());
+    Products({basis_.data(), found}, {sample.data(), count}, dim_, dot_tile, products.data());
     basis_.resize(found * dim_);
-    Products(products.data(), found, columns.data(), dim_, count, dot_tile, basis_.data());
+    Products({products.data(), found}, {columns.data(), dim_}, count, dot_tile, basis_.data());
     found = Orthonormalize(found, dim_, &basis_);
   }
   products.resize(found * count);
-  Products(basis_.data(), found, sample.data(), count, dim_, dot_tile, products.data());
+  Products({basis_.data(), found}, {sample.data(), count}, dim_, dot_tile, products.data());
   Turn(products, found, count, dim_, dot_tile, &basis_);
   found = Orthonormalize(found, dim_, &basis_);
   directions_ = found;
@@ -283,7 +288,7 @@ void Projection::ShortenRow(const float* row, const float* products, std::size_t
 }
 
 void Projection::Multiply(const float* rows, std::size_t count, float* to) const {
-  Products(rows, count, basis_.data(), directions_, dim_, dot_tile_, to);
+  Products({rows, count}, {basis_.data(), directions_}, dim_, dot_tile_, to);
 }
 
 void Projection::Shorten(const float* rows, const float* products, std::size_t count, std::size_t size,
@@ -309,11 +314,11 @@ double LeftOver(const std::vector<float>& sample, std::size_t dim, const Project
   projection.Multiply(sample.data(), count, products.data());
   projection.Shorten(sample.data(), products.data(), count, kShortDim, rows.data());
   std::vector<float> bounds(count * count);
-  Products(rows.data(), count, rows.data(), count, kShortDim, dot_tile, bounds.data());
+  Products({rows.data(), count}, {rows.data(), count}, kShortDim, dot_tile, bounds.data());
   std::vector<float> found;
   if (nearest) {
     found.resize(count * count);
-    Products(sample.data(), count, sample.data(), count, dim, dot_tile, found.data());
+    Products({sample.data(), count}, {sample.data(), count}, dim, dot_tile, found.data());
   }
   std::size_t left = 0;
   for (std::size_t i = 0; i < count; ++i) {
