@@ -69,6 +69,10 @@ pip_install build 'lazy_loader>=0.4' 'numpy>=1.26' 'onnxruntime>=1.20' 'pybind11
 [ $tests = OFF ] || [ $torch = no ] || pip_try evaluate snakemake==9.27.1 pygments \
   || echo "cannot get snakemake; the tests of rrn eval will be skipped"
 
+# For rrn watch-folder and rrn index export; where they cannot be installed, their tests are skipped.
+[ $tests = OFF ] || pip_try stores 'watchfiles>=1' 'pyarrow>=17' \
+  || echo "cannot get watchfiles and pyarrow; the tests of rrn watch-folder and rrn index export will be skipped"
+
 # For rrn watch; where they cannot be installed, its tests are skipped. libgl1 is for OpenCV, which trackers brings.
 if [ $tests = ON ]; then
   apt_install mosquitto mosquitto-clients libgl1

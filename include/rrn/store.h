@@ -129,7 +129,9 @@ class Store {
   // (damaged), kRuntime (the disk is full or fails). All messages name the folder and say what to do.
   static Result<Store> Open(const std::string& folder, const StoreOptions& options = {});
 
+  // One that was moved from may only be assigned to or destroyed.
   Store(Store&&) noexcept;
+  // Closes the store that was open before.
   Store& operator=(Store&&) noexcept;
   ~Store();
 

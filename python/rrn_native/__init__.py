@@ -61,7 +61,7 @@ from rrn_native.result import (
     SimilarityResult,
     Skipped,
 )
-from rrn_native.store import Match, Store, StoredImage, StoreReport, StoreUse
+from rrn_native.store import Embedded, KnownFile, Match, Store, StoredImage, StoreReport, StoreUse
 
 if TYPE_CHECKING:
     from rrn_native import analysis, model
@@ -75,11 +75,13 @@ __all__ = [
     "Detections",
     "Detector",
     "DetectorInfo",
+    "Embedded",
     "Embedder",
     "FloatArray",
     "Group",
     "Image",
     "Keep",
+    "KnownFile",
     "Match",
     "Member",
     "Model",

@@ -60,7 +60,7 @@ def closure(wanted: list[str]) -> set[str]:
 
 EVERYWHERE = ("metrics", "labels", "calibrate", "comparison", "histogram", "projection", "explanation")
 EXTRAS = {
-    "": ["rrn_native", "rrn_native.query", "rrn_native.bench", "rrn_native.doctor"]
+    "": ["rrn_native", "rrn_native.query", "rrn_native.store", "rrn_native.bench", "rrn_native.doctor"]
     + [f"rrn_native.analysis.{module}" for module in EVERYWHERE]
     + [
         "rrn_ops.conversion.key_map",
@@ -76,6 +76,8 @@ EXTRAS = {
     + [f"rrn_ops.streaming.viewer.{name}" for name in ("command", "options")]
     + [f"rrn_ops.evaluation.{name}" for name in ("command", "interface", "tables", "ingest", "bootstrap", "gate")]
     + [f"rrn_ops.scale.{name}" for name in ("command", "plan")],
+    "watch-folder": ["rrn_native.cli.watch_folder", "watchfiles"],
+    "parquet": ["rrn_native.cli.index", "rrn_native._parquet", "pyarrow.parquet"],
     "quantize": [f"rrn_native.model.{module}" for module in ("quantize", "activations", "onnx_file", "onnx_function")],
     "report": [f"rrn_native.analysis.{path.stem}" for path in sorted((PACKAGE / "analysis").glob("[!_]*.py"))],
     "evaluate": [

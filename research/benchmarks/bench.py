@@ -26,6 +26,7 @@ PARTS = {
     "decode": "research.benchmarks.decode",
     "start": "research.benchmarks.start",
     "end_to_end": "research.benchmarks.end_to_end",
+    "rerun": "research.benchmarks.rerun",
     "pairs": "research.benchmarks.pairs",
     "growth": "research.benchmarks.growth",
     "operator": "research.benchmarks.reduction_operator",

@@ -109,7 +109,13 @@ def ways(model: Path, *, peers: bool) -> tuple[list[Way], dict[str, str]]:
 
 def _ours(model: Path, precision: str, folder: Path, output: Path) -> list[str]:
     options = {"--model": model, "--precision": precision, "--pairs": output}
-    return [str(PROGRAM), str(folder), "--quiet", *(str(word) for option in options.items() for word in option)]
+    return [
+        str(PROGRAM),
+        str(folder),
+        "--quiet",
+        "--no-store",
+        *(str(word) for option in options.items() for word in option),
+    ]
 
 
 def _peer_command(name: str, mode: str, folder: Path, output: Path) -> list[str]:

@@ -84,7 +84,7 @@ def _program(count: int, varied: int, scratch: Path) -> Json:
         photos.draw(number, 96).save(folder / f"{number:06d}.jpg", quality=85)
     for number in range(varied, count):
         (folder / f"{number:06d}.jpg").hardlink_to(folder / f"{number % varied:06d}.jpg")
-    command = [str(PROGRAM), str(folder), "--quiet", "--size", str(_SIDE), "--json", os.devnull]
+    command = [str(PROGRAM), str(folder), "--quiet", "--no-store", "--size", str(_SIDE), "--json", os.devnull]
     run = process.run(command, folder=scratch / "run")
     if run.status != 0:
         raise RuntimeError(f"build/similarity failed on {count} pictures: {run.error}")

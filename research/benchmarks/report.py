@@ -15,6 +15,7 @@ TITLES = {
     "decode": "From a file to the network's input",
     "start": "The program's start",
     "end_to_end": "From a folder to similar pairs",
+    "rerun": "A folder again, with a store",
     "pairs": "All pairs against other libraries",
     "growth": "How time and memory grow",
     "operator": "The operator against the memory's bandwidth",
@@ -29,6 +30,9 @@ _NOTES = {
     "children (shared memory counts for each). Precision and recall are of pairs, against the planted copies (resized, "
     "recompressed, cropped, mirrored, brighter); every tool with its own defaults, rrn and the script with a cosine "
     "above 0.75. `best_parts` are the fastest decoding and the fastest network at hand, each alone on all cores.",
+    "rerun": "Wall time of `build/similarity --store` on JPEG files of 640 x 480 pixels, from its start; the store is "
+    "new for the first run of each round. `touched` files have another time and are read again. The ways follow each "
+    "other in this order in every round, because each needs the one before it.",
     "pairs": "All pairs with a cosine above 0.75 among random rows and a few near-copies, on all cores. Random rows "
     "are the best case of rrn's filter: the more pairs come near the threshold, the more it has to compute exactly. "
     "faiss searches every row against all (both directions), usearch looks for 16 neighbours (no search by radius).",

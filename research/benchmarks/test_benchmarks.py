@@ -16,7 +16,7 @@ from PIL import Image
 
 from research.benchmarks import bench, planted, report
 from research.common import photos, results
-from research.common.places import CACHE, ROOT
+from research.common.places import CACHE, PROGRAM, ROOT
 
 
 def test_planted_copies_and_what_a_tool_finds(tmp_path: Path) -> None:
@@ -171,3 +171,23 @@ def test_the_script_explains_itself() -> None:
     options = {action.option_strings[-1] for action in bench._parser()._actions} - {"--help"}
     assert [option for option in sorted(options) if option not in run.stdout] == []
     assert [name for name in bench.PARTS if name not in run.stdout] == []
+
+
+def test_runs_with_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psutil")
+    from research.benchmarks import rerun
+
+    if not PROGRAM.is_file():
+        pytest.skip("build/similarity is missing: run scripts/build.sh")
+    monkeypatch.setattr(rerun, "_SIZE", (64, 48))
+    measured = rerun.measure(quick=True)
+    assert measured["files"] == 24
+    assert [row["way"] for row in measured["rows"]] == [
+        "first run",
+        "again",
+        "10 files touched",
+        "10 files added",
+        "without a store",
+    ]
+    assert measured["rows"][0]["share_of_first"] == 1
+    assert all(row["median_s"] > 0 for row in measured["rows"])

@@ -75,7 +75,9 @@ def picture_of_page(browser: str) -> npt.NDArray[np.uint8]:
     """
     with tempfile.TemporaryDirectory(prefix="rrn-page-") as scratch:
         page, picture = Path(scratch, "page.html"), Path(scratch, "page.png")
-        subprocess.run([PROGRAM, PHOTOS, "--quiet", "--html", page], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(
+            [PROGRAM, PHOTOS, "--quiet", "--no-store", "--html", page], cwd=ROOT, check=True, capture_output=True
+        )
         options = [
             "--headless=new",
             "--no-sandbox",

@@ -99,7 +99,7 @@ def run(way: str, files: Sequence[Path], workers: int) -> float:
             begin = time.perf_counter()
             # A threshold that no pair is above: the search is a part of both only where it is asked for.
             words = [PROGRAM, there, "--threads", workers, "--threshold", 0.999999, "--json", Path(folder) / "r.json"]
-            words += ["--embeddings", Path(folder) / "e.npy", "--quiet"]
+            words += ["--embeddings", Path(folder) / "e.npy", "--quiet", "--no-store"]
             done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(f"build/similarity: {done.stderr.strip()}")

@@ -128,9 +128,9 @@ TEST_F(StoredTest, ARenamedFolderIsKnownWithoutItsOldName) {
   Find(&store);
   const ColumnKey key = EmbeddingColumn(embedder_);
   std::vector<std::string> old_names;
-  for (const StoreEntry& entry : *store.Read(key, fs::canonical(images_.Sub("sub")).string() + "/")) {
-    old_names.push_back(entry.file.path);
-  }
+  const Result<std::vector<StoreEntry>> entries = store.Read(key, fs::canonical(images_.Sub("sub")).string() + "/");
+  ASSERT_TRUE(entries.ok());
+  for (const StoreEntry& entry : *entries) old_names.push_back(entry.file.path);
   fs::rename(images_.Sub("sub"), images_.Sub("elsewhere"));
   Find(&store);
   ASSERT_FALSE(old_names.empty());
@@ -146,7 +146,9 @@ TEST_F(StoredTest, AnEntryWithoutThePicturesSizeIsOfUseWhereNoSizeIsAskedFor) {
   const ColumnKey key = EmbeddingColumn(embedder_);
   std::vector<StoredFile> files;
   std::vector<std::uint64_t> slots;
-  for (StoreEntry& entry : *store.Read(key)) {
+  Result<std::vector<StoreEntry>> entries = store.Read(key);
+  ASSERT_TRUE(entries.ok());
+  for (StoreEntry& entry : *entries) {
     if (!entry.slot) continue;
     entry.file.width = entry.file.height = 0;
     files.push_back(std::move(entry.file));

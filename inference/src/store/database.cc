@@ -79,7 +79,7 @@ Result<Database> Database::Open(const std::string& path, const std::string& plac
   sqlite3_busy_timeout(handle, wait_ms);
   // EXTRA syncs the folder too where a rollback journal is removed; with a log it is the same as FULL.
   const Status set = database.Run(
-      "PRAGMA synchronous=EXTRA; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+      "PRAGMA synchronous=EXTRA; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
       "PRAGMA mmap_size=0; PRAGMA cache_size=-16000;");
   if (!set.ok()) return set;
   return database;

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <memory>
@@ -36,17 +37,19 @@ Status NoIndex(const std::string& place) {
 }
 
 // The journal mode that a store has, after asking for one. Another connection may be in the way: one that is just being
-// opened, for a moment; one that reads, for longer.
+// opened, for a moment; one that reads, for longer: then the mode stays.
 Result<std::string> SetJournalMode(Database* database, bool network, int wait_ms) {
   const std::string wanted = network ? "delete" : "wal";
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(wait_ms);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(std::min(wait_ms, 2000));
+  database->SetWait(0);
   for (;;) {
     Result<std::string> mode = database->Text("PRAGMA journal_mode");
-    if (!mode.ok() || *mode == wanted) return mode;
-    Result<std::string> changed = database->Text(("PRAGMA journal_mode=" + wanted).c_str());
-    if (changed.ok() && *changed == wanted) return changed;
-    if (!changed.ok() && !database->IsBusy()) return changed;
-    if (std::chrono::steady_clock::now() >= until) return mode;
+    if (mode.ok() && *mode != wanted) mode = database->Text(("PRAGMA journal_mode=" + wanted).c_str());
+    const bool blocked = mode.ok() ? *mode != wanted : database->IsBusy();
+    if (!blocked || std::chrono::steady_clock::now() >= until) {
+      database->SetWait(wait_ms);
+      return mode.ok() || !blocked ? mode : database->Text("PRAGMA journal_mode");
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
 }

@@ -38,6 +38,17 @@ Column ColumnAt(const Statement& statement) {
   return column;
 }
 
+// Can it be what a store has written? Sizes and paths follow from it.
+bool IsSound(const Column& column) {
+  return CheckKey(column.key).ok() && column.generation > 0 && column.first_slot <= column.next_slot &&
+         column.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
+}
+
+Status Damaged(const Database& database) {
+  return {StatusCode::kCorrupt, database.place() + ": the columns in " + kIndexFile +
+                                    " are damaged; delete the folder, all that is in a store can be computed again"};
+}
+
 }  // namespace
 
 Status CheckKey(const ColumnKey& key) {
@@ -87,6 +98,7 @@ Result<std::vector<Column>> ReadColumns(const Database& database) {
   Statement statement(database, (std::string(kColumnFields) + "ORDER BY id").c_str());
   while (statement.Step()) columns.push_back(ColumnAt(statement));
   if (!statement.status().ok()) return statement.status();
+  if (!std::all_of(columns.begin(), columns.end(), IsSound)) return Damaged(database);
   return columns;
 }
 
@@ -97,6 +109,7 @@ Result<std::optional<Column>> FindColumn(const Database& database, const ColumnK
   statement.Text(key.kind).Text(key.fingerprint).Bits(key.dim);
   if (statement.Step()) column = ColumnAt(statement);
   if (!statement.status().ok()) return statement.status();
+  if (column && !IsSound(*column)) return Damaged(database);
   return column;
 }
 

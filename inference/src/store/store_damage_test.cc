@@ -32,7 +32,6 @@ using test_support::kDim;
 using test_support::MustOpen;
 using test_support::ReadAll;
 using test_support::TemporaryFolder;
-using test_support::TestFile;
 using test_support::TestKey;
 using test_support::TestPath;
 using test_support::TestRow;
@@ -40,7 +39,6 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
@@ -207,6 +205,19 @@ TEST_F(StoreDamageTest, AnIndexOfAnythingElseIsRefused) {
   EXPECT_EQ(Findings(MustOpen(place())), "");
 }
 
+TEST_F(StoreDamageTest, ColumnsOfNonsenseAreRefused) {
+  for (const char* change :
+       {"dim = 4000000000000", "first_slot = 9000", "generation = 0", "name = '../../etc/passwd'"}) {
+    const std::string good = ReadFile(place() + "/index.db");
+    RunSql(place(), (std::string("UPDATE columns SET ") + change).c_str());
+    ExpectRefused({}, StatusCode::kCorrupt, "the columns in index.db are damaged; delete the folder");
+    const Result<Store> store = Store::Open(place(), {true, true});
+    ASSERT_TRUE(store.ok());
+    EXPECT_EQ(store->Verify().status().code(), StatusCode::kCorrupt) << change;
+    WriteFile(place() + "/index.db", good);
+  }
+}
+
 // Wherever the database is damaged, either nothing is noticed and all rows are right, or there is an error in one line.
 TEST_F(StoreDamageTest, AnIndexMayBeDamagedAnywhere) {
   const std::string index = place() + "/index.db";
@@ -217,7 +228,7 @@ TEST_F(StoreDamageTest, AnIndexMayBeDamagedAnywhere) {
     for (std::size_t i = at; i < std::min(at + 40, bad.size()); ++i) bad[i] = static_cast<char>(bad[i] ^ 0x55);
     WriteFile(index, bad);
     const Result<Store> store = Store::Open(place(), {false, true});
-    const Status opened = store.status();
+    const Status& opened = store.status();
     Status status = opened;
     if (opened.ok()) {
       const Result<StoreReport> report = store->Verify();

@@ -38,8 +38,8 @@ def parser() -> Parser:
     """Returns the verb's parser."""
     made = Parser(
         prog=PROGRAM,
-        description="Bring a folder's store up to date, and keep it so: new and changed files are added, those that are "
-        "gone are forgotten.",
+        description="Bring a folder's store up to date, and keep it so: new and changed files are added, those that "
+        "are gone are forgotten.",
         epilog="""examples:
   rrn watch-folder photos                        the store that 'rrn find photos' and 'rrn query' use
   rrn watch-folder photos --store photos.store --similar --threshold 0.9

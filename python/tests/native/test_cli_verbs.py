@@ -66,6 +66,8 @@ NO_IMAGES = ("find", "{photos}/sub2")
         (("compare", "{photos}/first.png"), 2),
         (("query", "{photos}/first.png"), 2),
         (("query", "{photos}/first.png", "{photos}", "-k", "0"), 2),
+        (("index", "grow", "{photos}"), 2),
+        (("index", "info", "{photos}"), 2),
         (("bench", "--json", "/nowhere/at/all.json"), 2),
         (("doctor", "--no-such-option"), 2),
     ],
@@ -194,6 +196,7 @@ def words_for(name: str, photos: Path) -> list[object]:
         "convert": ["vit", "--weights", timm_weights(output), "--output", output / "vit", "--heads", "2"],
         "eval": eval_words(output),
         "serve": ["build", output / "store", *SMALL],
+        "watch-folder": [photos, "--once", *SMALL],
         "scale": ["embed", photos, "--output", output / "job", "--engine", "processes", "--workers", "0", *SMALL],
         "watch": [photos, "--model", blob_model(output / "blob.onnx"), "--output", output / "rows.jsonl"],
         "quantize": ["--images", photos, "--output", output / "m.int8.onnx", "--target", "0", *SMALL],
@@ -295,11 +298,10 @@ def test_a_reader_that_leaves_ends_it_quietly(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["find", "query"])
-def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
+def test_interrupt(photos: Path, verb: str) -> None:
     for i in range(400):
         make_picture(i % 7, 300, 200).save(photos / f"{i}.jpg")
-    index = tmp_path / "index.npz"
-    words = [photos] if verb == "find" else [photos / "first.png", photos, "--index", index]
+    words = [photos] if verb == "find" else [photos / "first.png", photos]
     command = [sys.executable, "-m", "rrn_native", verb, *map(str, words), "--threads", "1"]
     master, slave = pty.openpty()  # the progress line tells that the work has begun
     # Background jobs of scripts ignore Ctrl-C, and what they start does so too.
@@ -319,7 +321,6 @@ def test_interrupt(photos: Path, tmp_path: Path, verb: str) -> None:
     shown += read_all(master)
     assert f"rrn {verb}: interrupted".encode() in shown
     assert b"Traceback" not in shown
-    assert not list(tmp_path.glob(".index*"))
 
 
 def test_stubs_name_what_the_module_has() -> None:

@@ -14,8 +14,10 @@ from conftest import ROOT, RunSimilarity
 from rrn_native import _load, arrays, cli
 from rrn_native.cli import calibrate as cli_calibrate
 from rrn_native.cli import explain as cli_explain
+from rrn_native.cli import index as cli_index
 from rrn_native.cli import query as cli_query
 from rrn_native.cli import report as cli_report
+from rrn_native.cli import watch_folder as cli_watch_folder
 
 # Names in the engine that the other side lacks, and why.
 ONLY_IN_THE_ENGINE = {
@@ -24,8 +26,8 @@ ONLY_IN_THE_ENGINE = {
     "target": "of similar_pairs, for measurements and tests",
 }
 NOT_OF_AN_EMBEDDER = {"threshold", "recursive", "search", "neighbours", "effort", "keep", "skip", "against"}
-# Parameters that are no options: what is worked on, and who is told.
-WORK = {"self", "directory", "progress"}
+# Parameters that are no options: what is worked on, where it is kept, and who is told.
+WORK = {"self", "directory", "store", "progress"}
 
 
 def engine() -> dict[str, Any]:
@@ -94,9 +96,25 @@ def test_pairs() -> None:
     assert engine()["max_pixels"] == rrn_native.DEFAULT_MAX_PIXELS
 
 
-@pytest.mark.parametrize("verb", [cli_calibrate, cli_query, cli_report])
+def verb_of_index(name: str) -> Any:
+    """The parser of rrn index NAME."""
+    (actions,) = [action for action in cli_index.parser()._actions if action.dest == "what"]
+    return dict(actions.choices or {})[name]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("verb", ["add", "update", "query", "export"])
+def test_the_verbs_of_index(verb: str) -> None:
+    assert_engine_options(verb_of_index(verb))
+
+
+@pytest.mark.parametrize("verb", [cli_calibrate, cli_query, cli_report, cli_watch_folder])
 def test_verbs_that_run_the_engine(verb: Any) -> None:
-    parser = verb.parser()
+    values = assert_engine_options(verb.parser())
+    if verb in (cli_report, cli_watch_folder):
+        assert values["threshold"] == pytest.approx(engine()["threshold"])
+
+
+def assert_engine_options(parser: Any) -> dict[str, Any]:
     defaults = engine()
     values = {action.dest: action.default for action in parser._actions}
     assert values.pop("max_megapixels") * 1_000_000 == defaults["max_pixels"]
@@ -104,8 +122,7 @@ def test_verbs_that_run_the_engine(verb: Any) -> None:
     for name in ("model", "size", "batch", "provider", "precision", "full_decode"):
         assert values[name] == as_python(name, defaults[name]), name
     assert values["threads"] == defaults["threads"]
-    if verb is cli_report:
-        assert values["threshold"] == pytest.approx(defaults["threshold"])
+    return values
 
 
 def test_verbs_that_take_the_models_own_size() -> None:
@@ -157,8 +174,12 @@ def test_defaults_of_the_verbs_are_those_of_the_library() -> None:
     assert action(made, "map").default == written["method"].default
     assert action(made, "pages").default == written["pages"].default
     asked = inspect.signature(rrn_native.query.query).parameters
-    assert action(cli_query.parser(), "k").default == asked["k"].default
-    assert action(cli_query.parser(), "threshold").default == asked["threshold"].default
+    searched = inspect.signature(rrn_native.Store.search).parameters
+    for name in ("k", "threshold"):
+        assert action(cli_query.parser(), name).default == asked[name].default
+        assert action(verb_of_index("query"), name).default == searched[name].default
+    opened = inspect.signature(rrn_native.Store).parameters
+    assert action(verb_of_index("add"), "floats").default == opened["floats"].default
 
 
 # The native program's flag for each of the engine's options that has one with a default of its own.
