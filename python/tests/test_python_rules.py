@@ -291,6 +291,7 @@ HOMES_OF_RESEARCH = {
         "research/common/downloads.py": "under a temporary name",
         "research/common/examples.py": "in the folder that gets its name when it is complete",
         "research/benchmarks/peers_setup.py": "a mark that packages are installed; without it they are installed again",
+        "research/benchmarks/rerun.py": "pictures to measure with, in a temporary folder",
         "research/benchmarks/process.py": "what a program prints, in a temporary folder",
         "research/circle/folders.py": "an empty file, which marks a folder as made by the study",
         "research/circle/unequal.py": "a number for the kernel, which then begins to look for the peak of memory again",

@@ -65,16 +65,16 @@ def test_old_forms_work_and_say_what_they_are_called_now(
         (("--action", "json"), ("--json", "-"), "--action json is now --json -"),
     ):
         for words in ((album, *old), (*old, album)):
-            run = run_similarity(*words, *SMALL)
-            assert run.stdout == run_similarity(album, *new, *SMALL).stdout
+            run = run_similarity(*words, *SMALL, "--no-store")
+            assert run.stdout == run_similarity(album, *new, *SMALL, "--no-store").stdout
             assert run.stderr.decode() == f"similarity: note: {note}\n"
             assert run_similarity(*words, *SMALL, "--quiet").stderr == b""
     assert snapshot(album) == before
-    moved = run_similarity(album, *SMALL, "--keep", "first", "--action", "move", tmp_path / "t")
+    moved = run_similarity(album, *SMALL, "--no-store", "--keep", "first", "--action", "move", tmp_path / "t")
     assert moved.stderr == b"similarity: note: --action move DIR is now --move-to DIR\n"
     assert b"moved: 6 files" in moved.stdout
     assert run_similarity(*undo_command(moved.stdout)).returncode == 0
-    linked = run_similarity(album, *SMALL, "--keep", "first", "--action", "hardlink", cwd=tmp_path)
+    linked = run_similarity(album, *SMALL, "--no-store", "--keep", "first", "--action", "hardlink", cwd=tmp_path)
     assert linked.stderr == b"similarity: note: --action hardlink is now --hardlink\n"
     assert b"linked: 4 files" in linked.stdout
     (journal,) = tmp_path.glob("rrn-journal-*.jsonl")

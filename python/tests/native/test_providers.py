@@ -122,7 +122,8 @@ def test_what_is_missing_here_is_named(run_similarity: RunSimilarity, photos: Pa
 def test_auto_falls_back_with_one_line(run_similarity: RunSimilarity, photos: Path) -> None:
     exact = run_similarity(photos, *SMALL, "--provider", "cpu", "--json", "-")
     for precision in ("bf16", "fp16"):
-        run = run_similarity(photos, *SMALL, "--precision", precision, "--json", "-", env=environment(**NO_PLUGIN))
+        words = (photos, *SMALL, "--precision", precision, "--no-store", "--json", "-")
+        run = run_similarity(*words, env=environment(**NO_PLUGIN))
         if model_of(run)["provider"] == "tensorrt":
             continue
         assert run.stdout == exact.stdout
@@ -146,12 +147,14 @@ def test_nothing_is_left_in_the_home_folder(run_similarity: RunSimilarity, photo
     home = tmp_path / "home"
     home.mkdir()
     variables = environment(HOME=home, XDG_CACHE_HOME=home / "cache")
-    assert run_similarity(photos, *SMALL, "--quiet", env=variables).returncode == 0
+    assert run_similarity(photos, *SMALL, "--quiet", "--no-store", env=variables).returncode == 0
     assert list(home.iterdir()) == []
     script = "import sys, rrn_native; rrn_native.find_similar(sys.argv[1], size=64)"
     variables["PYTHONPATH"] = str(ROOT / "python")
     subprocess.run([sys.executable, "-c", script, photos], env=variables, check=True, timeout=300)
     assert list(home.iterdir()) == []
+    assert run_similarity(photos, *SMALL, "--quiet", env=variables).returncode == 0
+    assert [path.relative_to(home).as_posix() for path in home.rglob("stores")] == ["cache/rrn/stores"]
 
 
 @has_plugin
