@@ -36,6 +36,10 @@ py::dict DefaultOptions() {
   options["against"] = similarity.against;
   options["pairs_threshold"] = search.threshold;
   options["target"] = search.target;
+  // None stands for a search that decides itself.
+  options["short_rows"] = search.short_rows == ShortRows::kSampled
+                              ? py::object(py::none())
+                              : py::object(py::bool_(search.short_rows == ShortRows::kAlways));
   return options;
 }
 

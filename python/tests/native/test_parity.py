@@ -24,6 +24,7 @@ ONLY_IN_THE_ENGINE = {
     "search_threads": "find_similar's own `threads`",
     "pairs_threshold": "similar_pairs' own `threshold`",
     "target": "of similar_pairs, for measurements and tests",
+    "short_rows": "the same",
 }
 NOT_OF_AN_EMBEDDER = {"threshold", "recursive", "search", "neighbours", "effort", "keep", "skip", "against"}
 # Parameters that are no options: what is worked on, where it is kept, and who is told.

@@ -102,7 +102,7 @@ def test_contents(wheel: Path) -> None:
     (stand_in,) = (content for name, content in bundled.items() if "libjbig" in name)
     assert b"this program has no JBIG" in stand_in
     licences = {Path(name).stem for name in names if "/licenses/third_party/" in name}
-    for part in ("jpeg", "png", "webp", "tiff", "gif", "zstd", "pybind11", "nlohmann", "xxhash"):
+    for part in ("jpeg", "png", "webp", "tiff", "gif", "zstd", "pybind11", "nlohmann", "xxhash", "sqlite"):
         assert any(part in licence for licence in licences), part
     assert sum(len(content) for content in bundled.values()) < 10_000_000
 
