@@ -87,7 +87,7 @@ def by_rule(
 
 def test_groups_of_pairs_follow_the_rule_in_any_order() -> None:
     rows = decaying_rows(90, 12)
-    pairs = rrn_native.similar_pairs(rows, 0.5)
+    pairs = rrn_native.similar_pairs(rows, 0.6)
     assert len(pairs[0]) > 50
     representative, similarity, similar = rrn_native.group_pairs(90, pairs)
     assert representative.tolist() == by_rule(90, pairs)
