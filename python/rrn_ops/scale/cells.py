@@ -79,7 +79,8 @@ def wilson(found: int, total: int) -> tuple[float, float]:
     share = found / total
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the bound is exact, which rounding would miss by a bit.
+    return 0.0 if found == 0 else middle - half, 1.0 if found == total else middle + half
 
 
 def unit(rows: npt.NDArray[Any]) -> Floats:

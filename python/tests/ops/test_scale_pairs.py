@@ -292,4 +292,5 @@ def test_the_command_line_of_pairs(job: Path, capsys: pytest.CaptureFixture[str]
     assert most["recall"]["pairs"] == exactly["pairs"]
     assert command.main([*words, "--cells", "2", "--probes", "3"]) == 2
     assert "3 probes of 2 cells, expected 1 to 2" in capsys.readouterr().err
-    assert storage.read_json(str(job / "search.json")) is None
+    kept = storage.read_json(str(job / "search.json"))
+    assert kept is not None and kept["method"] == "cells", "wrong usage leaves the search before it"
