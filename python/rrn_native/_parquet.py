@@ -26,7 +26,6 @@ def write_parquet(path: Path, store: Store) -> int:
     arrow: Any = importlib.import_module("pyarrow")
     parquet: Any = importlib.import_module("pyarrow.parquet")
     images = store.images()
-    dim = store.embedder.dim
     schema = arrow.schema(
         [
             ("path", arrow.string()),
@@ -38,9 +37,10 @@ def write_parquet(path: Path, store: Store) -> int:
             ("height", arrow.int32()),
             ("captured", arrow.int64()),
             ("content", arrow.string()),
-            ("embedding", arrow.list_(arrow.float32(), dim)),
+            # Of any length for Arrow: it writes lists of a fixed size with nulls among them, but cannot read them.
+            ("embedding", arrow.list_(arrow.float32())),
         ],
-        metadata={"fingerprint": store.embedder.fingerprint},
+        metadata={"fingerprint": store.embedder.fingerprint, "dim": str(store.embedder.dim)},
     )
 
     def write(temporary: Path) -> None:

@@ -397,7 +397,7 @@ class Store:
         r"""Writes what is stored to a Parquet file, which needs pyarrow.
 
         Columns: path (text; bytes that are no UTF-8 as ``\xNN``), path_bytes, reason, bytes, modified_ns, width,
-        height, captured, content and embedding (fixed-size list of float32; null where there is a reason).
+        height, captured, content and embedding (list of float32; null where there is a reason).
 
         Returns:
             The number of files in it.
