@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rrn_native.files import replace_file
 
 if TYPE_CHECKING:
@@ -39,9 +37,10 @@ def write_parquet(path: Path, store: Store) -> int:
             ("height", arrow.int32()),
             ("captured", arrow.int64()),
             ("content", arrow.string()),
+            # Of any length for Arrow: it writes lists of a fixed size with nulls among them, but cannot read them.
             ("embedding", arrow.list_(arrow.float32())),
         ],
-        metadata={"fingerprint": store.embedder.fingerprint},
+        metadata={"fingerprint": store.embedder.fingerprint, "dim": str(store.embedder.dim)},
     )
 
     def write(temporary: Path) -> None:
@@ -55,16 +54,11 @@ def write_parquet(path: Path, store: Store) -> int:
 
 def _table(arrow: Any, schema: Any, store: Store, images: list[StoredImage]) -> Any:
     found, rows = store.rows(images)
-    there = {image.path for image in found}
-    has_row = np.array([image.path in there for image in images], bool)
-    offsets = np.concatenate(([0], np.cumsum(has_row))).astype(np.int32) * store.embedder.dim
-    columns: dict[str, Any] = {
+    embeddings = {image.path: row for image, row in zip(found, rows, strict=True)}
+    columns: dict[str, list[Any]] = {
         "path": [os.fsencode(image.path).decode(errors="backslashreplace") for image in images],
         "path_bytes": [os.fsencode(image.path) for image in images],
-        # Not of a fixed size: Arrow cannot read such lists back where some are null.
-        "embedding": arrow.ListArray.from_arrays(
-            arrow.array(offsets), arrow.array(rows.reshape(-1)), mask=arrow.array(~has_row)
-        ),
+        "embedding": [embeddings.get(image.path) for image in images],
     }
     for name in ("reason", "bytes", "modified_ns", "width", "height", "captured", "content"):
         columns[name] = [getattr(image, name) for image in images]
