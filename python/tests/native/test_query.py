@@ -301,7 +301,7 @@ def test_an_old_index_goes_into_the_store(
     assert (result["store"]["reused"], result["store"]["computed"]) == (5, 1)
     assert "5 of 6 entries went into the store" in capsys.readouterr().err
     plain = query(photos / "first.png", photos, embedder=embedder)
-    assert result["matches"] == plain.to_dict()["matches"]
+    assert result["matches"] == list(plain.to_dict()["matches"])
     assert main(words) == 0, "the next call of a script names it, too"
     assert json.loads(output.read_text())["store"]["reused"] == 6
     (line,) = capsys.readouterr().err.splitlines()
