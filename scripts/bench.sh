@@ -17,6 +17,7 @@ virtual environments under .cache/. Run it on a machine that does nothing else.
                              start       how long the program takes to start
                              end_to_end  images per second against a plain script and other tools, and what they find
                              pairs       all pairs against other libraries (research/benchmarks/pairs.md)
+                             rerun       a folder again, with a store
                              growth      time and memory from 1,000 embeddings up, and of the program at 20,000 pictures
                              operator    the operator against the memory's bandwidth
   --quick                  tiny inputs, in seconds: shows that it works; the numbers mean nothing

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,21 @@ def parser() -> Parser:
   rrn watch-folder photos --json                 a JSON object for each batch, a line each
   rrn watch-folder photos --once                 bring it up to date, and end
 
-A line tells what a batch of changes did. The system tells of changes (inotify), which a network file system does not do
-for changes that other machines make; run --once from time to time there. Ctrl-C or SIGTERM ends it.
+A line tells what a batch of changes did. The system tells of changes (inotify), but not of those that other machines make
+on a network file system, nor of names that are no UTF-8; --rescan finds these. Ctrl-C or SIGTERM ends it.
 
 Exit codes: 0 ended as it was asked to, 2 wrong usage, 4 the folder disappeared, or model, runtime or store failed.""",
     )
     made.add_argument("directory", metavar="FOLDER", help="the folder, sub-folders included")
     made.add_argument("--store", type=Path, metavar="DIR", help="default: the folder's own, in the cache folder")
     made.add_argument("--once", action="store_true", help="bring the store up to date, and end")
+    made.add_argument(
+        "--rescan",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="look at the whole folder so often, whatever the system tells (default %(default)g; 0: never)",
+    )
     made.add_argument("--similar", action="store_true", help="name the most similar stored image of each new one")
     made.add_argument(
         "--threshold",
@@ -195,13 +203,15 @@ def _run(watch: _Watch, store: Store, arguments: argparse.Namespace, stop: threa
     """
     # What is still to be looked at. Watching begins before the first look, so that nothing falls between them.
     pending: str | None = None
-    first, failures = True, 0
+    first, failures, last_look = True, 0, time.monotonic()
     for changed in _changes(watch, store, stop):
         watch.check_folder()
         if first:
             pending = watch.directory
         elif changed:
             pending = watch.smallest_folder(changed) if pending is None else watch.directory
+        elif 0 < arguments.rescan < time.monotonic() - last_look:
+            pending = watch.directory
         if pending is None:
             continue
         try:
@@ -214,6 +224,8 @@ def _run(watch: _Watch, store: Store, arguments: argparse.Namespace, stop: threa
                 raise
             pending = watch.directory
             continue
+        if pending == watch.directory:
+            last_look = time.monotonic()
         first, failures, pending = False, 0, None
 
 
@@ -232,6 +244,8 @@ def _start(arguments: argparse.Namespace) -> Store:
         raise ValueError(f"{arguments.directory}: no such folder")
     if not -1 <= arguments.threshold < 1:
         raise ValueError(f"--threshold is {arguments.threshold}, expected -1 <= T < 1")
+    if not arguments.rescan >= 0:
+        raise ValueError(f"--rescan is {arguments.rescan:g}, expected at least 0 seconds")
     try:
         embedder = make_embedder(PROGRAM, arguments, quiet=arguments.quiet)
     except FileNotFoundError as error:  # a model, which is no usage of the folder's

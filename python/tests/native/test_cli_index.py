@@ -179,6 +179,14 @@ def test_touched_files_are_embedded_and_no_others(rrn: Run, tmp_path: Path, coun
     assert answer(rrn(*words))["embedded"] == 0
 
 
+def stored_files(folder: Path) -> int:
+    """How many files a store that another process writes to knows; 0 before it is there."""
+    try:
+        return int(Store(folder, create=False, read_only=True).info()["files"])
+    except (FileNotFoundError, ValueError, rrn_native.RrnError):
+        return 0
+
+
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.nightly)])
 def test_a_killed_run_goes_on(rrn: Run, tmp_path: Path, count: int) -> None:
     tiny_files(tmp_path / "files", count)
@@ -186,8 +194,9 @@ def test_a_killed_run_goes_on(rrn: Run, tmp_path: Path, count: int) -> None:
     words = ["index", "add", store, tmp_path / "files", "--json", "-", "--size", "224", "--threads", "1"]
     process = subprocess.Popen(command(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + GENEROUS
-    while sum(file.stat().st_size for file in store.glob("*.f32")) == 0:
-        assert process.poll() is None and time.monotonic() < end, "nothing was stored"
+    while not stored_files(store):
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < end, "nothing was stored"
         time.sleep(0.01)
     process.kill()
     process.communicate()
@@ -287,17 +296,28 @@ def test_watching_for_programs(photos: Path, tmp_path: Path) -> None:
         assert ("copy.png", "second.png") in pairs
         (photos / "more").rename(photos / "sub" / "inside")
         watch.until(embedded=0, removed=3)
-        # A file that is written in two parts, and half of a name that is no UTF-8.
+        # A file that is seen when half of it is written.
         content = (photos / "second.png").read_bytes()
-        name = os.fsdecode(os.fsencode(photos) + b"/\xff.png")
-        Path(name).write_bytes(content[:100])
+        (photos / "half.png").write_bytes(content[:100])
         assert sum(batch["skipped"] for batch in watch.until(computed=1)) == 1
-        Path(name).write_bytes(content)
+        (photos / "half.png").write_bytes(content)
         watch.until(embedded=1)
         shutil.rmtree(photos / "sub")
         watch.until(removed=4)
         assert watch.end(signal.SIGINT) == (0, b"")
-    assert stored(store) == {"first.png", "first_small.png", "second.png", "third.webp", os.fsdecode(b"\xff.png")}
+    assert stored(store) == {"first.png", "first_small.png", "second.png", "third.webp", "half.png"}
+
+
+def test_names_of_which_the_system_does_not_tell(photos: Path, tmp_path: Path) -> None:
+    time.sleep(0.05)
+    with watching(photos, "--store", tmp_path / "store", "--json", "--rescan", "1") as watch:
+        watch.line()
+        name = os.fsdecode(os.fsencode(photos) + b"/\xff.png")
+        Path(name).write_bytes((photos / "second.png").read_bytes())
+        watch.until(embedded=1)
+        Path(name).unlink()
+        watch.until(removed=1)
+        assert watch.end()[0] == 0
 
 
 def test_a_watched_folder_that_disappears(photos: Path, tmp_path: Path) -> None:
@@ -327,6 +347,7 @@ def test_once_is_the_store_of_the_folder(rrn: Run, photos: Path) -> None:
     [
         (["/nowhere/at/all"], 2, "no such folder"),
         (["{p}", "--threshold", "1"], 2, "--threshold"),
+        (["{p}", "--rescan", "-1"], 2, "--rescan"),
         (["{p}", "--store", "{p}"], 2, "photos"),
         (["{p}", "--model", "/nowhere.onnx"], 4, "nowhere.onnx"),
     ],
