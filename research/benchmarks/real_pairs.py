@@ -80,8 +80,9 @@ def embed(data: Path, cache: Path, count: int, size: int = SIZE) -> tuple[Rows, 
 def left_over(rows: Rows, sample: int = 3000, train: int = 4096) -> list[Json]:
     """The share of pairs that the bound leaves over, by directions and threshold, without any rounding.
 
-    The directions are the principal ones of `train` rows; the pairs are those of `sample` others.
+    The directions are the principal ones of `train` rows, at most half of them; the pairs are those of `sample` others.
     """
+    train = min(train, len(rows) // 2)
     chosen = np.random.default_rng(1).permutation(len(rows))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     first, others = unit[chosen[:train]].astype(np.float64), unit[chosen[train : train + sample]].astype(np.float64)
