@@ -31,6 +31,8 @@ _QUIET_MS = 300
 _LONGEST_MS = 3_000
 # How often, in milliseconds, to look whether the folder is still there when nothing changes.
 _LOOK_MS = 500
+# What watchfiles says of a name that is no UTF-8.
+_UNKNOWN_NAME = "Unable to decode path"
 # How often in a row a folder may vanish while it is listed.
 _TRIES = 5
 
@@ -47,8 +49,8 @@ def parser() -> Parser:
   rrn watch-folder photos --json                 a JSON object for each batch, a line each
   rrn watch-folder photos --once                 bring it up to date, and end
 
-A line tells what a batch of changes did. The system tells of changes (inotify), but not of those that other machines make
-on a network file system, nor of names that are no UTF-8; --rescan finds these. Ctrl-C or SIGTERM ends it.
+A line tells what a batch of changes did. The system tells of changes (inotify), but not of those that other machines
+make on a network file system, or by another name of a file (a hard link); --rescan finds these. Ctrl-C or SIGTERM ends it.
 
 Exit codes: 0 ended as it was asked to, 2 wrong usage, 4 the folder disappeared, or model, runtime or store failed.""",
     )
@@ -170,19 +172,29 @@ def _changes(watch: _Watch, store: Store, stop: threading.Event) -> Iterator[set
     own, watched = os.path.realpath(store.folder), os.path.realpath(watch.directory)
     if not watched.isprintable() and "\ufffd" in os.fsencode(watched).decode(errors="replace"):
         raise OSError(f"{watch.directory}: the name is no UTF-8, so the system cannot be asked for changes")
-    batches = watchfiles.watch(
-        watched,
-        watch_filter=lambda _, path: path != own and not path.startswith(f"{own}/"),
-        debounce=_LONGEST_MS,
-        step=_QUIET_MS,
-        rust_timeout=_LOOK_MS,
-        yield_on_timeout=True,
-        stop_event=stop,
-        raise_interrupt=False,
-        ignore_permission_denied=True,
-    )
-    for batch in batches:
-        yield {path for _, path in batch}
+    lost = False
+    while not stop.is_set():
+        batches = watchfiles.watch(
+            watched,
+            watch_filter=lambda _, path: path != own and not path.startswith(f"{own}/"),
+            debounce=_LONGEST_MS,
+            step=_QUIET_MS,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
+            stop_event=stop,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+        try:
+            for batch in batches:
+                # Only now, since what is not watched yet is not seen.
+                yield {path for _, path in batch} | ({f"{watched}/."} if lost else set())
+                lost = False
+        except RuntimeError as error:
+            # It ends at a name that is no UTF-8, with all changes that it has not told of yet.
+            if _UNKNOWN_NAME not in str(error):
+                raise
+            lost = True
 
 
 def _tell(batch: _Batch | None, arguments: argparse.Namespace) -> None:

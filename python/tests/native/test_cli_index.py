@@ -308,9 +308,21 @@ def test_watching_for_programs(photos: Path, tmp_path: Path) -> None:
     assert stored(store) == {"first.png", "first_small.png", "second.png", "third.webp", "half.png"}
 
 
-def test_names_of_which_the_system_does_not_tell(photos: Path, tmp_path: Path) -> None:
+def test_a_change_of_which_the_system_does_not_tell(photos: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.png"
+    shutil.copy(photos / "second.png", outside)
+    (photos / "linked.png").hardlink_to(outside)
     time.sleep(0.05)
     with watching(photos, "--store", tmp_path / "store", "--json", "--rescan", "1") as watch:
+        assert json.loads(watch.line())["embedded"] == 6
+        outside.write_bytes((photos / "first.png").read_bytes())
+        watch.until(embedded=1)
+        assert watch.end() == (0, b"")
+
+
+def test_names_that_are_no_utf8(photos: Path, tmp_path: Path) -> None:
+    time.sleep(0.05)
+    with watching(photos, "--store", tmp_path / "store", "--json", "--rescan", "0") as watch:
         watch.line()
         name = os.fsdecode(os.fsencode(photos) + b"/\xff.png")
         Path(name).write_bytes((photos / "second.png").read_bytes())
