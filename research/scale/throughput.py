@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rrn_native
 from PIL import Image
 from rrn_ops.scale import embedding, engines, sources
@@ -31,6 +32,8 @@ Json = dict[str, Any]
 WAYS = ("build/similarity", "processes", "ray", "daft")
 # Of a file, in pixels: 1.5 megapixels, as of a picture on a page.
 WIDTH, HEIGHT = 1440, 1080
+# How much larger than a file the photo is of which it is cut.
+_ROOM = 1.2
 # Files of a folder.
 _FOLDER = 1000
 
@@ -47,31 +50,36 @@ def originals(folder: Path) -> list[Path]:
     return found
 
 
-def make_file(photo: Image.Image, number: int) -> bytes:
+def enlarged(photo: Image.Image) -> npt.NDArray[np.uint8]:
+    """Returns an RGB photo with room for crops of WIDTH x HEIGHT, uint8 [height, width, 3]."""
+    scale = max(WIDTH / photo.width, HEIGHT / photo.height) * _ROOM
+    size = (int(photo.width * scale) + 1, int(photo.height * scale) + 1)
+    return np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
+
+
+def make_file(photo: npt.NDArray[np.uint8], number: int) -> bytes:
     """Returns a JPEG of WIDTH x HEIGHT: a crop of a photo at a place and quality that depend on the number.
 
     Args:
-        photo: RGB, of any size; it is enlarged where it is too small.
+        photo: Of `enlarged`.
         number: Of the file; the same number gives the same bytes.
     """
     random = np.random.default_rng(number)
-    scale = max(WIDTH / photo.width, HEIGHT / photo.height) * (1.02 + 0.2 * random.random())
-    picture = photo.resize((int(photo.width * scale) + 1, int(photo.height * scale) + 1), Image.Resampling.BICUBIC)
-    left, top = (int(random.integers(0, room + 1)) for room in (picture.width - WIDTH, picture.height - HEIGHT))
-    crop = np.asarray(picture.crop((left, top, left + WIDTH, top + HEIGHT)))
-    return rrn_native.encode_jpeg(np.ascontiguousarray(crop), int(random.integers(80, 93)), optimize=False)
+    top, left = (int(random.integers(0, room)) for room in (photo.shape[0] - HEIGHT + 1, photo.shape[1] - WIDTH + 1))
+    crop = np.ascontiguousarray(photo[top : top + HEIGHT, left : left + WIDTH])
+    return rrn_native.encode_jpeg(crop, int(random.integers(80, 93)), optimize=False)
 
 
 def make_files(photos: Sequence[Path], folder: Path, count: int) -> list[Path]:
     """Makes the files that are not there yet; returns all of them."""
     made = [folder / f"{number // _FOLDER:04d}" / f"{number:07d}.jpg" for number in range(count)]
-    # Photo by photo, so that each is decoded once.
+    # Photo by photo, so that each is decoded and enlarged once.
     for place, path in enumerate(photos):
         missing = [number for number in range(place, count, len(photos)) if not made[number].is_file()]
         if not missing:
             continue
         with Image.open(path) as opened:
-            photo = opened.convert("RGB")
+            photo = enlarged(opened.convert("RGB"))
         for number in missing:
             results.write_bytes(made[number], make_file(photo, number))
     return made
