@@ -6,8 +6,8 @@ import ast
 import importlib.util
 import json
 import os
-import re
 import pty
+import re
 import shutil
 import signal
 import subprocess
