@@ -50,7 +50,8 @@ def parser() -> Parser:
   rrn watch-folder photos --once                 bring it up to date, and end
 
 A line tells what a batch of changes did. The system tells of changes (inotify), but not of those that other machines
-make on a network file system, or by another name of a file (a hard link); --rescan finds these. Ctrl-C or SIGTERM ends it.
+make on a network file system, or by another name of a file (a hard link); --rescan finds these. Ctrl-C or SIGTERM ends
+it.
 
 Exit codes: 0 ended as it was asked to, 2 wrong usage, 4 the folder disappeared, or model, runtime or store failed.""",
     )
@@ -270,8 +271,7 @@ def _start(arguments: argparse.Namespace) -> Store:
 def main(words: list[str]) -> int:
     """Runs the verb; returns the exit code."""
     arguments = parser().parse_args(words)
-    if not arguments.once:
-        importlib.import_module("watchfiles")  # before the model is loaded
+    importlib.import_module("watchfiles")  # before the model is loaded
     stop = threading.Event()
     with _stopped_by_signals(stop):
         try:
