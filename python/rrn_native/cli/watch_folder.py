@@ -271,8 +271,7 @@ def _start(arguments: argparse.Namespace) -> Store:
 def main(words: list[str]) -> int:
     """Runs the verb; returns the exit code."""
     arguments = parser().parse_args(words)
-    if not arguments.once:
-        importlib.import_module("watchfiles")  # before the model is loaded
+    importlib.import_module("watchfiles")  # before the model is loaded
     stop = threading.Event()
     with _stopped_by_signals(stop):
         try:

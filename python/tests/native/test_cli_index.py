@@ -344,6 +344,7 @@ def test_a_watched_folder_that_disappears(photos: Path, tmp_path: Path) -> None:
 
 
 def test_once_is_the_store_of_the_folder(rrn: Run, photos: Path) -> None:
+    pytest.importorskip("watchfiles")
     time.sleep(0.05)
     once = rrn("watch-folder", photos, "--once", *SMALL)
     assert (once.returncode, once.stdout) == (0, f"{photos}: 7 files, +5 embedded, 2 skipped, 0 removed\n")
@@ -365,6 +366,7 @@ def test_once_is_the_store_of_the_folder(rrn: Run, photos: Path) -> None:
     ],
 )
 def test_failures_of_watching(rrn: Run, photos: Path, words: list[str], code: int, text: str) -> None:
+    pytest.importorskip("watchfiles")
     run = rrn("watch-folder", *(word.format(p=photos) for word in words), "--once", *SMALL)
     assert (run.returncode, run.stdout) == (code, "")
     (line,) = run.stderr.splitlines()
