@@ -224,7 +224,8 @@ class Embedder:
             folder=os.fsencode(directory) if one else b"",  # type: ignore[arg-type]
             files=None if one else [os.fsencode(path) for path in directory],  # type: ignore[union-attr]
             against=os.fsencode(against) if against is not None else b"",
-            skip=[os.fsencode(path) for path in skip],
+            # The files of a store in the folder are no images.
+            skip=[os.fsencode(path) for path in (*skip, *([] if store is None else [store.folder]))],
             keep=keep,
             threshold=threshold,
             recursive=recursive,

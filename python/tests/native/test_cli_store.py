@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RunSimilarity, make_picture
+import rrn_native
+from conftest import RunSimilarity, make_picture, read_json
 
 SMALL = ("--size", "64", "--threads", "1")
 
@@ -145,3 +146,13 @@ def test_a_changed_copy_is_seen(run_similarity: RunSimilarity, old_photos: Path,
     stored = run_similarity(old_photos, *SMALL, "--json", "-", "--store", store)
     assert reused(stored.stderr) == 6
     assert stored.stdout == run_similarity(old_photos, *SMALL, "--json", "-", "--no-store").stdout
+
+
+def test_a_store_in_the_folder_is_not_among_its_files(run_similarity: RunSimilarity, old_photos: Path) -> None:
+    plain = run_similarity(old_photos, *SMALL, "--no-store", "--json", "-")
+    for _ in range(2):
+        run = run_similarity(old_photos, *SMALL, "--store", old_photos / "kept", "--json", "-")
+        assert run.stdout == plain.stdout
+    embedder = rrn_native.Embedder(size=64)
+    store = rrn_native.Store(old_photos / "kept", embedder)
+    assert embedder.find_similar(old_photos, store=store).files == read_json(plain)["files"]
