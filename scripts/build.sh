@@ -82,7 +82,7 @@ if [ $tests = ON ]; then
 fi
 
 # For rrn scale; where they cannot be installed, its tests are skipped. moto stands for an object store.
-[ $tests = OFF ] || pip_try scale 'ray[data]==2.60.0' 'pyarrow>=17' 'fsspec>=2024.6' 's3fs>=2024.6' daft==0.7.26 'moto[server]>=5' \
+[ $tests = OFF ] || pip_try scale 'ray[data]==2.60.0' 'pyarrow>=17' fsspec==2026.9.0 s3fs==2026.9.0 daft==0.7.26 'moto[server]==5.2.5' \
   || echo "cannot get Ray; the tests of rrn scale will be skipped"
 
 # Debian bookworm's CMake is new enough; older systems get one from PyPI.
