@@ -23,8 +23,10 @@ StoreFloat FloatsCalled(const std::string& name) {
 const char* NameOf(StoreFloat floats) { return floats == StoreFloat::kFloat32 ? "float32" : "float16"; }
 
 py::dict ToDict(const StoreReport& report) {
+  // They may name files, and so hold any bytes.
+  std::vector<py::bytes> findings(report.findings.begin(), report.findings.end());
   py::dict fields;
-  fields["findings"] = report.findings;
+  fields["findings"] = std::move(findings);
   fields["rows"] = report.rows;
   fields["damaged"] = report.damaged;
   fields["removed"] = report.removed;
@@ -144,7 +146,7 @@ py::tuple EmbedThrough(const Embedder& embedder, Store* store, const std::vector
   const StoreUse& use = found.use;
   return py::make_tuple(ToArray(std::move(found.embeddings.rows), static_cast<std::size_t>(embedder.info().dim)),
                         found.embeddings.read, skipped,
-                        py::make_tuple(use.reused, use.computed, use.refused, use.damaged, use.note));
+                        py::make_tuple(use.reused, use.computed, use.refused, use.damaged, py::bytes(use.note)));
 }
 
 }  // namespace
@@ -174,7 +176,7 @@ void BindStore(py::module_& m, py::class_<Embedder>* embedder) {
              }());
            }),
            py::kw_only(), py::arg("folder"), py::arg("create"), py::arg("read_only"), py::arg("floats"))
-      .def_property_readonly("note", &Store::note)
+      .def_property_readonly("note", [](const Store& store) { return py::bytes(store.note()); })
       .def("info", &InfoOf)
       .def("entries", &Entries)
       .def("rows", &ReadRows)

@@ -184,8 +184,6 @@ int Find(const Embedder& embedder, const Arguments& arguments, const FindOptions
   if (!stores.ok()) return Fail(arguments.program, stores.status());
   if (!stores->note.empty() && !arguments.quiet) Note(arguments.program, stores->note);
   stores->Use(&options);
-  // The files of a store in the folder of images are no images.
-  if (stores->images && !find.store.folder.empty()) options.skip.push_back(find.store.folder);
   bool told = false;
   if (!arguments.quiet) {
     options.notice = [&](const std::string& text) {

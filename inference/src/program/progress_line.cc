@@ -19,14 +19,16 @@ void ProgressLine::Update(const char* phase, std::size_t done, std::size_t total
   if (phase_ != phase) {
     phase_ = phase;
     start_ = now;
+    first_ = done;
     last_ = {};
   }
   if (now - last_ < std::chrono::milliseconds(100) && done < total) return;
   last_ = now;
   const double seconds = std::chrono::duration<double>(now - start_).count();
   std::array<char, 64> pace = {};
-  if (seconds > 0.2 && done > 0) {
-    const double rate = static_cast<double>(done) / seconds;
+  if (seconds > 0.2 && done > first_) {
+    // What was done before the beginning, because it was known, took no time.
+    const double rate = static_cast<double>(done - first_) / seconds;
     const auto left = std::lround(static_cast<double>(total - done) / rate);
     std::snprintf(pace.data(), pace.size(), "   %.0f/s   %ld:%02ld left", rate, left / 60, left % 60);
   }

@@ -30,6 +30,7 @@ class ProgressLine {
   std::string phase_;
   Clock::time_point start_;
   Clock::time_point last_;
+  std::size_t first_ = 0;  // `done` at the start of the phase
 };
 
 }  // namespace rrn

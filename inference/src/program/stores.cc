@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace rrn {
 namespace {
@@ -10,17 +11,20 @@ namespace {
 // Another run may be writing; this one would rather compute than wait for long.
 constexpr int kDefaultStoreWaitMs = 2'000;
 
-std::optional<Store> OpenDefault(const std::string& folder, std::string* note) {
+std::optional<Store> OpenDefault(const std::string& folder, RunStores* stores) {
   const Result<std::string> place = DefaultStoreFolder(folder);
   if (!place.ok()) {
-    *note = place.status().message();
+    stores->note = place.status().message();
     return std::nullopt;
   }
   StoreOptions options;
   options.wait_ms = kDefaultStoreWaitMs;
   Result<Store> store = Store::Open(*place, options);
-  if (store.ok()) return *std::move(store);
-  *note = store.status().message();
+  if (store.ok()) {
+    stores->folders.push_back(*place);
+    return *std::move(store);
+  }
+  stores->note = store.status().message();
   return std::nullopt;
 }
 
@@ -29,6 +33,7 @@ std::optional<Store> OpenDefault(const std::string& folder, std::string* note) {
 void RunStores::Use(SimilarityOptions* options) {
   if (images) options->store = &*images;
   if (references) options->against_store = &*references;
+  options->skip.insert(options->skip.end(), folders.begin(), folders.end());
 }
 
 Result<RunStores> OpenStores(const StoreChoice& choice, const std::string& folder, const std::string& reference) {
@@ -38,10 +43,11 @@ Result<RunStores> OpenStores(const StoreChoice& choice, const std::string& folde
     Result<Store> store = Store::Open(choice.folder);
     if (!store.ok()) return store.status();
     stores.images = *std::move(store);
+    stores.folders.push_back(choice.folder);
     return stores;
   }
-  stores.images = OpenDefault(folder, &stores.note);
-  if (!reference.empty()) stores.references = OpenDefault(reference, &stores.note);
+  stores.images = OpenDefault(folder, &stores);
+  if (!reference.empty()) stores.references = OpenDefault(reference, &stores);
   return stores;
 }
 

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "rrn/similarity.h"
 #include "rrn/status.h"
@@ -20,10 +21,11 @@ struct StoreChoice {
 // The stores of a run. Must outlive it.
 struct RunStores {
   std::optional<Store> images;
-  std::optional<Store> references;  // of the reference folder, where it has one of its own
-  std::string note;                 // for people, why there is no store; empty if there is one, or none was wanted
+  std::optional<Store> references;   // of the reference folder, where it has one of its own
+  std::vector<std::string> folders;  // where they are
+  std::string note;                  // for people, why there is no store; empty if there is one, or none was wanted
 
-  // Names them in the options.
+  // Names them in the options; their own files are no images.
   void Use(SimilarityOptions* options);
 };
 

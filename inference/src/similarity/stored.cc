@@ -89,11 +89,11 @@ std::string CommonFolder(const std::vector<std::string>& paths) {
   return std::string(same.substr(0, same.rfind('/') + 1));
 }
 
-// What a moved folder leaves as it is.
-using Identity = std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t>;
+// What a moved folder leaves as it is. Two file systems may have files of the same inode and times.
+using Identity = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t, std::int64_t>;
 
 Identity IdentityOf(const StoredState& state) {
-  return {state.inode, state.bytes, state.modified_ns, state.changed_ns};
+  return {state.device, state.inode, state.bytes, state.modified_ns, state.changed_ns};
 }
 
 // What a store holds of files.
@@ -172,6 +172,7 @@ class StoredRun {
   Result<StoredEmbeddings> Run() {
     Status status = LookUp();
     if (status.ok()) status = EmbedUnknown();
+    FillTwins();
     if (status.ok()) status = MakeThumbnails();
     if (!status.ok()) return status;
     Assemble();
@@ -181,10 +182,11 @@ class StoredRun {
  private:
   // One of the paths.
   struct File {
-    std::string name;     // in the store
-    bool known = false;   // from the store, or embedded
-    SkippedFile skipped;  // with an empty reason: it has a row
-    std::size_t row = 0;  // in rows_
+    std::optional<std::size_t> twin;  // an earlier path that has the same name
+    std::string name;                 // in the store
+    bool known = false;               // from the store, or embedded
+    SkippedFile skipped;              // with an empty reason: it has a row
+    std::size_t row = 0;              // in rows_
     std::uint64_t slot = kNotStored;
   };
 
@@ -203,7 +205,12 @@ class StoredRun {
     std::vector<std::optional<StoredState>> states;
     states.reserve(paths_.size());
     for (const std::string& path : paths_) states.push_back(StateOf(path));
-    for (std::size_t i = 0; i < files_.size(); ++i) files_[i].name = std::move(names[i]);
+    std::unordered_map<std::string, std::size_t> first;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      files_[i].name = std::move(names[i]);
+      const auto [place, is_new] = first.emplace(files_[i].name, i);
+      if (!is_new) files_[i].twin = place->second;
+    }
 
     std::size_t found = 0;
     std::vector<std::size_t> with_row;
@@ -217,7 +224,7 @@ class StoredRun {
       }
       const Known known(*std::move(entries));
       for (std::size_t i = 0; i < files_.size(); ++i) {
-        if (files_[i].known || !states[i]) continue;
+        if (files_[i].known || files_[i].twin || !states[i]) continue;
         const StoreEntry* entry = known.Find(files_[i].name, *states[i]);
         if (entry == nullptr || !Complete(*entry)) continue;
         Take(*entry, *states[i], i);
@@ -287,7 +294,10 @@ class StoredRun {
     const Status status = store_->ReadRows(key_, slots, rows_.data(), &damaged);
     if (!status.ok()) {
       GiveUp(status);
-      for (const std::size_t i : with_row) files_[i].known = false;
+      for (const std::size_t i : with_row) {
+        files_[i].known = false;
+        files_[i].slot = kNotStored;
+      }
       rows_.clear();
       return {};
     }
@@ -300,10 +310,24 @@ class StoredRun {
     return {};
   }
 
+  // A file that is listed twice under one name has one row.
+  void FillTwins() {
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (!files_[i].twin) continue;
+      const File& first = files_[*files_[i].twin];
+      files_[i].known = first.known;
+      files_[i].row = first.row;
+      files_[i].slot = first.slot;
+      files_[i].skipped = first.skipped;
+      files_[i].skipped.path = paths_[i];
+      result_.images[i] = result_.images[*files_[i].twin];
+    }
+  }
+
   Status EmbedUnknown() {
     std::vector<std::size_t> todo;
     for (std::size_t i = 0; i < files_.size(); ++i) {
-      if (!files_[i].known) todo.push_back(i);
+      if (!files_[i].known && !files_[i].twin) todo.push_back(i);
     }
     result_.use.computed = todo.size();
     result_.use.reused = files_.size() - todo.size();

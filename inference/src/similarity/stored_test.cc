@@ -207,6 +207,31 @@ TEST_F(StoredTest, DamagedRowsAreComputedAgain) {
   EXPECT_EQ(Find(&store).store->damaged, 0U);
 }
 
+TEST_F(StoredTest, AFileThatIsListedTwiceHasOneRow) {
+  const std::vector<std::string> paths = {images_.Sub("sub/0.bmp"), images_.Sub("cut.bmp"), images_.Sub("sub/2.bmp"),
+                                          images_.Sub("sub/../sub/0.bmp"), images_.Sub("sub/./../cut.bmp")};
+  const Result<FileEmbeddings> plain = embedder_.EmbedFiles(paths);
+  ASSERT_TRUE(plain.ok());
+  Store store = Open(place_.Sub("s"));
+  SimilarityOptions options;
+  for (const std::size_t computed : {3U, 0U}) {
+    const Result<StoredEmbeddings> found = EmbedThroughStore(embedder_, &store, paths, options);
+    ASSERT_TRUE(found.ok());
+    EXPECT_EQ(found->use.computed, computed);
+    EXPECT_THAT(found->use.note, IsEmpty());
+    EXPECT_EQ(found->embeddings.rows, plain->rows);
+    EXPECT_EQ(found->embeddings.read, plain->read);
+    ASSERT_EQ(found->embeddings.skipped.size(), 2U);
+    EXPECT_EQ(found->embeddings.skipped[1].path, paths[4]);
+    EXPECT_EQ(found->slots[0], found->slots[2]);
+    EXPECT_EQ(found->images[3].width, 40);
+  }
+  EXPECT_EQ(store.Info()->files, 3U);
+  EXPECT_THAT(store.Verify()->findings, IsEmpty());
+  options.against = images_.Sub("sub");
+  EXPECT_EQ(Json(Find(&store, options)), Json(Find(nullptr, options)));
+}
+
 TEST_F(StoredTest, WhatMayPassIsNotStored) {
   const std::string path = images_.Sub("gone.bmp");
   Store store = Open(place_.Sub("s"));

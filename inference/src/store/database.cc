@@ -31,7 +31,7 @@ Kind KindOf(int code) {
       return {StatusCode::kCorrupt,
               "index.db is damaged; delete the folder, all that is in a store can be computed again"};
     case SQLITE_CONSTRAINT:
-      return {StatusCode::kCorrupt, "rrn index repair, or Store::Repair, removes what is damaged"};
+      return {StatusCode::kCorrupt, "rrn index verify --repair, or Store::Repair, removes what is damaged"};
     case SQLITE_FULL:
       return {StatusCode::kRuntime, "nothing of this change was stored; free some space and run it again"};
     case SQLITE_CANTOPEN:

@@ -52,6 +52,16 @@ bool IsEmpty(const std::string& folder, std::error_code* error) {
   return true;
 }
 
+// What the marker says; empty without one.
+std::optional<Status> CheckMarker(const std::string& folder) {
+  std::ifstream marker(folder + "/" + kMarkerFile);
+  if (!marker) return std::nullopt;
+  std::string line;
+  if (std::getline(marker, line) && line == kMarkerLine) return Status();
+  return Status(StatusCode::kInvalidArgument, OneLine(folder) + "/" + kMarkerFile + ": expected the line \"" +
+                                                  kMarkerLine + "\", so this is no store; name another folder");
+}
+
 Status WriteMarker(const std::string& folder) {
   const std::string text = std::string(kMarkerLine) +
                            "\nThe documentation of rrn says what is in this folder (\"The format of a store\").\n"
@@ -114,16 +124,12 @@ Status PrepareFolder(const std::string& folder, const StoreOptions& options) {
   } else if (status.type() != fs::file_type::directory) {
     return {StatusCode::kInvalidArgument, OneLine(folder) + ": expected a folder for a store, found a file"};
   }
-  std::ifstream marker(folder + "/" + kMarkerFile);
-  if (marker) {
-    std::string line;
-    if (std::getline(marker, line) && line == kMarkerLine) return {};
-    return {StatusCode::kInvalidArgument, OneLine(folder) + "/" + kMarkerFile + ": expected the line \"" + kMarkerLine +
-                                              "\", so this is no store; name another folder"};
-  }
+  if (const std::optional<Status> marked = CheckMarker(folder)) return *marked;
   const bool empty = IsEmpty(folder, &error);
   if (error) return Unusable(folder, "list the folder", error.value());
   if (!empty) {
+    // Another process may have made the store after the first look.
+    if (const std::optional<Status> marked = CheckMarker(folder)) return *marked;
     return {StatusCode::kInvalidArgument, OneLine(folder) + ": holds files but no " + kMarkerFile +
                                               ", so it is no store; name an empty folder, or one that does not exist"};
   }

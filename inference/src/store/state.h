@@ -52,7 +52,7 @@ Status CheckKey(const ColumnKey& key);
 Status FileError(const StoreState& state, const std::string& doing, int error);
 
 // What the messages of missing and damaged rows advise.
-inline constexpr const char* kRepairAdvice = "rrn index repair, or Store::Repair, removes what is damaged";
+inline constexpr const char* kRepairAdvice = "rrn index verify --repair, or Store::Repair, removes what is damaged";
 
 // Another connection, for calls that hold a transaction for long.
 Result<Database> OpenReader(const std::string& folder, const std::string& place, const StoreOptions& options);

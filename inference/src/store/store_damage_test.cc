@@ -141,7 +141,7 @@ TEST_F(StoreDamageTest, AVectorFileMayBeMissing) {
   Store store = MustOpen(place());
   const Status added = AddTestFiles(&store, TestKey(), 60, 1);
   EXPECT_EQ(added.code(), StatusCode::kCorrupt);
-  EXPECT_THAT(added.message(), HasSubstr("is missing; rrn index repair"));
+  EXPECT_THAT(added.message(), HasSubstr("is missing; rrn index verify --repair"));
   EXPECT_EQ(store.Compact().status().code(), StatusCode::kOk) << "nothing is to be moved";
   const Result<StoreReport> repaired = store.Repair();
   ASSERT_TRUE(repaired.ok()) << repaired.status().message();
@@ -159,7 +159,7 @@ TEST_F(StoreDamageTest, CompactDoesNotMoveDamagedRows) {
   ASSERT_TRUE(store.Remove({TestPath(20)}).ok());
   const Result<StoreReport> report = store.Compact();
   EXPECT_EQ(report.status().code(), StatusCode::kCorrupt);
-  EXPECT_THAT(report.status().message(), HasSubstr("damaged rows; rrn index repair"));
+  EXPECT_THAT(report.status().message(), HasSubstr("damaged rows; rrn index verify --repair"));
   EXPECT_THAT(internal::ListVectorFiles(place()), SizeIs(1));
   EXPECT_THAT(ReadAll(store, TestKey(), TestPath(1)), SizeIs(1));
 }
