@@ -41,7 +41,7 @@ class Imported:
 
 
 def import_index(path: Path, directory: Path, store: Store) -> Imported:
-    """Puts the entries of an index into a store, and removes the file.
+    """Puts the entries of an index into a store, and removes the file unless none of them was of use.
 
     Args:
         path: The index.
@@ -64,7 +64,9 @@ def import_index(path: Path, directory: Path, store: Store) -> Imported:
         if not reason:
             taken.append(row)
     store.add_rows(files, rows[taken])
-    path.unlink()
+    # One of which nothing is of use may be of another folder.
+    if files or not entries:
+        path.unlink()
     return Imported(len(entries), len(files))
 
 

@@ -186,7 +186,7 @@ class Store:
     @property
     def note(self) -> str:
         """What a user should know of how the store was opened; empty if there is nothing."""
-        return str(self._native.note)
+        return os.fsdecode(self._native.note)
 
     def __len__(self) -> int:
         """The number of files that have a row."""
@@ -272,7 +272,7 @@ class Store:
             embedder or self.embedder
         )._native.embed_through(self._native, [os.fsencode(file) for file in files], continue_unless_false(progress))
         reasons = tuple(Skipped(os.fsdecode(path), reason) for path, reason in skipped)
-        use = StoreUse(reused, computed, computed - refused, 0, damaged, reasons, note)
+        use = StoreUse(reused, computed, computed - refused, 0, damaged, reasons, os.fsdecode(note))
         return Embedded([files[i] for i in read], rows, use)
 
     def add_rows(self, files: Sequence[KnownFile], rows: FloatArray) -> None:
@@ -298,6 +298,7 @@ class Store:
 
         Raises:
             FileNotFoundError: No such folder; nothing is removed then.
+            ValueError: As for :meth:`remove_gone`.
         """
         use = self.add(directory, recursive=recursive, progress=progress)
         return dataclasses.replace(use, removed=self.remove_gone(directory))
@@ -305,12 +306,16 @@ class Store:
     def remove_gone(self, directory: PathLike) -> int:
         """Removes the entries of files in a folder, at any depth, that are no longer there, of all models.
 
-        Files that cannot be looked at, say because of their permissions, are not gone.
+        Files that cannot be looked at, say because of their permissions, are not gone. Returns how many were removed.
 
-        Returns:
-            How many entries were removed.
+        Raises:
+            ValueError: The folder is empty, but files of it are stored, as if a disk was not mounted; none is removed.
         """
-        return self._remove({path for path in self._known(_folder_prefix(directory)) if is_gone(path)})
+        known = self._known(_folder_prefix(directory))
+        if known and os.path.isdir(directory) and not os.listdir(directory):  # noqa: PTH112, PTH208 - any bytes
+            empty = f"{os.fsdecode(directory)}: the folder is empty, but {len(known)} files of it are stored"
+            raise ValueError(f"{empty}; nothing was removed, in case it is not mounted (rrn index remove does it)")
+        return self._remove({path for path in known if is_gone(path)})
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Removes the entries of files, or of all files in folders, of all models; the files themselves stay.
@@ -491,4 +496,4 @@ def _stored_image(entry: tuple[bytes, int | None, str, int, int, int, int, int |
 
 
 def _report(fields: dict[str, Any]) -> StoreReport:
-    return StoreReport(**{**fields, "findings": tuple(fields["findings"])})
+    return StoreReport(**{**fields, "findings": tuple(map(os.fsdecode, fields["findings"]))})

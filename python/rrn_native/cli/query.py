@@ -118,6 +118,8 @@ def _import(arguments: argparse.Namespace, store: Store | None) -> None:
         found = import_index(arguments.index, arguments.directory, store)
         text = f"--index {arguments.index}: {found.taken} of {counted(found.entries, 'entry', 'entries')} " + (
             f"went into the store {store.folder}, and the file is removed"
+            if found.taken or not found.entries
+            else f"are of unchanged files of {arguments.directory}, so the file is left as it is"
         )
     note("rrn query", text, quiet=arguments.quiet)
 
@@ -127,6 +129,9 @@ def _answer(arguments: argparse.Namespace, line: ProgressLine) -> QueryResult | 
     check_output(arguments.json)
     if not arguments.directory.is_dir():
         raise ValueError(f"{arguments.directory}: no such folder")
+    # Before an old index is taken in, which is done once.
+    if not arguments.image.exists():
+        raise FileNotFoundError(f"{arguments.image}: no such file")
     try:
         embedder = make_embedder("rrn query", arguments, quiet=arguments.quiet)
     except FileNotFoundError as error:  # a model, which is no usage of the folder's

@@ -194,6 +194,9 @@ def embed(
         manifests[str(manifest["name"])] = manifest
         if progress:
             progress(len(manifests), len(partitions))
+    lost = [each.name for each in partitions if each.name not in manifests]
+    if lost:
+        raise ScaleError(f"{job}: no answer for {len(lost)} partitions, the first is {lost[0]}; run it again")
     removed = storage.remove_others(job, STAGE, {each.name for each in partitions})
     images, skipped = (sum(int(each[key]) for each in manifests.values()) for key in ("images", "skipped"))
     return Totals(len(partitions), reused, removed, images, skipped, settings.fingerprint)

@@ -139,8 +139,9 @@ def _run_processes(options: Options, work: Work, tasks: Sequence[str]) -> Iterat
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < options.workers + 1:
-                    text = waiting.popleft()
-                    under_way[pool.submit(_call, text)] = text
+                    # Taken from those that wait only when it is with the pool, which may be broken already.
+                    under_way[pool.submit(_call, waiting[0])] = waiting[0]
+                    waiting.popleft()
                 done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     # Stays among those under way until there is an answer.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -108,7 +109,7 @@ def find(source: str) -> Iterator[Found]:
     """Yields the files of a folder, or a single file.
 
     Raises:
-        ScaleError: There is no such thing.
+        ScaleError: There is no such thing, or nothing in it: an empty folder is more often a disk that is not mounted.
     """
     if storage.is_url(source):
         system, path = storage.filesystem(source)
@@ -119,8 +120,13 @@ def find(source: str) -> Iterator[Found]:
         for name, info in found.items():
             yield str(system.unstrip_protocol(name)), _tag(info)
     elif Path(source).is_dir():
-        for name in rrn_native.find_images(source):
+        names = rrn_native.find_images(source)
+        if not names:
+            raise ScaleError(f"{source}: no files")
+        for name in names:
             yield name, list(file_state(name)[:2])
+    elif not os.path.lexists(source):
+        raise ScaleError(f"{source}: no such file or folder")
     else:
         yield source, state_of(source)
 

@@ -102,6 +102,29 @@ def test_update_forgets_what_is_gone(store: Store, old_photos: Path, tmp_path: P
     assert len(store) == 5
 
 
+def test_an_empty_folder_forgets_nothing(store: Store, old_photos: Path) -> None:
+    count = len(store)
+    shutil.rmtree(old_photos)
+    old_photos.mkdir()  # as a disk that is not mounted looks
+    with pytest.raises(ValueError, match="the folder is empty"):
+        store.update(old_photos)
+    assert len(store) == count
+
+
+def test_findings_name_files_of_any_bytes(embedder: rrn_native.Embedder, photos: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(photos) + b"/\xff.png")
+    (photos / "second.png").rename(name)
+    time.sleep(0.05)
+    store = Store(tmp_path / "s", embedder)
+    store.add(photos)
+    (rows,) = (tmp_path / "s").glob("*.f32")
+    with rows.open("r+b") as file:
+        file.write(bytes(rows.stat().st_size))
+    report = store.verify()
+    assert report.damaged == 5
+    assert any(os.fsdecode(b"\xff.png") in line for line in report.findings)
+
+
 def test_a_moved_folder_stays_known(store: Store, old_photos: Path) -> None:
     (old_photos / "sub").rename(old_photos / "elsewhere")
     assert numbers(store.update(old_photos)) == (7, 0, 0, 1)

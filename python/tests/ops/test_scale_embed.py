@@ -87,7 +87,8 @@ def test_rows_say_what_the_files_are(tmp_path: Path) -> None:
 def test_files_that_are_no_pictures_are_rows(pictures: Path, run_similarity: RunSimilarity, tmp_path: Path) -> None:
     folder = make_hostile(tmp_path / "in")
     make_picture(5).save(folder / "good.png")
-    totals = embed(tmp_path / "job", folder, tmp_path / "missing.jpg")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'missing.jpg'}\n")
+    totals = embed(tmp_path / "job", folder, lists=[str(tmp_path / "list.txt")])
     assert (totals.images, totals.skipped) == (1, 6)
     found = {Path(row["path"]).name: row for row in rows(tmp_path / "job")}
     assert found["missing.jpg"]["reason"] == "No such file or directory"
@@ -335,6 +336,24 @@ def test_a_task_whose_process_dies_runs_again(tmp_path: Path) -> None:
         list(engines.run(options, engines.Work(Deadly, (str(tmp_path), 99)), tasks))
 
 
+def test_a_worker_that_dies_between_two_tasks_costs_none(tmp_path: Path) -> None:
+    tasks = [str(number) for number in range(8)]
+    found = []
+    for answer in engines.run(engines.Options("processes", 2), engines.Work(Deadly, (str(tmp_path), 1)), tasks):
+        # Long enough for the pool to notice that it is broken before it gets another task.
+        time.sleep(0.5)
+        found.append(answer)
+    assert sorted(found) == tasks
+
+
+def test_a_source_that_is_not_there_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ScaleError, match="no files"):
+        list(sources.find(str(tmp_path / "empty")))
+    with pytest.raises(ScaleError, match="no such file or folder"):
+        list(sources.find(str(tmp_path / "nowhere")))
+
+
 # ---- The command line ----------------------------------------------------------------------------------------------
 
 
@@ -343,6 +362,7 @@ def test_a_task_whose_process_dies_runs_again(tmp_path: Path) -> None:
     [
         (("embed", "--output", "job"), 2, "expected a SOURCE or --list FILE"),
         (("embed", "no/*.jpg", "--output", "job"), 4, "nothing matches"),
+        (("embed", "photoz", "--output", "job"), 4, "photoz: no such file or folder"),
         (("embed", "x.parquet", "--output", "job", "--path-column", "p"), 4, "x.parquet: "),
         (("embed", ".", "--output", "job", "--partition", "0"), 2, "--partition 0: expected at least 1"),
         (
@@ -365,6 +385,7 @@ def test_failures_are_one_line_and_a_code(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    make_picture(1).save("a.png")
     more = () if "--engine" in words or words[0] == "groups" else ("--engine", "processes", "--workers", "0")
     assert command.main([*words, *more]) == code
     out, err = capfd.readouterr()
