@@ -176,6 +176,7 @@ class SearchIndex {
   // numbers, or `dim` is 0).
   static Result<SearchIndex> Create(std::vector<float> rows, std::size_t dim, const SearchOptions& options = {});
 
+  // After a move the source may only be assigned to or destroyed.
   SearchIndex(SearchIndex&& other) noexcept;
   SearchIndex& operator=(SearchIndex&& other) noexcept;
   ~SearchIndex();
