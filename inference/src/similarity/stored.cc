@@ -237,7 +237,7 @@ class StoredRun {
       }
       if (found == files_.size()) break;
     }
-    const Status status = ReadKnownRows(with_row, slots);
+    Status status = ReadKnownRows(with_row, slots);
     if (status.ok()) KeepMoved();
     return status;
   }

@@ -173,8 +173,8 @@ TEST_F(StoredTest, AnInterruptedRunGoesOn) {
     Store store = Open(place_.Sub("s"));
     SimilarityOptions options;
     options.store = &store;
-    std::vector<std::string> some;
-    for (int i = 0; i < 3; ++i) some.push_back(images_.Sub("sub/" + std::to_string(i) + ".bmp"));
+    const std::vector<std::string> some = {images_.Sub("sub/0.bmp"), images_.Sub("sub/1.bmp"),
+                                           images_.Sub("sub/2.bmp")};
     ASSERT_TRUE(EmbedThroughStore(embedder_, &store, some, options).ok());
     const Result<SimilarityResult> cancelled =
         FindSimilar(embedder_, images_.path(), options,

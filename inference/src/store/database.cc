@@ -203,19 +203,19 @@ Transaction::~Transaction() {
 }
 
 Status Transaction::BeginReading() {
-  const Status begun = database_->Run("BEGIN");
+  Status begun = database_->Run("BEGIN");
   begun_ = begun.ok();
   return begun;
 }
 
 Status Transaction::BeginWriting() {
-  const Status begun = database_->Run("BEGIN IMMEDIATE");
+  Status begun = database_->Run("BEGIN IMMEDIATE");
   begun_ = begun.ok();
   return begun;
 }
 
 Status Transaction::Commit() {
-  const Status done = database_->Run("COMMIT");
+  Status done = database_->Run("COMMIT");
   if (done.ok()) begun_ = false;
   return done;
 }
