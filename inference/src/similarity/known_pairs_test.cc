@@ -23,7 +23,6 @@ using internal::DecodePairs;
 using internal::EncodePairs;
 using internal::GroupStoredRows;
 using internal::KnownPairs;
-using internal::StoredView;
 using test_support::TemporaryFolder;
 
 constexpr std::size_t kDim = 8;  // so short that many rows are similar
