@@ -129,13 +129,13 @@ def _answer(arguments: argparse.Namespace, line: ProgressLine) -> QueryResult | 
     check_output(arguments.json)
     if not arguments.directory.is_dir():
         raise ValueError(f"{arguments.directory}: no such folder")
-    # Before an old index is taken in, which is done once.
-    if not arguments.image.exists():
-        raise FileNotFoundError(f"{arguments.image}: no such file")
     try:
         embedder = make_embedder("rrn query", arguments, quiet=arguments.quiet)
     except FileNotFoundError as error:  # a model, which is no usage of the folder's
         return fail("rrn query", error, RUNTIME_ERROR)
+    # Before an old index is taken in, which is done once.
+    if not arguments.image.exists():
+        raise FileNotFoundError(f"{arguments.image}: no such file")
     store = _open_store(arguments, embedder)
     if arguments.index is not None:
         _import(arguments, store)
