@@ -12,6 +12,10 @@
 namespace rrn {
 namespace {
 
+Status WrongPair(std::uint64_t first, std::uint64_t second, const std::string& what) {
+  return {StatusCode::kInvalidArgument, "pair (" + std::to_string(first) + ", " + std::to_string(second) + ")" + what};
+}
+
 Status CheckPairs(std::size_t count, const std::vector<SimilarPair>& pairs) {
   if (count > std::numeric_limits<std::uint32_t>::max()) {
     return {StatusCode::kInvalidArgument, "expected at most 4294967295 rows, got " + std::to_string(count)};
@@ -19,21 +23,19 @@ Status CheckPairs(std::size_t count, const std::vector<SimilarPair>& pairs) {
   std::vector<std::uint64_t> keys;
   keys.reserve(pairs.size());
   for (const SimilarPair& pair : pairs) {
-    const std::string name = "pair (" + std::to_string(pair.first) + ", " + std::to_string(pair.second) + ")";
     if (pair.first >= pair.second || pair.second >= count) {
-      return {StatusCode::kInvalidArgument, name + ": expected first < second < " + std::to_string(count)};
+      return WrongPair(pair.first, pair.second, ": expected first < second < " + std::to_string(count));
     }
     // Not a number is refused, too.
     if (!(pair.similarity >= -1 && pair.similarity <= 1)) {
-      return {StatusCode::kInvalidArgument, name + ": expected a similarity from -1 to 1"};
+      return WrongPair(pair.first, pair.second, ": expected a similarity from -1 to 1");
     }
     keys.push_back(std::uint64_t{pair.first} << 32U | pair.second);
   }
   std::sort(keys.begin(), keys.end());
   const auto twice = std::adjacent_find(keys.begin(), keys.end());
   if (twice == keys.end()) return {};
-  return {StatusCode::kInvalidArgument,
-          "pair (" + std::to_string(*twice >> 32U) + ", " + std::to_string(*twice & 0xFFFFFFFFU) + ") is there twice"};
+  return WrongPair(*twice >> 32U, *twice & 0xFFFFFFFFU, " is there twice");
 }
 
 }  // namespace

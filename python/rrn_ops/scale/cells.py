@@ -191,8 +191,9 @@ class AssignTask:
         schema = pa.schema([("row", pa.int64()), *lists])
         counts: dict[str, list[int]] = {}
         with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
-            for group, (each, start) in enumerate(zip(*np.unique(cell, return_index=True), strict=True)):
-                some = slice(start, start + int(np.count_nonzero(cell == each)))
+            sorted_cells = np.unique(cell, return_index=True, return_counts=True)
+            for group, (each, start, size) in enumerate(zip(*sorted_cells, strict=True)):
+                some = slice(start, start + size)
                 columns = [
                     pa.array(place[some] + block.start),
                     _lists(near[place[some]].astype(np.int32)),
